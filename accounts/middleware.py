@@ -1,0 +1,39 @@
+"""Every page needs a signed-in person; every request knows its project."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.http import HttpRequest, HttpResponse
+
+from accounts.models import Project
+
+OPEN_PREFIXES = ("/v1/", "/healthz", "/static/")  # the API has keys of its own
+
+
+class LoginRequired(LoginRequiredMiddleware):
+    """Django's, but the API answers for itself."""
+
+    def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> Any:
+        if request.path.startswith(OPEN_PREFIXES):
+            return None
+        return super().process_view(request, view_func, view_args, view_kwargs)
+
+
+class CurrentProject:
+    """Sets `request.project`: the one chosen in the session, else the person's first; None when signed out."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.project = current_project(request)  # type: ignore[attr-defined]
+        return self.get_response(request)
+
+
+def current_project(request: HttpRequest) -> Project | None:
+    """A stranger's project id in the session finds nothing, because only one's own projects are looked at."""
+    if request.path.startswith(OPEN_PREFIXES) or not request.user.is_authenticated:
+        return None
+    mine = Project.objects.of(request.user)
+    return mine.filter(pk=request.session.get("project", "")).first() or mine.first()

@@ -1,0 +1,147 @@
+"""Who: people, projects, who belongs to which, API keys and one-time links. Every other row belongs to a project."""
+
+import hashlib
+import secrets
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.db import models
+from django.utils import timezone
+
+from accounts.ids import new_id
+
+
+def new_project_id() -> str:
+    return new_id("proj_")
+
+
+def hashed(secret: str) -> str:
+    """Secrets are long and random, so a plain SHA-256 is enough and can be looked up."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        user = self.model(email=self.normalize_email(email).lower(), **fields)
+        user.set_password(password)  # None: cannot sign in by password until one is set
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, is_superuser=True, **fields)
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person, known by e-mail."""
+
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=120, blank=True)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects: ClassVar[UserManager] = UserManager()
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    def __str__(self) -> str:
+        return self.name or self.email
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def of(self, user: User) -> "ProjectQuerySet":
+        """The projects that this person belongs to, oldest first."""
+        return self.filter(memberships__user=user).order_by("created_at")
+
+
+class Project(models.Model):
+    """The wall: nothing is visible from one project to another."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_project_id, editable=False)
+    name = models.CharField(max_length=120)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ProjectQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    class Role(models.TextChoices):
+        OWNER = "owner", "Owner"
+        MEMBER = "member", "Member"
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role, default=Role.MEMBER)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "project"], name="one_membership_per_project")]
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def live(self) -> "ApiKeyQuerySet":
+        return self.filter(revoked_at=None)
+
+    def for_secret(self, secret: str) -> "ApiKey | None":
+        return self.live().filter(hash=hashed(secret)).select_related("project", "user").first()
+
+
+class ApiKey(models.Model):
+    """A bearer key of one project. Only its hash is stored; the secret is shown once."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="api_keys")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=120)
+    hint = models.CharField(max_length=20)  # first and last characters, to tell keys apart
+    hash = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    @classmethod
+    def make(cls, *, project: Project, user: User, name: str) -> tuple["ApiKey", str]:
+        """Returns the stored row and the secret, which is known only now."""
+        secret = new_id("sk-hone-", 40)
+        key = cls.objects.create(
+            project=project, user=user, name=name, hash=hashed(secret), hint=f"{secret[:11]}…{secret[-4:]}"
+        )
+        return key, secret
+
+
+class OneTimeLink(models.Model):
+    """A link that signs somebody in once: the first owner, an invited colleague, a forgotten password."""
+
+    class Kind(models.TextChoices):
+        SIGN_IN = "sign_in", "Sign in"
+        INVITE = "invite", "Invitation"
+        RESET = "reset", "Password reset"
+
+    kind = models.CharField(max_length=20, choices=Kind)
+    hash = models.CharField(max_length=64, unique=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    email = models.EmailField(blank=True)
+    role = models.CharField(max_length=20, choices=Membership.Role, default=Membership.Role.MEMBER)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    @classmethod
+    def make(cls, kind: str, *, lifetime: timedelta = timedelta(days=7), **fields: Any) -> tuple["OneTimeLink", str]:
+        """Returns the stored row and the token for the address."""
+        token = secrets.token_urlsafe(32)
+        link = cls.objects.create(
+            kind=kind, hash=hashed(token), expires_at=timezone.now() + lifetime, **fields
+        )
+        return link, token
+
+    @classmethod
+    def find(cls, token: str) -> "OneTimeLink | None":
+        """The link if it can still be used."""
+        return cls.objects.filter(hash=hashed(token), used_at=None, expires_at__gt=timezone.now()).first()

@@ -1,0 +1,211 @@
+"""Django settings. Every value comes from the environment with the prefix HONE_; .env.example lists them all."""
+
+import os
+import secrets
+from pathlib import Path
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from dashboard import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+HONE_HOME = Path(env.text("HOME", str(BASE_DIR / "var"))).resolve()
+HONE_HOME.mkdir(parents=True, exist_ok=True)
+HONE_HOST = env.text("HOST", "127.0.0.1")
+HONE_PORT = env.integer("PORT", 8000)
+HONE_ORG = env.text("ORG", "hone")
+HONE_TRAIN_GPUS = env.words("TRAIN_GPUS")
+HONE_SERVE_GPUS = env.words("SERVE_GPUS")
+HONE_SERVE_GPU_FRACTION = env.number("SERVE_GPU_FRACTION", 0.4)
+HONE_SERVE_MEMORY_GB = env.number("SERVE_MEMORY_GB", 0)  # 0: a share of what the machine has
+HONE_VLLM_PYTHON = env.text("VLLM_PYTHON")  # empty: the interpreter that runs Hone
+HONE_HUB = env.text("HUB", "https://huggingface.co")
+HONE_OFFLINE = env.boolean("OFFLINE", False)
+HONE_LEASE_SECONDS = env.number("LEASE_SECONDS", 20)
+HONE_MAX_FILE_GB = env.number("MAX_FILE_GB", 8)
+
+if not HONE_ORG.replace("-", "").isalnum():
+    raise ImproperlyConfigured(f"HONE_ORG={HONE_ORG!r}: letters, digits and hyphens only; it stands in model names")
+
+
+def _secret_key() -> str:
+    """The given key, else one made on the first start and kept beside the data, readable by the owner only."""
+    given = env.text("SECRET_KEY")
+    if given:
+        return given
+    path = HONE_HOME / "secret-key"
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    return path.read_text()
+
+
+SECRET_KEY = _secret_key()
+DEBUG = env.boolean("DEBUG", False)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*" if HONE_HOST in {"127.0.0.1", "localhost"} else HONE_HOST)
+CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "daphne",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "channels",
+    "django_htmx",
+    "django_dramatiq",
+    "template_partials",
+    "accounts",
+    "training",
+    "playground",
+    "dashboard",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.LoginRequired",
+    "accounts.middleware.CurrentProject",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "dashboard.urls"
+ASGI_APPLICATION = "dashboard.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "dashboard.context.frame",
+            ],
+            "builtins": ["dashboard.templatetags.figures"],
+        },
+    }
+]
+
+# Rows: SQLite in WAL mode, or Postgres by HONE_DATABASE_URL.
+_DATABASE_URL = env.text("DATABASE_URL")
+if _DATABASE_URL:
+    DATABASES = {"default": dj_database_url.parse(_DATABASE_URL, conn_max_age=60)}
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": HONE_HOME / "db.sqlite3",
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Queue and channel layer: embedded, or Redis by HONE_REDIS_URL.
+HONE_REDIS_URL = env.text("REDIS_URL")
+if HONE_REDIS_URL:
+    DRAMATIQ_BROKER = {
+        "BROKER": "dramatiq.brokers.redis.RedisBroker",
+        # maintenance on every command and short heartbeats: a killed worker's message comes back in seconds, not minutes
+        "OPTIONS": {"url": HONE_REDIS_URL, "maintenance_chance": 1_000_000, "heartbeat_timeout": 5_000},
+        "MIDDLEWARE": [],
+    }
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+            # redis-py 8 closes idle sockets after 5 s unless told otherwise
+            "CONFIG": {"hosts": [{"address": HONE_REDIS_URL, "socket_timeout": 30}]},
+        }
+    }
+else:
+    DRAMATIQ_BROKER = {
+        "BROKER": "training.broker.SQLiteBroker",
+        "OPTIONS": {"path": str(HONE_HOME / "queue.sqlite3")},
+        "MIDDLEWARE": [],
+    }
+    CHANNEL_LAYERS = {
+        "default": {
+            "BACKEND": "dashboard.channel_layer.LocalSocketLayer",
+            "CONFIG": {"path": str(HONE_HOME / "sockets")},
+        }
+    }
+DRAMATIQ_BROKER["MIDDLEWARE"] = [
+    "dramatiq.middleware.AgeLimit",
+    "dramatiq.middleware.TimeLimit",
+    "dramatiq.middleware.ShutdownNotifications",
+    "dramatiq.middleware.Retries",
+    "dramatiq.middleware.Callbacks",
+    "dramatiq.middleware.Pipelines",
+    "django_dramatiq.middleware.DbConnectionsMiddleware",
+]
+DRAMATIQ_AUTODISCOVER_MODULES = ["tasks"]
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "sign-in"
+SESSION_COOKIE_AGE = 30 * 24 * 3600
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.boolean("HTTPS", False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.boolean("HTTPS", False) else None
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "manifest-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True  # served straight from static/: no collectstatic step
+DATA_UPLOAD_MAX_MEMORY_SIZE = 16 << 20  # one upload chunk is 8 MiB
+EMAIL_BACKEND = env.text("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
+    "loggers": {"daphne": {"level": "WARNING"}, "django.channels.server": {"level": "WARNING"}},
+}

@@ -1,0 +1,83 @@
+"""Numbers as people read them: units, sensible precision, exact value on hover."""
+
+from datetime import datetime
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+DASH = "–"
+
+
+@register.filter
+def loss(value: float | None) -> str:
+    """Four significant digits."""
+    return DASH if value is None else f"{value:.4g}"
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    """A share of 1 as per cent with one decimal."""
+    return DASH if value is None else f"{value * 100:.1f} %"
+
+
+@register.filter
+def count(value: float | None) -> str:
+    """1,234 up to a million, then 1.2 M or 3.4 B."""
+    if value is None:
+        return DASH
+    for limit, unit in ((1e9, "B"), (1e6, "M")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+@register.filter
+def size(value: float | None) -> str:
+    """Bytes as kB, MB, GB (powers of 1000, as disks are sold)."""
+    if value is None:
+        return DASH
+    amount = float(value)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(amount) < 1000 or unit == "TB":
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.3g} {unit}"
+        amount /= 1000
+    return DASH
+
+
+@register.filter
+def duration(value: float | None) -> str:
+    """Seconds as '2 min 14 s' or '3 h 05 min'."""
+    if value is None:
+        return DASH
+    seconds = round(value)
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+@register.filter
+def ago(value: datetime | None) -> SafeString | str:
+    """'3 min ago' in a <time> whose title is the exact moment; app.js keeps it fresh."""
+    if value is None:
+        return DASH
+    exact = value.astimezone(timezone.get_current_timezone())
+    return format_html(
+        '<time datetime="{}" title="{}" data-ago>{}</time>',
+        exact.isoformat(),
+        exact.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        _ago((timezone.now() - value).total_seconds()),
+    )
+
+
+def _ago(seconds: float) -> str:
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} ago"
+    return "just now"

@@ -1,0 +1,16 @@
+"""All addresses; each group's routes stand at the end of its views module."""
+
+from django.urls import include, path
+
+from dashboard import api, health
+
+urlpatterns = [
+    path("healthz", health.healthz, name="healthz"),
+    path("v1/", api.api.urls),
+    path("", include("accounts.urls")),
+    path("", include("dashboard.views.overview")),
+    path("datasets/", include("dashboard.views.datasets")),
+    path("jobs/", include("dashboard.views.jobs")),
+    path("models/", include("dashboard.views.models")),
+    path("playground/", include("playground.urls")),
+]

@@ -1,0 +1,5 @@
+"""Screens: datasets."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

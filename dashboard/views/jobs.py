@@ -1,0 +1,5 @@
+"""Screens: jobs."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

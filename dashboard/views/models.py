@@ -1,0 +1,5 @@
+"""Screens: models."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

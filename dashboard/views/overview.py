@@ -1,0 +1,5 @@
+"""Screens: overview."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,5 @@
+"""Websocket consumers."""
+
+from django.urls import URLPattern
+
+routes: list[URLPattern] = []

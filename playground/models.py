@@ -1,0 +1,166 @@
+"""What is served, what was compared, and how people voted."""
+
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.ids import new_id
+from accounts.models import Project
+from training.models import BaseModel, Checkpoint
+
+
+def new_comparison_id() -> str:
+    return new_id("cmp_", 16)
+
+
+class DeploymentQuerySet(models.QuerySet["Deployment"]):
+    def wanted(self) -> "DeploymentQuerySet":
+        return self.filter(wanted=True)
+
+    def ready(self) -> "DeploymentQuerySet":
+        return self.filter(state=Deployment.State.READY)
+
+
+class Deployment(models.Model):
+    """A base model or a checkpoint that somebody wants answered by vLLM. `manage.py serve` makes it so."""
+
+    class State(models.TextChoices):
+        OFF = "off", "Not loaded"
+        QUEUED = "queued", "Waiting"
+        LOADING = "loading", "Loading"
+        READY = "ready", "Ready"
+        FAILED = "failed", "Failed"
+
+    class Proof(models.TextChoices):
+        NONE = "", "Not checked"
+        VERIFIED = "verified", "Verified"  # vLLM answers as the trained weights do, and not as the base does
+        TOO_CLOSE = "too_close", "Too close to the base to tell"
+        REFUSED = "refused", "Refused"
+
+    base_model = models.OneToOneField(
+        BaseModel, on_delete=models.CASCADE, null=True, blank=True, related_name="deployment"
+    )
+    checkpoint = models.OneToOneField(
+        Checkpoint, on_delete=models.CASCADE, null=True, blank=True, related_name="deployment"
+    )
+    wanted = models.BooleanField(default=True)
+    pinned = models.BooleanField(default=False)  # never put away to make room
+    state = models.CharField(max_length=20, choices=State, default=State.QUEUED)
+    reason = models.TextField(blank=True)  # for people: why it waits or failed, what it does now
+    url = models.CharField(max_length=200, blank=True)  # of the vLLM server, e.g. http://127.0.0.1:41234
+    server_pid = models.IntegerField(null=True, blank=True)
+    proof = models.CharField(max_length=20, choices=Proof, default=Proof.NONE, blank=True)
+    proof_json = models.JSONField(null=True, blank=True)  # differences per token, versions, time
+    used_at = models.DateTimeField(default=timezone.now)  # last request; the least recently used is put away first
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    objects = DeploymentQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="deployment_serves_one_thing",
+                condition=Q(base_model__isnull=False, checkpoint=None) | Q(base_model=None, checkpoint__isnull=False),
+            )
+        ]
+
+    @property
+    def served_name(self) -> str:
+        """The model name that vLLM answers to."""
+        return self.checkpoint.name if self.checkpoint else self.base_model.name  # type: ignore[union-attr]
+
+    @property
+    def family(self) -> BaseModel:
+        """The base model whose server this runs in (a full-weight checkpoint has a server of its own)."""
+        return self.checkpoint.base_model if self.checkpoint else self.base_model  # type: ignore[return-value]
+
+
+class ComparisonQuerySet(models.QuerySet["Comparison"]):
+    def of(self, project: Project) -> "ComparisonQuerySet":
+        return self.filter(project=project)
+
+
+class Comparison(models.Model):
+    """One conversation put to several models at once."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_comparison_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="comparisons")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
+    blind = models.BooleanField(default=False)
+    # in the order of the page: {"model": name, "system": str|null, "settings": {...}|null}; shuffled when blind
+    columns = models.JSONField(default=list)
+    system_prompt = models.TextField(blank=True)
+    settings = models.JSONField(default=dict)  # temperature, top_p, max_tokens, seed
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ComparisonQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+
+class Turn(models.Model):
+    """One message that went to every column of a comparison."""
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="turns")
+    position = models.PositiveIntegerField()
+    prompt = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["position"]
+        constraints = [models.UniqueConstraint(fields=["comparison", "position"], name="one_turn_per_position")]
+
+
+class Response(models.Model):
+    """What one column answered in one turn, with what it cost."""
+
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="responses")
+    column = models.PositiveIntegerField()  # index into Comparison.columns
+    model = models.CharField(max_length=250)
+    checkpoint = models.ForeignKey(Checkpoint, on_delete=models.SET_NULL, null=True, blank=True)
+    text = models.TextField(blank=True)
+    prompt_tokens = models.IntegerField(null=True)
+    completion_tokens = models.IntegerField(null=True)
+    first_token_seconds = models.FloatField(null=True)
+    tokens_per_second = models.FloatField(null=True)
+    stop_reason = models.CharField(max_length=40, blank=True)
+    error = models.TextField(blank=True)
+    settings = models.JSONField(default=dict)
+    proof = models.JSONField(null=True, blank=True)  # the deployment's proof when it answered
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["column"]
+        constraints = [models.UniqueConstraint(fields=["turn", "column"], name="one_response_per_column")]
+
+
+class Vote(models.Model):
+    """A person's judgement of one turn."""
+
+    class Verdict(models.TextChoices):
+        BEST = "best", "One is better"
+        TIE = "tie", "Tie"
+        BOTH_BAD = "both_bad", "All bad"
+
+    turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="votes")
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="votes")
+    voter = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True)
+    verdict = models.CharField(max_length=10, choices=Verdict)
+    best = models.ForeignKey(Response, on_delete=models.CASCADE, null=True, blank=True, related_name="won")
+    blind = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["turn", "voter"], name="one_vote_per_person_and_turn"),
+            models.CheckConstraint(
+                name="a_best_vote_names_its_answer",
+                condition=Q(verdict="best", best__isnull=False) | (~Q(verdict="best") & Q(best=None)),
+            ),
+        ]
+
+

@@ -1,0 +1,293 @@
+"""The contract between the site and the trainer, both ways. pydantic only: no torch, no Django.
+
+Downwards: a `Recipe` is what a person or a script asks for (values may be "auto"); `estimate.resolve` turns it into
+numbers; a `JobSpec` is what the trainer reads from `spec.json` in its run folder.
+Upwards: the trainer appends one JSON object a line to `events.jsonl`; the classes below are its lines.
+
+Run folder:
+    spec.json                     written by the launcher
+    events.jsonl                  appended by the trainer (rank 0)
+    trainer.log                   stdout and stderr of the trainer
+    stop | pause                  control files, looked at every step; `save` asks for a checkpoint now
+    checkpoints/epoch-E-step-S/   weights, tokenizer, meta.json, probes.json, trainer_state/ (optimizer, RNG, position)
+    resume/                       the rolling resume point, one kept
+A folder appears under its final name only when it is complete (written beside it, then renamed).
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+Auto = Literal["auto"]
+Method = Literal["sft"]
+Adaptation = Literal["lora", "full"]
+Scheduler = Literal["linear", "cosine", "constant"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+
+class Strict(BaseModel):
+    """Refuses unknown fields: nothing is silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Recipe(Strict):
+    """The hyperparameters as asked for. The ranges here are the only place where they are said."""
+
+    method: Method = "sft"
+    n_epochs: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
+    learning_rate_multiplier: Annotated[float, Field(gt=0, le=1000)] | Auto = "auto"
+    adaptation: Adaptation = "lora"
+    lora_r: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
+    lora_alpha: Annotated[int, Field(ge=1, le=1024)] | Auto = "auto"
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: list[str] | Auto = "auto"  # names of linear layers, such as q_proj; auto = every linear layer
+    max_length: Annotated[int, Field(ge=16, le=1_048_576)] | Auto = "auto"  # tokens a row; longer rows are cut
+    lr_scheduler: Scheduler | Auto = "auto"
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    dtype: Dtype = "auto"
+
+
+class ModelFacts(Strict):
+    """What is known of a base model without loading its weights (read from its config.json)."""
+
+    name: str
+    parameters: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    vocabulary: int
+    heads: int
+    kv_heads: int
+    context_length: int
+    has_chat_template: bool = True
+    linear_modules: list[str] = []  # short names of its linear layers, e.g. q_proj
+
+
+class DataFacts(Strict):
+    """What is known of a dataset under a base model's tokenizer. Tokens are counted before truncation."""
+
+    rows: int
+    tokens: int
+    trained_tokens: int
+    longest_tokens: int
+    lengths: list[int] = []  # tokens of each row, or of an even sample when there are many
+
+
+class DeviceFacts(Strict):
+    """The device a job would train on."""
+
+    kind: Literal["cpu", "cuda"]
+    name: str
+    count: int = 1
+    memory_bytes: int
+    free_bytes: int
+    bfloat16: bool = True
+
+
+class Resolved(Strict):
+    """A recipe with every auto replaced by a number; `reasons` says why, by field name."""
+
+    n_epochs: int
+    batch_size: int
+    learning_rate_multiplier: float
+    base_learning_rate: float
+    learning_rate: float
+    adaptation: Adaptation
+    lora_r: int | None
+    lora_alpha: int | None
+    lora_dropout: float
+    target_modules: list[str]
+    max_length: int
+    lr_scheduler: Scheduler
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    dtype: Literal["float32", "bfloat16"]
+    reasons: dict[str, str]
+
+
+class Estimate(Strict):
+    """What a job is expected to take; compared afterwards with what came."""
+
+    steps: int
+    steps_per_epoch: int
+    tokens: int  # over all epochs, after truncation
+    trained_tokens: int
+    truncated_rows: int
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    fits: bool
+    warnings: list[str] = []
+
+
+class JobSpec(Strict):
+    """Everything the trainer needs; numbers only, no auto. Paths are absolute."""
+
+    job_id: str
+    method: Method = "sft"
+    base_model: str  # the catalogue name
+    base_path: Path
+    start_path: Path | None = None  # a checkpoint folder to continue from: an adapter or full weights
+    training_file: Path
+    validation_file: Path | None = None
+    n_epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]  # rows an optimizer step, over all processes
+    learning_rate: Annotated[float, Field(gt=0)]
+    lr_scheduler: Scheduler = "linear"
+    warmup_ratio: float = 0.0
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    max_length: int
+    adaptation: Adaptation = "lora"
+    lora_r: int | None = None
+    lora_alpha: int | None = None
+    lora_dropout: float = 0.0
+    target_modules: list[str] = []  # empty: every linear layer but the output head
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
+    valid_every_steps: Annotated[int, Field(ge=0)] = 0  # a sampled validation batch every so many steps; 0 = never
+    valid_batch_rows: Annotated[int, Field(ge=1)] = 8
+    resume_every_seconds: Annotated[float, Field(gt=0)] = 600
+    micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None  # padded tokens a forward pass; None = chosen
+
+    @model_validator(mode="after")
+    def lora_is_complete(self) -> "JobSpec":
+        if self.adaptation == "lora" and not (self.lora_r and self.lora_alpha):
+            raise ValueError("LoRA needs lora_r and lora_alpha")
+        return self
+
+
+# ---- events.jsonl: one of these a line ----
+
+
+class Event(BaseModel):
+    """Common to all lines; `time` is unix seconds."""
+
+    model_config = ConfigDict(extra="forbid")
+    time: float
+
+
+class Started(Event):
+    """Training is about to begin; every derived size is known."""
+
+    type: Literal["started"] = "started"
+    total_steps: int
+    steps_per_epoch: int
+    train_rows: int
+    valid_rows: int
+    train_tokens: int  # a pass, after truncation
+    trained_tokens_per_epoch: int
+    valid_tokens: int
+    truncated_rows: int
+    parameters: int
+    trainable_parameters: int
+    device: str
+    dtype: str
+    world_size: int = 1
+    resumed_step: int = 0  # 0: from the beginning
+
+
+class Phase(Event):
+    """What the trainer does now, for people: loading, tokenizing, training, validating, saving."""
+
+    type: Literal["phase"] = "phase"
+    phase: str
+    done: int = 0
+    total: int = 0
+
+
+class Step(Event):
+    """One optimizer step. Loss is the mean over trained tokens of the whole batch, in nats."""
+
+    type: Literal["step"] = "step"
+    step: int  # from 1
+    epoch: float  # passes over the data so far
+    train_loss: float
+    train_accuracy: float  # share of trained tokens whose argmax is right
+    learning_rate: float
+    grad_norm: float  # before clipping
+    trained_tokens: int  # cumulative, loss-bearing
+    tokens_per_second: float  # non-padding tokens through the model, smoothed
+    memory_bytes: int
+
+
+class Validation(Event):
+    """Loss and accuracy over a sampled batch or over the whole validation set, at the weights after `step`."""
+
+    type: Literal["validation"] = "validation"
+    step: int
+    whole: bool
+    loss: float
+    accuracy: float
+    tokens: int
+    rows: int
+
+
+class CheckpointSaved(Event):
+    """A complete checkpoint folder is in place; `path` is relative to the run folder."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    epoch: int
+    path: str
+    kind: Adaptation
+    size_bytes: int
+    sha256: str  # of the weights file(s)
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    valid_loss: float | None = None
+    valid_accuracy: float | None = None
+    full_valid_loss: float | None = None
+    full_valid_accuracy: float | None = None
+
+
+class Note(Event):
+    """A message for the event log."""
+
+    type: Literal["note"] = "note"
+    level: Literal["info", "warn", "error"] = "info"
+    message: str
+
+
+class End(Event):
+    """The last line. No end line and a process that is gone = a crash."""
+
+    type: Literal["end"] = "end"
+    status: Literal["succeeded", "cancelled", "paused", "interrupted", "failed"]
+    message: str = ""
+    code: str | None = None
+
+
+AnyEvent = Annotated[
+    Started | Phase | Step | Validation | CheckpointSaved | Note | End, Field(discriminator="type")
+]
+event_adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+
+# ---- probes.json in a checkpoint: what the parity gate compares ----
+
+
+class Probe(Strict):
+    """Token log-probabilities (nats) of `token_ids[prompt_length:]`, each given all tokens before it."""
+
+    token_ids: list[int]
+    prompt_length: int
+    trained_logprobs: list[float]
+    base_logprobs: list[float]
+
+
+class Probes(Strict):
+    """Written by the trainer beside the weights, from the weights it trained."""
+
+    probes: list[Probe]
+    chat_messages: list[dict[str, str]]  # empty when the base has no chat template
+    chat_token_ids: list[int]  # of chat_messages with the generation prompt, by training.engine.chat
+    weights_sha256: str
+    modules: list[str]  # full names of the adapted modules; empty for full weights
+    lora_r: int | None = None

@@ -1,0 +1,29 @@
+"""Where things lie under HONE_HOME."""
+
+from pathlib import Path
+
+from django.conf import settings
+
+
+def home() -> Path:
+    return Path(settings.HONE_HOME)
+
+
+def file_folder(file_id: str) -> Path:
+    """One folder for each dataset file: `content` and, while it arrives, `content.part`."""
+    return home() / "files" / file_id
+
+
+def run_folder(job_id: str) -> Path:
+    """The trainer's folder; see training.engine.spec for what lies in it."""
+    return home() / "runs" / job_id
+
+
+def model_folder(name: str) -> Path:
+    return home() / "models" / name
+
+
+def log_folder() -> Path:
+    path = home() / "logs"
+    path.mkdir(parents=True, exist_ok=True)
+    return path

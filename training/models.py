@@ -1,0 +1,391 @@
+"""The nouns: base models, dataset files, training jobs, their metrics, events and checkpoints."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from accounts.ids import new_id
+from accounts.models import Project
+from training import home
+from training.engine.spec import DataFacts, Estimate, ModelFacts, Recipe, Resolved
+
+
+def new_file_id() -> str:
+    return new_id("file-")
+
+
+def new_job_id() -> str:
+    return new_id("ftjob-")
+
+
+def new_checkpoint_id() -> str:
+    return new_id("ftckpt_")
+
+
+def new_event_id() -> str:
+    return new_id("ftevent-")
+
+
+class BaseModelQuerySet(models.QuerySet["BaseModel"]):
+    def ready(self) -> "BaseModelQuerySet":
+        return self.filter(status=BaseModel.Status.READY)
+
+
+class BaseModel(models.Model):
+    """An open-weight model in the catalogue. One catalogue a server: the weights hold no project's data."""
+
+    class Status(models.TextChoices):
+        ABSENT = "absent", "Not on disk"
+        DOWNLOADING = "downloading", "Downloading"
+        READY = "ready", "On disk"
+        FAILED = "failed", "Failed"
+
+    name = models.SlugField(max_length=120, unique=True, allow_unicode=False)  # no slash: it stands in ft: names
+    title = models.CharField(max_length=160, blank=True)
+    source = models.CharField(max_length=20, choices=[("hub", "Hub"), ("package", "Package"), ("folder", "Folder")])
+    source_id = models.CharField(max_length=500)  # hub id, package name or folder
+    source_note = models.CharField(max_length=300, blank=True)  # which weights these are, in words
+    licence = models.CharField(max_length=120, blank=True)
+    folder = models.CharField(max_length=500, blank=True)  # where the safetensors lie; empty until on disk
+    facts_json = models.JSONField(default=dict, blank=True)  # ModelFacts
+    status = models.CharField(max_length=20, choices=Status, default=Status.ABSENT)
+    status_text = models.TextField(blank=True)
+    bytes_done = models.BigIntegerField(default=0)
+    bytes_total = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = BaseModelQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder)
+
+    @property
+    def facts(self) -> ModelFacts:
+        return ModelFacts.model_validate(self.facts_json)
+
+    @property
+    def is_present(self) -> bool:
+        """Its files are really there; a folder can vanish under us."""
+        return bool(self.folder) and (self.path / "config.json").exists()
+
+
+class DatasetFileQuerySet(models.QuerySet["DatasetFile"]):
+    def of(self, project: Project) -> "DatasetFileQuerySet":
+        return self.filter(project=project)
+
+    def datasets(self) -> "DatasetFileQuerySet":
+        """Files a job can train on, complete or not; no result files."""
+        return self.filter(purpose="fine-tune")
+
+    def usable(self) -> "DatasetFileQuerySet":
+        return self.datasets().filter(status=DatasetFile.Status.PROCESSED)
+
+
+class DatasetFile(models.Model):
+    """A file of a project: training or validation rows, or a job's result CSV."""
+
+    class Status(models.TextChoices):
+        UPLOADING = "uploading", "Uploading"
+        UPLOADED = "uploaded", "Checking"  # complete, waiting to be checked or being checked
+        PROCESSED = "processed", "Ready"
+        ERROR = "error", "Problems"
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_file_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="files")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
+    filename = models.CharField(max_length=255)
+    purpose = models.CharField(max_length=40, default="fine-tune")
+    bytes = models.BigIntegerField(default=0)  # announced size while uploading, then the real one
+    sha256 = models.CharField(max_length=64, blank=True)
+    status = models.CharField(max_length=20, choices=Status, default=Status.UPLOADED)
+    status_details = models.TextField(blank=True)
+    check_share = models.FloatField(default=0.0)  # progress of the check, 0..1
+    format = models.CharField(max_length=20, blank=True)  # chat | completion | preference | text
+    rows = models.BigIntegerField(default=0)
+    problems = models.JSONField(default=list, blank=True)  # first 200: {"line", "field", "message", "fix", "level"}
+    problem_count = models.IntegerField(default=0)
+    warning_count = models.IntegerField(default=0)
+    statistics = models.JSONField(default=dict, blank=True)  # counts that need no tokenizer: roles, turns, ...
+    token_facts = models.JSONField(default=dict, blank=True)  # by base model name: DataFacts
+    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children")
+    sample_task = models.CharField(max_length=40, blank=True)  # ticket | tone | steer: came with Hone
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = DatasetFileQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["project", "purpose", "-created_at"], name="file_list")]
+
+    def __str__(self) -> str:
+        return self.filename
+
+    @property
+    def path(self) -> Path:
+        return home.file_folder(self.id) / "content"
+
+    @property
+    def part_path(self) -> Path:
+        """Where an upload grows until it is complete."""
+        return home.file_folder(self.id) / "content.part"
+
+    def facts_for(self, base_model: BaseModel) -> DataFacts | None:
+        """Token counts under this model's tokenizer, if they were counted."""
+        found = self.token_facts.get(base_model.name)
+        return DataFacts.model_validate(found) if found else None
+
+
+class TrainingJobQuerySet(models.QuerySet["TrainingJob"]):
+    def of(self, project: Project) -> "TrainingJobQuerySet":
+        return self.filter(project=project)
+
+    def visible(self) -> "TrainingJobQuerySet":
+        return self.filter(archived_at=None)
+
+    def unfinished(self) -> "TrainingJobQuerySet":
+        return self.exclude(status__in=FINAL)
+
+    def ahead_of(self, job: "TrainingJob") -> "TrainingJobQuerySet":
+        """Jobs that will be trained before this queued one."""
+        return self.filter(status__in=["queued", "running"]).exclude(pk=job.pk).filter(queued_at__lt=job.queued_at)
+
+
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+class TrainingJob(models.Model):
+    """One fine-tuning job. `status` is for machines, `status_text` for people."""
+
+    class Status(models.TextChoices):
+        VALIDATING_FILES = "validating_files", "Validating files"
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        PAUSED = "paused", "Paused"
+        SUCCEEDED = "succeeded", "Succeeded"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_job_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="jobs")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
+    label = models.CharField(max_length=200, blank=True)  # a person's name for it
+    colour = models.PositiveSmallIntegerField(default=0)  # index of its run colour, the same on every page
+    status = models.CharField(max_length=20, choices=Status, default=Status.VALIDATING_FILES)
+    status_text = models.CharField(max_length=300, blank=True)
+
+    # what was asked for
+    base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="jobs")
+    start_checkpoint = models.ForeignKey(
+        "Checkpoint", on_delete=models.SET_NULL, null=True, blank=True, related_name="continued_by"
+    )
+    training_file = models.ForeignKey(DatasetFile, on_delete=models.SET_NULL, null=True, related_name="trains")
+    validation_file = models.ForeignKey(
+        DatasetFile, on_delete=models.SET_NULL, null=True, blank=True, related_name="validates"
+    )
+    training_file_name = models.CharField(max_length=255, blank=True)  # stays when the file is deleted
+    validation_file_name = models.CharField(max_length=255, blank=True)
+    recipe_json = models.JSONField(default=dict)  # Recipe, may hold "auto"
+    suffix = models.CharField(max_length=64, blank=True)
+    seed = models.BigIntegerField(default=0)
+    metadata = models.JSONField(null=True, blank=True)
+    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="reruns")
+
+    # what it was resolved to
+    resolved_json = models.JSONField(null=True, blank=True)  # Resolved
+    estimate_json = models.JSONField(null=True, blank=True)  # Estimate, kept to compare with what came
+
+    # what happened
+    created_at = models.DateTimeField(default=timezone.now)
+    queued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    started_json = models.JSONField(null=True, blank=True)  # the trainer's Started event
+    phase = models.CharField(max_length=40, blank=True)
+    step = models.IntegerField(default=0)
+    total_steps = models.IntegerField(default=0)
+    trained_tokens = models.BigIntegerField(null=True, blank=True)
+    estimated_finish_at = models.DateTimeField(null=True, blank=True)
+    revision = models.BigIntegerField(default=0)  # of its metric rows; the next written row takes the next one
+    fine_tuned_model = models.CharField(max_length=250, blank=True)
+    result_file = models.ForeignKey(DatasetFile, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    error_code = models.CharField(max_length=60, blank=True)
+    error_message = models.TextField(blank=True)
+    error_param = models.CharField(max_length=60, blank=True)
+
+    # the worker's side
+    claim = models.CharField(max_length=40, blank=True)  # token of the worker that owns it
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
+    attempt = models.IntegerField(default=0)
+    trainer_pid = models.IntegerField(null=True, blank=True)
+    trainer_started = models.FloatField(null=True, blank=True)  # process create time, to tell a re-used pid
+    events_offset = models.BigIntegerField(default=0)  # bytes of events.jsonl already recorded
+    wanted = models.CharField(max_length=10, blank=True)  # "" | cancel | pause: what a person asked for
+
+    objects = TrainingJobQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["project", "-created_at"], name="job_list")]
+        constraints = [
+            models.CheckConstraint(
+                name="finished_jobs_have_a_time",
+                condition=Q(status__in=FINAL, finished_at__isnull=False) | (~Q(status__in=FINAL) & Q(finished_at=None)),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    @property
+    def display_name(self) -> str:
+        return self.label or self.suffix or self.id
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.model_validate(self.recipe_json)
+
+    @property
+    def resolved(self) -> Resolved | None:
+        return Resolved.model_validate(self.resolved_json) if self.resolved_json else None
+
+    @property
+    def estimate(self) -> Estimate | None:
+        return Estimate.model_validate(self.estimate_json) if self.estimate_json else None
+
+    @property
+    def folder(self) -> Path:
+        return home.run_folder(self.id)
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL
+
+    def best_checkpoint(self) -> "Checkpoint | None":
+        """The one with the lowest loss over the whole validation set."""
+        return self.checkpoints.exclude(full_valid_loss=None).order_by("full_valid_loss", "step").first()
+
+
+class Metric(models.Model):
+    """The figures of one step. A row that is rewritten (replay, later validation) takes the next revision of its job."""
+
+    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="metrics")
+    step = models.IntegerField()
+    revision = models.BigIntegerField()
+    time = models.FloatField()  # unix seconds, when the trainer wrote it
+    epoch = models.FloatField(null=True)
+    train_loss = models.FloatField(null=True)
+    train_accuracy = models.FloatField(null=True)
+    learning_rate = models.FloatField(null=True)
+    grad_norm = models.FloatField(null=True)
+    trained_tokens = models.BigIntegerField(null=True)
+    tokens_per_second = models.FloatField(null=True)
+    memory_bytes = models.BigIntegerField(null=True)
+    valid_loss = models.FloatField(null=True)
+    valid_accuracy = models.FloatField(null=True)
+    full_valid_loss = models.FloatField(null=True)
+    full_valid_accuracy = models.FloatField(null=True)
+
+    class Meta:
+        ordering = ["step"]
+        constraints = [models.UniqueConstraint(fields=["job", "step"], name="one_metric_row_per_step")]
+        indexes = [models.Index(fields=["job", "revision"], name="metric_news")]
+
+
+class JobEvent(models.Model):
+    """A line of the event log in OpenAI's words. A metrics line has its step and is replaced on replay."""
+
+    id = models.BigAutoField(primary_key=True)
+    event_id = models.CharField(max_length=40, default=new_event_id, unique=True)
+    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="events")
+    created_at = models.DateTimeField(default=timezone.now)
+    level = models.CharField(max_length=10, default="info")  # info | warn | error
+    type = models.CharField(max_length=20, default="message")  # message | metrics
+    message = models.TextField()
+    data = models.JSONField(null=True, blank=True, default=dict)
+    step = models.IntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["job", "step"], name="one_metrics_event_per_step")]
+        indexes = [models.Index(fields=["job", "-created_at", "-id"], name="event_list")]
+
+
+class CheckpointQuerySet(models.QuerySet["Checkpoint"]):
+    def of(self, project: Project) -> "CheckpointQuerySet":
+        return self.filter(project=project)
+
+    def named(self, name: str) -> "CheckpointQuerySet":
+        """By either of its names; a name never changes its meaning."""
+        return self.filter(Q(step_name=name) | Q(final_name=name))
+
+
+CHECKPOINT_NAME = re.compile(r"^ft:[^:/]+:[^:/]+:[^:/]*:[A-Za-z0-9]{8}(:ckpt-step-\d+)?$")
+
+
+class Checkpoint(models.Model):
+    """Weights at the end of an epoch (or saved on demand), with the figures over the whole validation set."""
+
+    class Kind(models.TextChoices):
+        LORA = "lora", "Adapter"
+        FULL = "full", "Full weights"
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_checkpoint_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="checkpoints")
+    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="checkpoints")
+    base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="checkpoints")
+    step = models.IntegerField()
+    epoch = models.IntegerField()
+    kind = models.CharField(max_length=10, choices=Kind)
+    step_name = models.CharField(max_length=250, unique=True)  # ft:base:org:suffix:xxxxxxxx:ckpt-step-N
+    final_name = models.CharField(max_length=250, unique=True, null=True, blank=True)  # the last one also has this
+    label = models.CharField(max_length=200, blank=True)
+    path_in_run = models.CharField(max_length=200)  # relative to the run folder
+    size_bytes = models.BigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64)
+    train_loss = models.FloatField(null=True, blank=True)
+    train_accuracy = models.FloatField(null=True, blank=True)
+    valid_loss = models.FloatField(null=True, blank=True)
+    valid_accuracy = models.FloatField(null=True, blank=True)
+    full_valid_loss = models.FloatField(null=True, blank=True)
+    full_valid_accuracy = models.FloatField(null=True, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    objects = CheckpointQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-step"]
+        constraints = [models.UniqueConstraint(fields=["job", "step"], name="one_checkpoint_per_step")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The name to show and to serve: the final model's name for the last one."""
+        return self.final_name or self.step_name
+
+    @property
+    def path(self) -> Path:
+        return self.job.folder / self.path_in_run
+
+
+def next_revisions(job: TrainingJob, count: int) -> int:
+    """Reserves `count` metric revisions of this job and returns the first. Call inside a transaction."""
+    TrainingJob.objects.filter(pk=job.pk).update(revision=F("revision") + count)
+    last: Any = TrainingJob.objects.values_list("revision", flat=True).get(pk=job.pk)
+    return last - count + 1
