@@ -1,0 +1,139 @@
+"""`manage.py up`: everything with one command."""
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from typing import Any, TextIO
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts import first_start
+from dashboard.supervisor import Child, Supervisor
+from training import catalogue, files
+from training.home import home, log_folder
+from training.launcher import worker_commands
+
+READY_WITHIN_SECONDS = 60
+
+
+class Command(BaseCommand):
+    help = "Migrate, prepare the first start and run web, workers and serving until Ctrl-C."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default=settings.HONE_HOST)
+        parser.add_argument("--port", type=int, default=settings.HONE_PORT)
+        parser.add_argument("--no-serve", action="store_true", help="do not start vLLM: no playground, less memory")
+
+    def handle(self, *args: Any, host: str, port: int, no_serve: bool, **options: Any) -> None:
+        self.began = time.monotonic()
+        lock = self._lock_home()  # held until the process ends
+        self._refuse_a_taken_port(host, port)
+        self._prepare()
+        supervisor = Supervisor(
+            self._children(host, port, no_serve),
+            log_folder=log_folder(),
+            state_path=home() / "processes.json",
+            say=self.say,
+        )
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: setattr(supervisor, "stopping", True))
+        supervisor.start()
+        try:
+            self._greet(supervisor, host, port)
+            supervisor.watch()
+        finally:
+            self.say("Stopping; a running job writes its resume point first ...")
+            supervisor.stop()
+            self.say("Stopped. No process is left.")
+            lock.close()
+
+    def say(self, text: str) -> None:
+        self.stdout.write(f"hone: {text}")
+        self.stdout.flush()
+
+    def _lock_home(self) -> TextIO:
+        lock = (home() / "up.lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CommandError(
+                f"Hone already runs on {home()}. Stop it first, or set HONE_HOME to another folder."
+            ) from error
+        return lock
+
+    def _refuse_a_taken_port(self, host: str, port: int) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise CommandError(
+                        f"Port {port} is in use. Start with another one: HONE_PORT={port + 1} make run"
+                    ) from error
+                raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}") from error
+
+    def _prepare(self) -> None:
+        self.say(f"Data lies in {home()}")
+        call_command("migrate", verbosity=0)
+        self.project, self.token = first_start.ensure_first_owner()
+        self.key_path = first_start.ensure_local_key(self.project)
+        catalogue.ensure_starter(self.say)
+        files.ensure_samples(self.project)
+
+    def _children(self, host: str, port: int, no_serve: bool) -> list[Child]:
+        python = sys.executable
+        web = [python, "-m", "dashboard.serve_web", "-b", host, "-p", str(port), "dashboard.asgi:application"]
+        children = [Child("web", web)]
+        children += [
+            Child(name, command, {"dramatiq_queue_prefetch": "1"}) for name, command in worker_commands().items()
+        ]
+        if not no_serve:
+            children.append(Child("serve", [python, "manage.py", "serve"]))
+        for child in children:
+            child.env["DJANGO_SETTINGS_MODULE"] = os.environ["DJANGO_SETTINGS_MODULE"]
+        return children
+
+    def _greet(self, supervisor: Supervisor, host: str, port: int) -> None:
+        """Waits until the site answers, then says where it is."""
+        address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        while not supervisor.stopping and not _answers(f"{address}/healthz"):
+            if time.monotonic() > deadline:
+                self.say(f"The site does not answer yet; its log is {log_folder() / 'web.log'}")
+                break
+            time.sleep(0.1)
+        if supervisor.stopping:
+            return
+        self.say(f"Ready after {_words(timedelta(seconds=time.monotonic() - self.began))}.")
+        self.say(f"Address:          {address}/")
+        if self.token:
+            self.say(f"Sign in (once):   {address}/link/{self.token}/")
+        else:
+            self.say(
+                "Sign in:          with your password; a new one-time link: .venv/bin/python manage.py sign_in_link"
+            )
+        self.say(f"API:              {address}/v1   key in {self.key_path}")
+        self.say("The starter model warms up in vLLM meanwhile. Ctrl-C stops everything.")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _words(length: timedelta) -> str:
+    seconds = length.total_seconds()
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
