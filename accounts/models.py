@@ -136,9 +136,7 @@ class OneTimeLink(models.Model):
     def make(cls, kind: str, *, lifetime: timedelta = timedelta(days=7), **fields: Any) -> tuple["OneTimeLink", str]:
         """Returns the stored row and the token for the address."""
         token = secrets.token_urlsafe(32)
-        link = cls.objects.create(
-            kind=kind, hash=hashed(token), expires_at=timezone.now() + lifetime, **fields
-        )
+        link = cls.objects.create(kind=kind, hash=hashed(token), expires_at=timezone.now() + lifetime, **fields)
         return link, token
 
     @classmethod

@@ -1,6 +1,5 @@
 """What is served, what was compared, and how people voted."""
 
-
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -162,5 +161,3 @@ class Vote(models.Model):
                 condition=Q(verdict="best", best__isnull=False) | (~Q(verdict="best") & Q(best=None)),
             ),
         ]
-
-

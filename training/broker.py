@@ -76,9 +76,7 @@ class SQLiteBroker(Broker):
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         if delay is not None:  # the consumer of the delay queue holds it until its time, as dramatiq wants
-            message = message.copy(
-                queue_name=dq_name(message.queue_name), options={"eta": current_millis() + delay}
-            )
+            message = message.copy(queue_name=dq_name(message.queue_name), options={"eta": current_millis() + delay})
         self.emit_before("enqueue", message, delay)
         values = (message.message_id, message.queue_name, message.encode(), current_millis())
         self.connection().execute(PUT, values)

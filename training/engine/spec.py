@@ -264,9 +264,7 @@ class End(Event):
     code: str | None = None
 
 
-AnyEvent = Annotated[
-    Started | Phase | Step | Validation | CheckpointSaved | Note | End, Field(discriminator="type")
-]
+AnyEvent = Annotated[Started | Phase | Step | Validation | CheckpointSaved | Note | End, Field(discriminator="type")]
 event_adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
