@@ -23,6 +23,7 @@ HONE_SERVE_MEMORY_GB = env.number("SERVE_MEMORY_GB", 0)  # 0: a share of what th
 HONE_VLLM_PYTHON = env.text("VLLM_PYTHON")  # empty: the interpreter that runs Hone
 HONE_HUB = env.text("HUB", "https://huggingface.co")
 HONE_OFFLINE = env.boolean("OFFLINE", False)
+HONE_STARTER = env.boolean("STARTER", True)
 HONE_LEASE_SECONDS = env.number("LEASE_SECONDS", 20)
 HONE_MAX_FILE_GB = env.number("MAX_FILE_GB", 8)
 

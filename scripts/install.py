@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--extra", action="append", default=[], help="an optional-dependencies group, such as test")
     parser.add_argument("--force", action="store_true", help="install again even if nothing changed")
     options = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - somebody may run it with an older one
         sys.exit(f"Hone needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.11 run")
     wanted = fingerprint(options.extra)
     installed = STAMP.read_text().split() if STAMP.exists() else []
@@ -131,7 +131,7 @@ def requirements_of(package: str) -> list[str]:
         f"for text in m.requires({package!r}) or []:\n"
         "    r = R(text)\n"
         "    if r.marker is None or r.marker.evaluate({'extra': ''}):\n"
-        "        print(r.name + '[' + ','.join(r.extras) + ']' + str(r.specifier) if r.extras else r.name + str(r.specifier))"
+        "        print(r.name + ('[' + ','.join(r.extras) + ']' if r.extras else '') + str(r.specifier))"
     )
     listed = subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True, check=True).stdout.split("\n")
     return [line for line in listed if line and not line.startswith((*LEFT_OUT, "torch="))]

@@ -280,7 +280,7 @@ class TrainingJob(models.Model):
 
 
 class Metric(models.Model):
-    """The figures of one step. A row that is rewritten (replay, later validation) takes the next revision of its job."""
+    """The figures of one step. A row that is rewritten (replay, late validation) takes its job's next revision."""
 
     job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="metrics")
     step = models.IntegerField()

@@ -15,12 +15,12 @@ from typing import Any, TextIO
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from training.launcher import worker_commands
 
 from accounts import first_start
 from dashboard.supervisor import Child, Supervisor
 from training import catalogue, files
 from training.home import home, log_folder
-from training.launcher import worker_commands
 
 READY_WITHIN_SECONDS = 60
 
@@ -87,7 +87,8 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         self.project, self.token = first_start.ensure_first_owner()
         self.key_path = first_start.ensure_local_key(self.project)
-        catalogue.ensure_starter(self.say)
+        if settings.HONE_STARTER:
+            catalogue.ensure_starter(self.say)
         files.ensure_samples(self.project)
 
     def _children(self, host: str, port: int, no_serve: bool) -> list[Child]:
