@@ -229,7 +229,8 @@ class TrainingJob(models.Model):
     # the worker's side
     claim = models.CharField(max_length=40, blank=True)  # token of the worker that owns it
     heartbeat_at = models.DateTimeField(null=True, blank=True)
-    attempt = models.IntegerField(default=0)
+    attempt = models.IntegerField(default=0)  # times a trainer was started
+    stalls = models.IntegerField(default=0)  # of these, since the last step that was new
     trainer_pid = models.IntegerField(null=True, blank=True)
     trainer_started = models.FloatField(null=True, blank=True)  # process create time, to tell a re-used pid
     events_offset = models.BigIntegerField(default=0)  # bytes of events.jsonl already recorded
