@@ -126,7 +126,7 @@ HONE_REDIS_URL = env.text("REDIS_URL")
 if HONE_REDIS_URL:
     DRAMATIQ_BROKER = {
         "BROKER": "dramatiq.brokers.redis.RedisBroker",
-        # maintenance on every command and short heartbeats: a killed worker's message comes back in seconds, not minutes
+        # maintenance on every command, short heartbeats: a killed worker's message comes back in seconds
         "OPTIONS": {"url": HONE_REDIS_URL, "maintenance_chance": 1_000_000, "heartbeat_timeout": 5_000},
         "MIDDLEWARE": [],
     }

@@ -101,9 +101,10 @@ class Supervisor:
         deadline = time.time() + STOP_GRACE_SECONDS
         while time.time() < deadline and any(child.alive for child in self.children):
             time.sleep(0.1)
-        for process in trees:
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                process.kill()
+        left = psutil.wait_procs(trees, timeout=1)[1]
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=5)
         self.state_path.unlink(missing_ok=True)
 
     def _write_state(self) -> None:
