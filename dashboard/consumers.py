@@ -1,5 +1,212 @@
-"""Websocket consumers."""
+"""Websockets of a job and of a project.
 
-from django.urls import URLPattern
+The channel layer only says "there is news"; a lost word costs at most one look at the database, never a point.
+"""
 
-routes: list[URLPattern] = []
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.db.models import Count, F, Max, Sum
+from django.urls import URLPattern, path
+
+from accounts.models import Project
+from dashboard.curves import ROW_FIELDS, rows_after
+from playground.models import Deployment
+from training.models import BaseModel, DatasetFile, TrainingJob
+
+logger = logging.getLogger(__name__)
+POLL_SECONDS: Final = 2.0
+STATE_SECONDS: Final = 1.0  # the parts of the page are looked at no more often than this
+ROWS_A_MESSAGE: Final = 500
+NOT_FOUND: Final = 4404  # for a stranger and for a deleted job alike
+
+
+class NewsConsumer(AsyncJsonWebsocketConsumer):
+    """Joins one group and runs `look` on every word of news, and now and then without one."""
+
+    group: str
+    arrived: asyncio.Event
+    pump: asyncio.Task[None] | None = None
+
+    async def start(self, group: str) -> None:
+        self.group, self.arrived = group, asyncio.Event()
+        try:
+            await self.channel_layer.group_add(self.group, self.channel_name)
+        except Exception:  # a layer that is down delays the page, it does not break it
+            logger.warning("no channel layer for %s; looking every %s s", group, POLL_SECONDS, exc_info=True)
+        await self.accept()
+        self.pump = asyncio.create_task(self._run())
+
+    async def disconnect(self, code: int) -> None:
+        if self.pump is None:
+            return
+        self.pump.cancel()
+        with contextlib.suppress(Exception):
+            await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def news(self, message: dict[str, Any]) -> None:
+        """Handler of {"type": "news"} from training.notify."""
+        self.arrived.set()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self.arrived.clear()  # before the look, or a word that arrives meanwhile is lost
+                pause = await self.look()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.arrived.wait(), pause)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("socket of %s ends; the page connects again", self.group)
+            await self.close(code=1011)
+
+    async def look(self) -> float:
+        """Sends what is new; returns for how many seconds to wait for news at most."""
+        raise NotImplementedError
+
+
+class JobConsumer(NewsConsumer):
+    """/ws/jobs/<id>/?after=<revision>
+
+    Sends {"fields": [...], "rows": [[...], ...]} for metric rows after the page's revision,
+    {"state": {...}} when the job's state changed, and {"changed": ["header", "checkpoints", "events"]}
+    for the parts of the page to fetch again.
+    """
+
+    async def connect(self) -> None:
+        self.job_id: str = self.scope["url_route"]["kwargs"]["job_id"]
+        self.cursor = _revision(self.scope)
+        self.seen: dict[str, Any] | None = None
+        self.state_at = 0.0
+        if await job_marks(self.job_id, self.scope["user"].pk) is None:
+            await self.close(code=NOT_FOUND)
+            return
+        await self.start(f"job.{self.job_id}")
+
+    async def look(self) -> float:
+        while rows := await after(self.job_id, self.cursor):
+            self.cursor = rows[-1][0]
+            await self.send_json({"fields": ROW_FIELDS, "rows": rows})
+            if len(rows) < ROWS_A_MESSAGE:
+                break
+        wait = self.state_at + STATE_SECONDS - time.monotonic()
+        if wait > 0:
+            return wait
+        await self._send_changes()
+        return POLL_SECONDS
+
+    async def _send_changes(self) -> None:
+        self.state_at = time.monotonic()
+        marks = await job_marks(self.job_id, self.scope["user"].pk)
+        if marks is None:
+            await self.send_json({"gone": True})
+            await self.close(code=NOT_FOUND)
+            return
+        before, self.seen = self.seen, marks
+        if before is None or before["header"] != marks["header"]:
+            await self.send_json({"state": dict(zip(STATE_FIELDS, marks["header"], strict=True))})
+        changed = [part for part in marks if before is not None and before[part] != marks[part]]
+        if changed:
+            await self.send_json({"changed": changed})
+
+
+class ProjectConsumer(NewsConsumer):
+    """/ws/project/ sends {"changed": ["jobs", "files", "deployments", "models"]}; pages fetch their parts again."""
+
+    async def connect(self) -> None:
+        self.seen: dict[str, Any] | None = None
+        self.looked_at = 0.0
+        project_id = await project_of(self.scope["user"].pk, self.scope["session"].get("project", ""))
+        if project_id is None:
+            await self.close(code=NOT_FOUND)
+            return
+        self.project_id = project_id
+        await self.start(f"project.{project_id}")
+
+    async def look(self) -> float:
+        wait = self.looked_at + STATE_SECONDS - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)  # news in a burst is told once
+        self.looked_at = time.monotonic()
+        marks = await project_marks(self.project_id)
+        before, self.seen = self.seen, marks
+        changed = [part for part in marks if before is not None and before[part] != marks[part]]
+        if changed:
+            await self.send_json({"changed": changed})
+        return POLL_SECONDS
+
+
+STATE_FIELDS: Final = (
+    "status", "status_text", "phase", "step", "total_steps", "wanted", "label", "archived", "error_message",
+)  # fmt: skip
+
+
+def _revision(scope: dict[str, Any]) -> int:
+    given = parse_qs(scope["query_string"].decode()).get("after", ["0"])[0]
+    return int(given) if given.isdecimal() else 0
+
+
+@database_sync_to_async
+def after(job_id: str, revision: int) -> list[list[Any]]:
+    return rows_after(job_id, revision, ROWS_A_MESSAGE)
+
+
+@database_sync_to_async
+def job_marks(job_id: str, user_id: int | None) -> dict[str, Any] | None:
+    """A mark for each part of the page that changes when the part changes; None: not this person's job."""
+    job = TrainingJob.objects.filter(pk=job_id, project__memberships__user=user_id).first()
+    if job is None:
+        return None
+    header = [getattr(job, name) for name in STATE_FIELDS if name not in {"archived", "error_message"}]
+    kept = job.checkpoints.filter(archived_at=None)
+    served = kept.values_list("pk", "label", "deployment__state", "deployment__proof").order_by("pk")
+    return {
+        "header": [*header, job.archived_at is not None, job.error_message],
+        "checkpoints": list(served),
+        "events": list(job.events.aggregate(last=Max("pk"), count=Count("pk")).values()),
+    }
+
+
+@database_sync_to_async
+def project_of(user_id: int | None, chosen: str) -> str | None:
+    """The same choice as accounts.middleware.current_project."""
+    mine = Project.objects.filter(memberships__user=user_id).order_by("created_at").values_list("pk", flat=True)
+    return mine.filter(pk=chosen).first() or mine.first()
+
+
+@database_sync_to_async
+def project_marks(project_id: str) -> dict[str, Any]:
+    """Cheap sums over the project's rows that move when anything the lists show moves."""
+    jobs = TrainingJob.objects.filter(project=project_id)
+    files = DatasetFile.objects.filter(project=project_id)
+    served = Deployment.objects.filter(checkpoint=None) | Deployment.objects.filter(checkpoint__project=project_id)
+    return {
+        "jobs": [
+            list(jobs.values_list("status").annotate(Count("pk")).order_by("status")),
+            jobs.filter(archived_at=None).count(),
+            list(jobs.unfinished().values_list("pk", "step", "status_text", "phase", "wanted").order_by("pk")),
+            jobs.aggregate(checkpoints=Count("checkpoints"), latest=Max("checkpoints__created_at")),
+        ],
+        "files": [
+            list(files.values_list("status").annotate(Count("pk")).order_by("status")),
+            list(files.exclude(status="processed").values_list("pk", "check_share").order_by("pk")[:100]),
+        ],
+        "deployments": list(served.values_list("pk", "state", "proof", "wanted", "reason").order_by("pk")),
+        "models": [
+            list(BaseModel.objects.values_list("pk", "status").order_by("pk")),
+            BaseModel.objects.aggregate(bytes=Sum(F("bytes_done"))),
+        ],
+    }
+
+
+routes: list[URLPattern] = [
+    path("ws/jobs/<str:job_id>/", JobConsumer.as_asgi()),
+    path("ws/project/", ProjectConsumer.as_asgi()),
+]

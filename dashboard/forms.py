@@ -1,0 +1,329 @@
+"""The form of a new job. It ends in a `Recipe`: the ranges and rules are said there and only shown here."""
+
+import json
+import re
+import secrets
+import shlex
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django import forms
+from django.db.models import QuerySet
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from accounts.models import Project
+from training.engine.spec import Recipe
+from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
+
+MAIN_FIELDS: Final = ("n_epochs", "batch_size", "learning_rate_multiplier")
+LORA_FIELDS: Final = ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
+LOOP_FIELDS: Final = ("max_length", "lr_scheduler", "warmup_ratio", "weight_decay", "max_grad_norm", "dtype")
+RECIPE_FIELDS: Final = (*MAIN_FIELDS, "adaptation", *LORA_FIELDS, *LOOP_FIELDS)
+AUTO_FIELDS: Final = (
+    *MAIN_FIELDS, "lora_r", "lora_alpha", "target_modules", "max_length", "lr_scheduler", "warmup_ratio", "dtype",
+)  # fmt: skip
+LARGEST_SEED: Final = 2_147_483_647
+OWN_RULES: Final = {
+    "suffix": "1 to 64 characters, without “:” and “/”: it stands inside the model's name, between colons.",
+}
+
+LABELS: Final = {
+    "model": "Base model",
+    "training_file": "Training file",
+    "validation_file": "Validation file",
+    "suffix": "Suffix",
+    "seed": "Seed",
+    "label": "Name",
+    "n_epochs": "Epochs",
+    "batch_size": "Batch size",
+    "learning_rate_multiplier": "Learning rate multiplier",
+    "adaptation": "Method",
+    "lora_r": "LoRA rank",
+    "lora_alpha": "LoRA alpha",
+    "lora_dropout": "LoRA dropout",
+    "target_modules": "Target modules",
+    "max_length": "Longest row",
+    "lr_scheduler": "Scheduler",
+    "warmup_ratio": "Warm-up",
+    "weight_decay": "Weight decay",
+    "max_grad_norm": "Gradient clipping",
+    "dtype": "Number format",
+}
+
+HINTS: Final = {
+    "model": "The weights to start from. Choose a fine-tuned model to continue its training.",
+    "training_file": "The rows to learn from.",
+    "validation": "Rows that are never trained on. Without them no one can tell learning from memorising.",
+    "validation_file": "A file of this project that holds no row of the training file.",
+    "split_share": "Per cent of the training file's rows to keep aside.",
+    "split_seed": "The same seed always keeps the same rows aside.",
+    "suffix": "A short word in the model's name, such as ft:base:hone:word:id.",
+    "seed": "The same seed, data and recipe give the same run. Empty: a new one.",
+    "label": "For people, on this site only.",
+    "n_epochs": "How many times the whole file is gone through. More learns more, and sooner or later memorises.",
+    "batch_size": "Rows for each step. Larger is smoother and needs fewer steps.",
+    "learning_rate_multiplier": "Scales the base learning rate. Higher learns faster, too high unlearns.",
+    "adaptation": "An adapter is small and quick; full weights change the whole model.",
+    "lora_r": "The size of the adapter. Higher holds more and takes more memory.",
+    "lora_alpha": "How strongly the adapter acts: it is scaled by alpha ÷ rank.",
+    "lora_dropout": "Share of the adapter's inputs put to zero while training; 0 to below 1.",
+    "target_modules": "The linear layers that get an adapter, by name, separated by commas.",
+    "max_length": "Tokens a row; longer rows are cut at the end.",
+    "lr_scheduler": "How the learning rate goes down over the run.",
+    "warmup_ratio": "Share of the steps in which the learning rate rises from zero.",
+    "weight_decay": "Pulls weights towards zero at each step; 0 is off.",
+    "max_grad_norm": "A gradient longer than this is shortened to it.",
+    "dtype": "bfloat16 is quicker where the chip has it; float32 is exact everywhere.",
+}
+
+
+class JobForm(forms.Form):
+    """Data, model and recipe of one job. `recipe`, `base_model` and `start_checkpoint` are there once it is valid."""
+
+    model = forms.ChoiceField()
+    training_file = forms.ModelChoiceField(DatasetFile.objects.none(), empty_label="Choose a file")
+    validation = forms.ChoiceField(
+        choices=[("split", "Split off a share"), ("file", "A file"), ("none", "None")], initial="split"
+    )
+    validation_file = forms.ModelChoiceField(DatasetFile.objects.none(), required=False, empty_label="Choose a file")
+    split_share = forms.FloatField(required=False, min_value=1, max_value=50, initial=20)
+    split_seed = forms.IntegerField(required=False, min_value=0, max_value=LARGEST_SEED, initial=0)
+    suffix = forms.CharField(required=False)
+    seed = forms.IntegerField(required=False, min_value=0, max_value=LARGEST_SEED)
+    label = forms.CharField(required=False, max_length=200)
+    parent = forms.CharField(required=False)
+
+    n_epochs = forms.CharField(required=False)
+    batch_size = forms.CharField(required=False)
+    learning_rate_multiplier = forms.CharField(required=False)
+    adaptation = forms.ChoiceField(choices=[("lora", "Adapter (LoRA)"), ("full", "Full weights")], initial="lora")
+    lora_r = forms.CharField(required=False)
+    lora_alpha = forms.CharField(required=False)
+    lora_dropout = forms.CharField(required=False)
+    target_modules = forms.CharField(required=False)
+    max_length = forms.CharField(required=False)
+    lr_scheduler = forms.ChoiceField(
+        required=False, choices=[("auto", "auto"), ("linear", "linear"), ("cosine", "cosine"), ("constant", "constant")]
+    )
+    warmup_ratio = forms.CharField(required=False)
+    weight_decay = forms.CharField(required=False)
+    max_grad_norm = forms.CharField(required=False)
+    dtype = forms.ChoiceField(
+        required=False, choices=[("auto", "auto"), ("float32", "float32"), ("bfloat16", "bfloat16")]
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.project = project
+        files = DatasetFile.objects.of(project).usable()
+        self._files("training_file", files)
+        self._files("validation_file", files)
+        self.fields["model"].choices = model_choices(project)  # type: ignore[attr-defined]
+        self.recipe: Recipe | None = None
+        self.base_model: BaseModel | None = None
+        self.start_checkpoint: Checkpoint | None = None
+        self.parent_job: TrainingJob | None = None
+        for name, field in self.fields.items():
+            field.label = LABELS.get(name, "")
+            field.help_text = HINTS.get(name, "")
+            _dress(name, field)
+
+    def _files(self, name: str, files: QuerySet[DatasetFile]) -> None:
+        field = self.fields[name]
+        field.queryset = files  # type: ignore[attr-defined]
+        field.label_from_instance = lambda file: f"{file.filename} · {file.rows:,} rows"  # type: ignore[attr-defined]
+
+    def clean_model(self) -> str:
+        value: str = self.cleaned_data["model"]
+        kind, _, key = value.partition(":")
+        if kind == "checkpoint":
+            self.start_checkpoint = Checkpoint.objects.of(self.project).select_related("base_model").get(pk=key)
+            self.base_model = self.start_checkpoint.base_model
+        else:
+            self.base_model = BaseModel.objects.get(name=key)
+        return value
+
+    def clean_suffix(self) -> str:
+        suffix: str = self.cleaned_data["suffix"]
+        if suffix and not re.fullmatch(r"[^:/]{1,64}", suffix):
+            raise forms.ValidationError(OWN_RULES["suffix"])
+        return suffix
+
+    def clean_parent(self) -> str:
+        """The job that this one is a rerun of; somebody else's is as good as none."""
+        self.parent_job = TrainingJob.objects.of(self.project).filter(pk=self.cleaned_data["parent"]).first()
+        return self.parent_job.id if self.parent_job else ""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        self._clean_validation(cleaned)
+        try:
+            self.recipe = Recipe.model_validate(self._asked_for(cleaned))
+        except ValidationError as problem:
+            for field, message in recipe_errors(problem).items():
+                self.add_error(field if field in self.fields else None, message)
+        return cleaned
+
+    def _clean_validation(self, cleaned: dict[str, Any]) -> None:
+        how, file, training = (cleaned.get(name) for name in ("validation", "validation_file", "training_file"))
+        if how != "file":
+            cleaned["validation_file"] = None
+        elif not file and "validation_file" not in self.errors:
+            self.add_error("validation_file", "Choose the file to validate on, or choose “None” above.")
+        elif file and file == training:
+            self.add_error(
+                "validation_file", "This is the training file. Validation needs rows that are not trained on."
+            )
+        if how == "split" and cleaned.get("split_share") is None and "split_share" not in self.errors:
+            self.add_error("split_share", "Say how many per cent of the rows to keep aside, 1 to 50.")
+
+    def _asked_for(self, cleaned: dict[str, Any]) -> dict[str, Any]:
+        """What was typed, as a recipe's raw values; what was left empty keeps the recipe's default."""
+        asked: dict[str, Any] = {}
+        for name in RECIPE_FIELDS:
+            text = str(cleaned.get(name) or "").strip()
+            if name in self.errors or not text:
+                continue
+            asked[name] = text.lower() if text.lower() == "auto" else text
+        modules = asked.get("target_modules")
+        if modules and modules != "auto":
+            asked["target_modules"] = [word for word in re.split(r"[,\s]+", modules) if word]
+        return asked
+
+
+def _dress(name: str, field: forms.Field) -> None:
+    """Class, keyboard and placeholder of a control; the template writes label, hint and error."""
+    select = isinstance(field.widget, forms.Select)
+    attributes = field.widget.attrs
+    attributes["class"] = "select" if select else "input"
+    attributes["aria-describedby"] = f"hint-{name} auto-{name} error-{name}"
+    if name in RECIPE_FIELDS and not select:
+        attributes |= {"autocomplete": "off", "spellcheck": "false", "class": "input mono"}
+        attributes["inputmode"] = "text" if name == "target_modules" else "decimal"
+        attributes["placeholder"] = "auto" if name in AUTO_FIELDS else str(Recipe.model_fields[name].default)
+
+
+def model_choices(project: Project) -> list[tuple[str, Any]]:
+    """Base models on disk, then this project's fine-tuned ones, newest first."""
+    bases = [(f"base:{model.name}", model.title or model.name) for model in BaseModel.objects.ready()]
+    tuned = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job")
+    choices: list[tuple[str, Any]] = [("Base models", bases)]
+    if tuned:
+        choices.append(("Continue from", [(f"checkpoint:{c.pk}", _checkpoint_label(c)) for c in tuned]))
+    return choices
+
+
+def _checkpoint_label(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.label or checkpoint.job.display_name} · epoch {checkpoint.epoch} · {checkpoint.name}"
+
+
+def recipe_errors(problem: ValidationError) -> dict[str, str]:
+    """One sentence a field out of pydantic's list (a field that may be "auto" gives one error for each reading)."""
+    found: dict[str, str] = {}
+    for error in problem.errors():
+        name = str(error["loc"][0]) if error["loc"] else "__all__"
+        if error["type"] != "literal_error" or name not in found:
+            found.setdefault(name, _sentence(name, error))
+    return found
+
+
+def _sentence(name: str, error: ErrorDetails) -> str:
+    message = error["msg"].replace("Input should be", "Must be").replace("Value error, ", "")
+    message = re.sub(r", unable to parse string as an? \w+", "", message)
+    message = message.replace("a valid integer", "a whole number").replace("a valid number", "a number")
+    given = error["input"]
+    ending = f"; it is {given}" if isinstance(given, str | int | float) else ""
+    auto = " Leave it empty for auto." if name in AUTO_FIELDS else ""
+    return f"{message}{ending}.{auto}"
+
+
+# ---- what the form starts with ----
+
+
+def initial_from_job(job: TrainingJob) -> dict[str, Any]:
+    """Exactly this job's configuration."""
+    start = f"checkpoint:{job.start_checkpoint_id}" if job.start_checkpoint_id else f"base:{job.base_model.name}"
+    values: dict[str, Any] = {
+        "model": start,
+        "training_file": job.training_file_id,
+        "validation": "file" if job.validation_file_id else "none",
+        "validation_file": job.validation_file_id,
+        "suffix": job.suffix,
+        "seed": job.seed,
+        "label": job.label,
+        "parent": job.id,
+    }
+    return values | initial_from_recipe(job.recipe)
+
+
+def initial_from_recipe(recipe: Recipe) -> dict[str, Any]:
+    """Text for each control; auto is an empty box."""
+    shown: dict[str, Any] = {}
+    for name in RECIPE_FIELDS:
+        value = getattr(recipe, name)
+        if value == "auto":
+            shown[name] = "auto" if name in ("lr_scheduler", "dtype") else ""
+        else:
+            shown[name] = ", ".join(value) if isinstance(value, list) else plain(value)
+    return shown
+
+
+def plain(value: Any) -> str:
+    """A number as a person would type it: 0.0 is 0, 1.0 is 1."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def new_seed() -> int:
+    return secrets.randbelow(LARGEST_SEED)
+
+
+# ---- the same as code ----
+
+
+@dataclass(frozen=True)
+class CodeTab:
+    name: str
+    text: str
+
+
+def as_code(form: JobForm, address: str) -> list[CodeTab]:
+    """The same job for the openai SDK and for curl. A split is a file of its own once it is made."""
+    asked = form.recipe.model_dump(exclude_defaults=True) if form.recipe else {}
+    cleaned = form.cleaned_data
+    training, validation = cleaned.get("training_file"), cleaned.get("validation_file")
+    body: dict[str, Any] = {
+        "model": _model_name(form),
+        "training_file": training.id if training else "file-…",
+        **({"validation_file": validation.id} if validation else {}),
+        **({"suffix": cleaned["suffix"]} if cleaned.get("suffix") else {}),
+        **({"seed": cleaned["seed"]} if cleaned.get("seed") is not None else {}),
+    }
+    if asked:
+        body["method"] = {"type": "supervised", "supervised": {"hyperparameters": asked}}
+    return [CodeTab("Python", _python(body, address)), CodeTab("curl", _curl(body, address))]
+
+
+def _model_name(form: JobForm) -> str:
+    if form.start_checkpoint:
+        return form.start_checkpoint.name
+    return form.base_model.name if form.base_model else "…"
+
+
+def _python(body: dict[str, Any], address: str) -> str:
+    # JSON's strings, numbers, lists and objects are Python's too; the body holds no true, false or null
+    arguments = "".join(f"    {name}={json.dumps(value, ensure_ascii=False)},\n" for name, value in body.items())
+    return (
+        "from openai import OpenAI\n\n"
+        f'client = OpenAI(base_url="{address}/v1", api_key="YOUR_KEY")\n'
+        f"job = client.fine_tuning.jobs.create(\n{arguments})\nprint(job.id)\n"
+    )
+
+
+def _curl(body: dict[str, Any], address: str) -> str:
+    return (
+        f"curl {address}/v1/fine_tuning/jobs \\\n"
+        '  -H "Authorization: Bearer $OPENAI_API_KEY" \\\n'
+        '  -H "Content-Type: application/json" \\\n'
+        f"  -d {shlex.quote(json.dumps(body, indent=2, ensure_ascii=False))}\n"
+    )
