@@ -1,0 +1,473 @@
+"""Reading and checking JSONL datasets: pure functions on paths, flat in memory however many rows there are.
+
+A dataset has one JSON object a line. Its format is told by its keys:
+    chat         {"messages": [{"role", "content", "name"?, "weight"?}, ...], "tools"?}
+    completion   {"prompt", "completion"}
+    preference   {"input": {"messages"}, "preferred_output", "non_preferred_output"}  or prompt/chosen/rejected
+    text         {"text"}
+"""
+
+import json
+import random
+import re
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from training.rules import (
+    FORMAT_NAMES,
+    MESSAGE_KEYS,
+    ROW_KEYS,
+    Problem,
+    Row,
+    detect_format,
+    kind_of,
+    recognise,
+    row_errors,
+)
+
+MAX_LINE_BYTES = 10 << 20
+MIN_JOB_ROWS = 10
+KEPT_PROBLEMS = 200
+KEPT_WARNING_LINES = 20
+INDEX_EVERY = 1000  # the line index holds the place of every thousandth line
+DUPLICATE_WINDOW = 200_000  # rows whose hashes are kept, so that memory stays flat
+PROGRESS_BYTES = 1 << 20
+
+Progress = Callable[[float], None]
+
+
+@dataclass
+class Report:
+    """The result of a check. `problems` are the first 200 errors, `warnings` one for each kind."""
+
+    format: str = ""
+    rows: int = 0
+    lines: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    problem_count: int = 0
+    warnings: list[Problem] = field(default_factory=list)
+    statistics: dict[str, Any] = field(default_factory=dict)
+    line_index: array = field(default_factory=lambda: array("Q"))  # byte offset of lines 1, 1001, 2001, ...
+
+    @property
+    def usable(self) -> bool:
+        return not self.problem_count and self.rows > 0
+
+
+class BadRow(Exception):
+    """A line that is not a JSON object; message and fix as in `Problem`."""
+
+    def __init__(self, message: str, fix: str, kind: str) -> None:
+        super().__init__(message)
+        self.message, self.fix, self.kind = message, fix, kind
+
+
+# ---- reading ----
+
+
+def lines(file: BinaryIO, first: int = 1) -> Iterator[tuple[int, bytes | None]]:
+    """Yields (line number, line) with line ends; None for a line above the limit, which is skipped piece by piece."""
+    number = first
+    while line := file.readline(MAX_LINE_BYTES + 2):
+        if len(line.rstrip(b"\r\n")) <= MAX_LINE_BYTES:
+            yield number, line
+        else:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(1 << 20)
+            yield number, None
+        number += 1
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def parse(line: bytes, first: bool = False) -> Row:
+    """The JSON object of a line. Raises BadRow. A byte order mark is passed over in the first line only."""
+    try:
+        text = line.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRow(
+            f"Byte {error.start + 1} of this line (0x{line[error.start]:02x}) is not UTF-8",
+            "Save the file as UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 old.jsonl > new.jsonl",
+            "not_utf8",
+        ) from None
+    try:
+        row = _decoder.decode(text)
+    except json.JSONDecodeError as error:
+        raise BadRow(*_not_json(text, error), "not_json") from None
+    except (ValueError, RecursionError) as error:
+        reason = "It is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadRow(f"This line is not valid JSON: {reason}", "Write plain JSON values only.", "not_json") from None
+    if not isinstance(row, dict):
+        raise BadRow(
+            f"This line holds {kind_of(row)}, not a JSON object",
+            'Write one object on each line, such as {"messages": [...]}.',
+            "not_object",
+        )
+    if "\\u" in text and _has_lone_surrogate(text):
+        raise BadRow(
+            "This line holds half of a surrogate pair (\\ud800 to \\udfff alone), which is not text",
+            "Write the whole character, or remove the escape.",
+            "not_utf8",
+        )
+    return row
+
+
+_surrogate = re.compile(r"\\u(d[89a-f])", re.IGNORECASE)
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    """Looked at only where an escape of that range stands at all; the parsed value decides."""
+    if not _surrogate.search(text):
+        return False
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _not_json(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
+    near = text[max(0, error.pos - 20) : error.pos + 20].strip()
+    message = f"This line is not valid JSON: {error.msg} at character {error.pos + 1}"
+    message += f", near {near!r}" if near else ""
+    stripped = text.strip()
+    if stripped in ("[", "{") or stripped.startswith("["):
+        return message, (
+            "This looks like one JSON document over several lines. JSONL has one object on each line; "
+            "convert it, for example: jq -c '.[]' file.json > file.jsonl"
+        )
+    if error.msg.startswith("Extra data"):
+        return message, "Write each object on a line of its own."
+    if "'" in near and "double quotes" in error.msg:
+        return message, "JSON wants double quotes around names and texts."
+    return message, "Write one complete JSON object on each line; a JSON writer (json.dumps) quotes everything rightly."
+
+
+def iterate(path: Path) -> Iterator[tuple[int, Row]]:
+    """The good rows with their line numbers; what `check` reported is passed over."""
+    with path.open("rb") as file:
+        yield from _good_rows(file, 1)
+
+
+def page(path: Path, start_line: int, count: int, line_index: array | None = None) -> list[tuple[int, Row | None]]:
+    """Up to `count` lines from `start_line` on; None where a line is not readable. Uses the index to jump."""
+    found: list[tuple[int, Row | None]] = []
+    with path.open("rb") as file:
+        first = 1
+        if line_index:
+            block = min((max(start_line, 1) - 1) // INDEX_EVERY, len(line_index) - 1)
+            file.seek(line_index[block])
+            first = block * INDEX_EVERY + 1
+        for number, line in lines(file, first):
+            if number < start_line or (line is not None and not line.strip()):
+                continue
+            if len(found) == count:
+                break
+            try:
+                found.append((number, None if line is None else parse(line, number == 1)))
+            except BadRow:
+                found.append((number, None))
+    return found
+
+
+def _good_rows(file: BinaryIO, first: int) -> Iterator[tuple[int, Row]]:
+    for number, line in lines(file, first):
+        if line is None or not line.strip():
+            continue
+        try:
+            yield number, parse(line, number == 1)
+        except BadRow:
+            continue
+
+
+# ---- the whole file ----
+
+
+def check(path: Path, progress: Progress | None = None) -> Report:
+    """Reads the file once, line by line, and says everything that is wrong with it."""
+    return _Check(path, progress).run()
+
+
+class _Check:
+    """The state of one pass over a file."""
+
+    def __init__(self, path: Path, progress: Progress | None) -> None:
+        self.path, self.progress = path, progress
+        self.report = Report()
+        self.formats: Counter[str] = Counter()
+        self.format_line: dict[str, int] = {}
+        self.warned: dict[str, tuple[Problem, list[int]]] = {}
+        self.warned_count: Counter[str] = Counter()
+        self.seen: dict[int, int] = {}
+        self.roles: Counter[str] = Counter()
+        self.turns: Counter[int] = Counter()
+        self.system_prompts: Counter[str] = Counter()
+        self.characters = self.longest = self.longest_line = 0
+        self.without_system = self.masked_messages = self.tool_rows = self.blank_lines = 0
+
+    def run(self) -> Report:
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            head = file.read(32)
+            file.seek(0)
+            if not size:
+                self.fail(
+                    Problem(0, "The file is empty", "Upload a file with one JSON object on each line.", kind="empty")
+                )
+            elif foreign := recognise(head):
+                self.fail(foreign)
+            else:
+                self.read(file, size)
+        self.finish()
+        return self.report
+
+    def read(self, file: BinaryIO, size: int) -> None:
+        done, reported, report = 0, 0, self.report
+        for number, line in lines(file):
+            report.lines = number
+            if number % INDEX_EVERY == 1:
+                report.line_index.append(done)
+            if line is None:
+                done = file.tell()
+                self.too_long(number)
+            else:
+                done += len(line)
+                self.line(number, line)
+            if self.progress and done - reported >= PROGRESS_BYTES:
+                reported = done
+                self.progress(done / size)
+
+    def too_long(self, number: int) -> None:
+        self.report.rows += 1
+        text = f"This line is longer than {MAX_LINE_BYTES >> 20} MiB"
+        fix = "Shorten the row or split it into several; other lines are not affected."
+        self.fail(Problem(number, text, fix, row=self.report.rows, kind="line_too_long"))
+
+    def line(self, number: int, line: bytes) -> None:
+        if line.isspace():
+            self.blank_lines += 1
+            return
+        report = self.report
+        report.rows += 1
+        if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+            self.warn(
+                "bom",
+                1,
+                "The file begins with a byte order mark (BOM)",
+                'Harmless here; save it as "UTF-8" without BOM.',
+            )
+        try:
+            row = parse(line, number == 1)
+        except BadRow as bad:
+            self.fail(Problem(number, bad.message, bad.fix, row=report.rows, kind=bad.kind))
+            return
+        kind = detect_format(row)
+        if not self.same_format(kind, number):
+            return
+        errors = row_errors(row, kind)
+        for place, message, fix, turn, what in errors:
+            self.fail(Problem(number, message, fix, place, row=report.rows, turn=turn, kind=what))
+        if not errors:
+            self.count(row, kind, number, line)
+
+    def same_format(self, kind: str, number: int) -> bool:
+        """One format a file: the first one that was recognised."""
+        if not kind:
+            text = "Unexpected file format, expected either prompt/completion pairs or chat messages."
+            fix = 'Give each row "messages", or "prompt" and "completion".'
+            self.fail(Problem(number, text, fix, row=self.report.rows, kind="unknown_format"))
+            return False
+        if not self.report.format:
+            self.report.format = kind
+            self.format_line[kind] = number
+        if kind == self.report.format:
+            return True
+        first, line = self.report.format, self.format_line[self.report.format]
+        text = f"This row is in the {FORMAT_NAMES[kind]} format, but line {line} is in the {FORMAT_NAMES[first]} format"
+        self.fail(Problem(number, text, "Put each format in a file of its own.", row=self.report.rows, kind="mixed"))
+        return False
+
+    def fail(self, problem: Problem) -> None:
+        self.report.problem_count += 1
+        if len(self.report.problems) < KEPT_PROBLEMS:
+            self.report.problems.append(problem)
+
+    def warn(self, kind: str, number: int, message: str, fix: str, place: str = "") -> None:
+        self.warned_count[kind] += 1
+        if kind not in self.warned:
+            self.warned[kind] = (Problem(number, message, fix, place, "warning", kind=kind), [])
+        seen = self.warned[kind][1]
+        if len(seen) < KEPT_WARNING_LINES:
+            seen.append(number)
+
+    def count(self, row: Row, kind: str, number: int, line: bytes) -> None:
+        """Statistics and warnings of a good row."""
+        self.look_for_repeat(number, line)
+        if kind == "chat":
+            characters = self.count_chat(row, number)
+        else:
+            characters = sum(len(value) for value in row.values() if isinstance(value, str))
+            if kind == "completion":
+                self.warn_about_completion(row, number)
+        self.characters += characters
+        if characters > self.longest:
+            self.longest, self.longest_line = characters, number
+
+    def look_for_repeat(self, number: int, line: bytes) -> None:
+        key = hash(line.strip())
+        first = self.seen.get(key)
+        if first is not None:
+            fix = "Remove repeats, unless you want these rows to weigh more."
+            self.warn("repeat", number, f"This row is the same as line {first}", fix)
+        elif len(self.seen) < DUPLICATE_WINDOW:
+            self.seen[key] = number
+
+    def count_chat(self, row: Row, number: int) -> int:
+        characters = answers = systems = 0
+        roles = self.roles
+        for index, message in enumerate(row["messages"]):
+            role, content = message["role"], message.get("content") or ""
+            roles[role] += 1
+            characters += len(content)
+            if role == "assistant":
+                answers += 1
+                if content[-1:].isspace() or not content or len(message) > 2:
+                    self.look_at_answer(message, content, index, number)
+            elif role in ("system", "developer"):
+                systems += 1
+                self.note_system_prompt(content)
+                if index:
+                    fix = "Most chat templates expect it first."
+                    self.warn(
+                        "late_system",
+                        number,
+                        "A system message stands after another message",
+                        fix,
+                        f"messages[{index}]",
+                    )
+            if len(message) > 2 and (unknown := message.keys() - MESSAGE_KEYS):
+                self.warn_unknown(f"messages[{index}]", sorted(unknown)[0], number)
+        if row["messages"][-1]["role"] != "assistant":
+            fix = "End the row with the answer to learn; what follows it is not trained on."
+            self.warn("ends_without_answer", number, "The last message is not from the assistant", fix)
+        if len(row) > 1:
+            self.tool_rows += bool(row.get("tools") or row.get("functions"))
+            if unknown := row.keys() - ROW_KEYS:
+                self.warn_unknown("", sorted(unknown)[0], number)
+        self.without_system += not systems
+        self.turns[min(answers, 20)] += 1
+        return characters
+
+    def look_at_answer(self, message: Row, content: str, index: int, number: int) -> None:
+        place = f"messages[{index}].content"
+        if not content and not message.get("tool_calls") and not message.get("function_call"):
+            fix = "The model learns to say nothing here; fill it in or remove the row."
+            self.warn("empty_answer", number, "An assistant message is empty", fix, place)
+        elif content[-1:].isspace():
+            fix = "The model learns to end its answers so; remove it if that is not meant."
+            self.warn("trailing_space", number, "An assistant message ends with a space or line break", fix, place)
+        if message.get("weight", 1) == 0:
+            self.masked_messages += 1
+
+    def note_system_prompt(self, content: str) -> None:
+        prompt = content[:500]
+        if prompt in self.system_prompts or len(self.system_prompts) < 1000:
+            self.system_prompts[prompt] += 1
+
+    def warn_unknown(self, where: str, key: str, number: int) -> None:
+        place = f"{where}.{key}" if where else key
+        self.warn(
+            f"unknown_field:{key[:60]}", number, f'The field "{key[:60]}" is not known and not used', "Harmless.", place
+        )
+
+    def warn_about_completion(self, row: Row, number: int) -> None:
+        if row["prompt"][-1:] == " ":
+            fix = "Move the space to the start of the completion: tokens usually begin with it."
+            self.warn("trailing_space", number, "A prompt ends with a space", fix, "prompt")
+
+    def finish(self) -> None:
+        report = self.report
+        if not report.rows and not report.problem_count:
+            text = "The file holds only blank lines"
+            self.fail(Problem(0, text, "Upload a file with one JSON object on each line.", kind="empty"))
+        for kind, (problem, seen) in self.warned.items():
+            count = self.warned_count[kind]
+            report.warnings.append(Problem(**{**asdict(problem), "count": count, "lines": tuple(seen)}))
+        report.warnings += self.notes()
+        report.statistics = self.statistics()
+        if self.progress:
+            self.progress(1.0)
+
+    def notes(self) -> Iterator[Problem]:
+        """Warnings about the file as a whole."""
+        rows = self.report.rows
+        if 0 < rows < MIN_JOB_ROWS:
+            text = f"{rows} row{'s' if rows > 1 else ''}: enough to validate with; training needs {MIN_JOB_ROWS}"
+            yield Problem(0, text, "Add rows; 50 to 100 good ones are a good start.", level="warning", kind="few_rows")
+        if self.without_system and self.system_prompts:
+            text = f"{self.without_system:,} of {rows:,} rows have no system message, the others do"
+            fix = "Use the same system message in training that you will use later."
+            yield Problem(0, text, fix, level="warning", kind="some_without_system", count=self.without_system)
+        if self.blank_lines:
+            text = f"{self.blank_lines:,} blank lines were passed over"
+            yield Problem(0, text, "Harmless.", level="warning", kind="blank_lines", count=self.blank_lines)
+
+    def statistics(self) -> dict[str, Any]:
+        counted = sum(self.turns.values())
+        return {
+            "lines": self.report.lines,
+            "roles": dict(self.roles),
+            "turns": {str(turns): count for turns, count in sorted(self.turns.items())},
+            "characters": self.characters,
+            "longest_characters": self.longest,
+            "longest_line": self.longest_line,
+            "system_prompts": [{"text": text, "rows": count} for text, count in self.system_prompts.most_common(10)],
+            "different_system_prompts": len(self.system_prompts),
+            "rows_without_system": self.without_system if counted else 0,
+            "masked_messages": self.masked_messages,
+            "rows_with_tools": self.tool_rows,
+        }
+
+
+# ---- what a job says about a file ----
+
+PREFIX = "The job failed due to an invalid training file."
+
+
+def job_error(problem: Problem, name: str = "training") -> str:
+    """The text of a failed job in OpenAI's words, for the first problem of its file."""
+    prefix = f"The job failed due to an invalid {name} file."
+    if problem.kind == "unknown_format":
+        return f"{prefix} {problem.message}"
+    return f"{prefix} Invalid file format. {problem.example + ' ' if problem.example else ''}{problem.message}"
+
+
+def too_few_rows(rows: int) -> str:
+    examples = "example" if rows == 1 else "examples"
+    return f"Training file has {rows} {examples}, but must have at least {MIN_JOB_ROWS} examples"
+
+
+# ---- splitting ----
+
+
+def split(path: Path, train: Path, valid: Path, *, rows: int, valid_rows: int, seed: int) -> None:
+    """Writes every line unchanged to one of two files; which ones go to `valid` depends on the seed alone."""
+    chosen = set(random.Random(seed).sample(range(rows), valid_rows))
+    at = 0
+    with path.open("rb") as source, train.open("wb") as train_file, valid.open("wb") as valid_file:
+        for number, line in lines(source):
+            if line is None or not line.strip():
+                continue
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            (valid_file if at in chosen else train_file).write(line.rstrip(b"\r\n") + b"\n")
+            at += 1
