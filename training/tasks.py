@@ -17,3 +17,11 @@ def download_model(base_model_id: int) -> None:
     from training import catalogue
 
     catalogue.download(base_model_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def count_file_tokens(file_id: str, base_model_id: int) -> None:
+    """Count the tokens of a large file for one base model."""
+    from training import files
+
+    files.count_in_worker(file_id, base_model_id)
