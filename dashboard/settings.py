@@ -25,6 +25,8 @@ HONE_HUB = env.text("HUB", "https://huggingface.co")
 HONE_OFFLINE = env.boolean("OFFLINE", False)
 HONE_STARTER = env.boolean("STARTER", True)
 HONE_LEASE_SECONDS = env.number("LEASE_SECONDS", 20)
+HONE_GRACE_SECONDS = env.integer("GRACE_SECONDS", 60)  # for a trainer to write its resume point before it is killed
+HONE_TRAINER_MODULE = env.text("TRAINER_MODULE", "training.engine.sft")
 HONE_MAX_FILE_GB = env.number("MAX_FILE_GB", 8)
 
 if not HONE_ORG.replace("-", "").isalnum():
@@ -69,6 +71,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "dashboard.middleware.ApiAnswers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -157,6 +160,7 @@ DRAMATIQ_BROKER["MIDDLEWARE"] = [
     "dramatiq.middleware.Callbacks",
     "dramatiq.middleware.Pipelines",
     "django_dramatiq.middleware.DbConnectionsMiddleware",
+    "training.workers.Wakeful",  # looks for work whose message was lost, and tells the actors of a shutdown
 ]
 DRAMATIQ_AUTODISCOVER_MODULES = ["tasks"]
 

@@ -1,0 +1,220 @@
+"""Start the trainer of a job, ask it to stop, and leave no process of it behind. Also: how the workers are started."""
+
+import fcntl
+import importlib.util
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import psutil
+from django.apps import apps
+from django.conf import settings
+
+from training import home
+from training.engine.spec import JobSpec
+from training.events import cut_half_line
+
+STOP, PAUSE, SAVE = "stop", "pause", "save"  # control files, looked at by the trainer at every step
+MARK = "HONE_JOB_ID"  # in the environment of every process of a trainer: how an orphan is known
+FOR_THE_ENGINE = ("HONE_TRAIN_THREADS",)
+KILL_SECONDS = 5.0
+LOG_TAIL_BYTES = 16_384
+
+
+def worker_commands() -> dict[str, list[str]]:
+    """The command lines of the worker processes, by name.
+
+    Training has workers of its own, one process a slot, one job each; the environment must also hold
+    `dramatiq_queue_prefetch=1`, or a busy worker hoards the next job.
+    """
+    ours = ("accounts", "training", "playground", "dashboard")
+    modules = [f"{app.name}.tasks" for app in apps.get_app_configs() if app.name in ours]
+    modules = [module for module in modules if importlib.util.find_spec(module)]
+    start = [sys.executable, "-m", "dramatiq", "django_dramatiq.setup", *modules]
+    stop_train = str((settings.HONE_GRACE_SECONDS + 15) * 1000)
+    return {
+        "train": [
+            *start,
+            "-p",
+            str(len(slots())),
+            "-t",
+            "1",
+            "--queues",
+            "train",
+            "--worker-shutdown-timeout",
+            stop_train,
+        ],
+        "worker": [*start, "-p", "1", "-t", "2", "--queues", "default", "--worker-shutdown-timeout", "10000"],
+    }
+
+
+def slots() -> list[str]:
+    """What a job can hold: a GPU of HONE_TRAIN_GPUS each, or one slot for the machine's only device."""
+    return settings.HONE_TRAIN_GPUS or [""]
+
+
+class Slot:
+    """The right to train on one device, held by a file lock, so that it is free again the moment its holder dies."""
+
+    def __init__(self, gpu: str, lock: TextIO) -> None:
+        self.gpu, self._lock = gpu, lock
+
+    @classmethod
+    def take(cls) -> "Slot | None":
+        """A free slot of this machine, or None when all are held."""
+        folder = home.home() / "slots"
+        folder.mkdir(parents=True, exist_ok=True)
+        for gpu in slots():
+            lock = (folder / f"{gpu or 'device'}.lock").open("a")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.close()
+                continue
+            return cls(gpu, lock)
+        return None
+
+    def free(self) -> None:
+        self._lock.close()
+
+
+@dataclass
+class Trainer:
+    """A trainer process on its leash; `pid` leads a session of its own."""
+
+    job_id: str
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def started(self) -> float:
+        """Creation time of the process: with the pid it names this process and no later one."""
+        with suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.pid).create_time()
+        return 0.0
+
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def ask(self, control: str) -> None:
+        """Leave a control file: `stop`, `pause` or `save`."""
+        (self.folder / control).touch()
+
+    def terminate(self) -> None:
+        """SIGTERM: write the resume point and end."""
+        with suppress(ProcessLookupError):
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End the whole tree now."""
+        end_processes(self.job_id, grace_seconds=0)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(KILL_SECONDS)
+
+    def exit_reason(self) -> str:
+        """How it ended, for people."""
+        code = self.process.returncode
+        code = 128 - code if code < 0 else code
+        if code == 137:
+            return "it was killed (signal 9); the machine may have run out of memory"
+        if code > 128:
+            return f"it was ended by signal {code - 128}"
+        return f"it ended with exit code {code}"
+
+
+def start(spec: JobSpec, slot: Slot) -> Trainer:
+    """Write the run folder's spec and start the trainer in a session of its own."""
+    folder = home.run_folder(spec.job_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for control in (STOP, PAUSE, SAVE):
+        (folder / control).unlink(missing_ok=True)
+    cut_half_line(folder / "events.jsonl")
+    part = folder / "spec.json.part"
+    part.write_text(spec.model_dump_json(indent=2))
+    part.replace(folder / "spec.json")
+    with (folder / "trainer.log").open("ab") as log:
+        process = subprocess.Popen(
+            trainer_command(folder),
+            cwd=settings.BASE_DIR,
+            env=trainer_environment(spec.job_id, slot.gpu),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    return Trainer(spec.job_id, folder, process)
+
+
+def trainer_command(folder: Path) -> list[str]:
+    """The trainer on its leash."""
+    python = sys.executable
+    return [python, "-m", "training.leash", str(os.getpid()), python, "-m", settings.HONE_TRAINER_MODULE, str(folder)]
+
+
+def trainer_environment(job_id: str, gpu: str) -> dict[str, str]:
+    """Ours without the site's settings: the trainer knows no database, no queue and no secret."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("HONE_", "DJANGO_"))}
+    environment |= {key: os.environ[key] for key in FOR_THE_ENGINE if key in os.environ}
+    environment |= {
+        MARK: job_id,
+        "HONE_GRACE_SECONDS": str(settings.HONE_GRACE_SECONDS),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if gpu:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
+    return environment
+
+
+def processes_of(job_id: str) -> list[psutil.Process]:
+    """Every living process of this job's trainer, whatever its session: torchrun gives each rank one of its own."""
+    return [process for process in psutil.process_iter() if _belongs_to(process, job_id)]
+
+
+def _belongs_to(process: psutil.Process, job_id: str) -> bool:
+    try:
+        return process.environ().get(MARK) == job_id and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, OSError):  # gone meanwhile, or somebody else's
+        return False
+
+
+def end_processes(job_id: str, grace_seconds: float) -> bool:
+    """SIGTERM to every process of this trainer, SIGKILL after the grace time. True if there was any.
+
+    The list is made before the first signal: a child whose parent is gone is not found through it any more.
+    """
+    found = processes_of(job_id)
+    if not found:
+        return False
+    if grace_seconds:
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        psutil.wait_procs(found, timeout=grace_seconds)
+    for process in {*found, *processes_of(job_id)}:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(found, timeout=KILL_SECONDS)
+    return True
+
+
+def log_tail(folder: Path, lines: int = 12) -> str:
+    """The last lines that the trainer printed."""
+    try:
+        with (folder / "trainer.log").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.strip().splitlines()[-lines:])
