@@ -1,5 +1,16 @@
 """Addresses of the playground."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from playground import views
+
+urlpatterns = [
+    path("", views.playground, name="playground"),
+    path("models/", views.picker, name="playground-models"),
+    path("votes/", views.votes, name="votes"),
+    path("blind/", views.start_blind, name="start-blind"),
+    path("blind/<str:comparison_id>/", views.blind_comparison, name="blind-comparison"),
+    path("blind/<str:comparison_id>/next/", views.next_blind, name="next-blind"),
+    path("<str:comparison_id>/", views.comparison, name="comparison"),
+    path("<str:comparison_id>/vote/", views.vote, name="vote"),
+]

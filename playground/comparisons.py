@@ -1,0 +1,219 @@
+"""Every write of the playground: comparisons, turns, answers, votes; and who may see which names."""
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max, Prefetch
+
+from accounts.errors import ApiError
+from accounts.models import Project, User
+from playground import contenders
+from playground.forms import Sampling, Setup
+from playground.models import Comparison, Deployment, Response, Turn, Vote
+from playground.ratings import Ballot
+
+
+@dataclass
+class Answer:
+    """What came out of one column, and what it cost."""
+
+    text: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    first_token_seconds: float | None = None
+    tokens_per_second: float | None = None
+    stop_reason: str = ""  # stop | length | stopped (by a person)
+    error: str = ""
+
+
+@transaction.atomic
+def start_comparison(*, project: Project, user: User, setup: Setup, blind: bool = False) -> Comparison:
+    """A comparison without turns yet. Blind: the order of the columns is drawn here and known only to the row."""
+    columns = [column.model_dump(exclude_none=True) for column in setup.columns]
+    known = contenders.find(project, [column["model"] for column in columns])
+    for column in columns:
+        if column["model"] not in known:
+            raise ApiError(
+                f"The model '{column['model']}' does not exist in this project. Choose another one.",
+                status=404,
+                param="model",
+                code="model_not_found",
+            )
+    if blind:
+        _check_can_be_blind(columns)
+        random.SystemRandom().shuffle(columns)
+    return Comparison.objects.create(
+        project=project,
+        created_by=user,
+        blind=blind,
+        columns=columns,
+        system_prompt=setup.system,
+        settings=setup.settings.model_dump(),
+    )
+
+
+def _check_can_be_blind(columns: list[dict[str, Any]]) -> None:
+    if len(columns) < 2:
+        raise ApiError("Judging blind needs at least two columns. Add another model.", param="columns")
+    if len({contender_key(column) for column in columns}) < len(columns):
+        raise ApiError("Two columns are the same. Remove one, or give it its own system prompt.", param="columns")
+
+
+def next_blind(*, comparison: Comparison, user: User) -> Comparison:
+    """The same contenders under a fresh order, for the next prompt."""
+    return start_comparison(project=comparison.project, user=user, setup=setup_of(comparison), blind=True)
+
+
+def setup_of(comparison: Comparison) -> Setup:
+    """What it was started with."""
+    return Setup.model_validate(
+        {"columns": comparison.columns, "system": comparison.system_prompt, "settings": comparison.settings}
+    )
+
+
+@transaction.atomic
+def add_turn(*, comparison: Comparison, prompt: str, setup: Setup | None = None) -> Turn:
+    """The next message to every column. A later turn of an open comparison may change settings, never models."""
+    if comparison.blind and Vote.objects.filter(turn__comparison=comparison).exists():
+        raise ApiError("This comparison has been judged. Go on with the next prompt.", status=409)
+    if setup and not comparison.blind:
+        _change_settings(comparison, setup)
+    last = comparison.turns.aggregate(last=Max("position"))["last"]
+    return Turn.objects.create(comparison=comparison, position=0 if last is None else last + 1, prompt=prompt)
+
+
+def _change_settings(comparison: Comparison, setup: Setup) -> None:
+    if [column.model for column in setup.columns] != [column["model"] for column in comparison.columns]:
+        raise ApiError("The columns have changed. Start a new prompt to compare these models.", param="columns")
+    columns = [column.model_dump(exclude_none=True) for column in setup.columns]
+    if columns != comparison.columns and Vote.objects.filter(turn__comparison=comparison).exists():
+        raise ApiError("This comparison has votes. Start a new prompt to give a column its own settings.", status=409)
+    comparison.columns = columns
+    comparison.system_prompt, comparison.settings = setup.system, setup.settings.model_dump()
+    comparison.save(update_fields=["columns", "system_prompt", "settings"])
+
+
+def sampling_of(comparison: Comparison, column: int) -> Sampling:
+    """The shared settings with this column's own on top."""
+    own = comparison.columns[column].get("settings") or {}
+    return Sampling.model_validate({**comparison.settings, **own})
+
+
+def messages_for(turn: Turn, column: int) -> list[dict[str, str]]:
+    """The conversation of one column up to this turn's message; a turn that it did not answer is left out."""
+    comparison = turn.comparison
+    system = comparison.columns[column].get("system", comparison.system_prompt)
+    messages = [{"role": "system", "content": system}] if system.strip() else []
+    earlier = Response.objects.filter(turn__comparison=comparison, turn__position__lt=turn.position, column=column)
+    for answer in earlier.exclude(text="").select_related("turn").order_by("turn__position"):
+        messages.append({"role": "user", "content": answer.turn.prompt})
+        messages.append({"role": "assistant", "content": answer.text})
+    return [*messages, {"role": "user", "content": turn.prompt}]
+
+
+@transaction.atomic
+def record_response(*, turn: Turn, column: int, answer: Answer, deployment: Deployment | None = None) -> Response:
+    """Stores what a column answered, with its settings and the proof that it was the trained weights that spoke.
+
+    A retry replaces the answer, unless it has been voted on.
+    """
+    if turn.votes.exists():
+        raise ApiError("This answer has been voted on and stays as it is.", status=409)
+    model = turn.comparison.columns[column]["model"]
+    found = contenders.find(turn.comparison.project, [model]).get(model)
+    values = {
+        "model": model,
+        "checkpoint": found.checkpoint if found else None,
+        "settings": _settings_answered_with(turn.comparison, column),
+        "proof": {"state": deployment.proof, **(deployment.proof_json or {})} if deployment else None,
+        **vars(answer),
+    }
+    return Response.objects.update_or_create(turn=turn, column=column, defaults=values)[0]
+
+
+def _settings_answered_with(comparison: Comparison, column: int) -> dict[str, Any]:
+    system = comparison.columns[column].get("system", comparison.system_prompt)
+    return {**sampling_of(comparison, column).model_dump(), "system": system}
+
+
+@transaction.atomic
+def record_vote(*, turn: Turn, voter: User, verdict: str, best_column: int | None = None) -> Vote:
+    """One vote a person and turn. Blind, the first one stands, because the names are shown after it."""
+    comparison = turn.comparison
+    responses = {response.column: response for response in turn.responses.all()}
+    if not is_complete(turn):
+        raise ApiError("Not every column has answered. Wait, or retry the one that failed, then vote.", status=409)
+    if best_column is not None and best_column not in responses:
+        raise ApiError("There is no such column.", param="verdict")
+    if len(responses) < 2:
+        raise ApiError("A vote needs at least two columns. Add another model.", status=409)
+    if comparison.blind and Vote.objects.filter(turn__comparison=comparison, voter=voter).exists():
+        raise ApiError("You have judged this comparison. A blind vote stays as it is.", status=409)
+    values = {
+        "project": comparison.project,
+        "verdict": verdict,
+        "best": responses[best_column] if best_column is not None else None,
+        "blind": comparison.blind,
+    }
+    return Vote.objects.update_or_create(turn=turn, voter=voter, defaults=values)[0]
+
+
+def is_complete(turn: Turn) -> bool:
+    """Every column has an answer that can be judged."""
+    answered = [response for response in turn.responses.all() if not response.error]
+    return len(answered) == len(turn.comparison.columns)
+
+
+def is_revealed(comparison: Comparison, user: User) -> bool:
+    """Names are for everybody when it is not blind, else for those who have voted on it."""
+    return not comparison.blind or Vote.objects.filter(turn__comparison=comparison, voter=user).exists()
+
+
+def contender_key(column: dict[str, Any]) -> str:
+    """What votes are counted for: a model; with a system prompt or settings of its own it is another contender."""
+    own = {name: value for name, value in column.items() if name != "model" and value not in (None, {}, "")}
+    if not own:
+        return str(column["model"])
+    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:4]
+    return f"{column['model']} · own {'prompt' if 'system' in own else 'settings'} {digest}"
+
+
+def labels(project: Project, keys: set[str]) -> dict[str, str]:
+    """A short name for each contender key."""
+    models = {key: key.partition(" · own ") for key in keys}
+    found = contenders.find(project, [model for model, _, _ in models.values()])
+    return {
+        key: (found[model].label if model in found else model) + separator + rest
+        for key, (model, separator, rest) in models.items()
+    }
+
+
+def ballots(project: Project, *, blind_only: bool = False, among: set[str] | None = None) -> list[Ballot]:
+    """Every vote of the project as the pure functions want it; `among`: only what concerns these contenders."""
+    votes = Vote.objects.filter(project=project).select_related("turn__comparison", "best")
+    if blind_only:
+        votes = votes.filter(blind=True)
+    found = [_ballot(vote) for vote in votes]
+    return [ballot for ballot in found if among is None or len(among & set(ballot.seen)) > 1]
+
+
+def _ballot(vote: Vote) -> Ballot:
+    keys = [contender_key(column) for column in vote.turn.comparison.columns]
+    best = keys[vote.best.column] if vote.best else None
+    return Ballot(tuple(keys), best, vote.verdict == Vote.Verdict.BOTH_BAD)
+
+
+def judged(project: Project) -> Any:
+    """Comparisons with votes, the latest vote first, with their turns, answers and votes."""
+    votes = Vote.objects.select_related("voter", "best")
+    return (
+        Comparison.objects.of(project)
+        .filter(turns__votes__isnull=False)
+        .annotate(judged_at=Max("turns__votes__created_at"))
+        .order_by("-judged_at")
+        .prefetch_related(Prefetch("turns", Turn.objects.prefetch_related(Prefetch("votes", votes), "responses")))
+    )
