@@ -1,5 +1,168 @@
-"""The `/v1` API: authentication, error shape and all routers."""
+"""The `/v1` API: who may call, the error shape, all routers. OpenAI's is the contract; docs/api.md tells the differences."""
 
+import errno
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.http import Http404, HttpRequest, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.security import HttpBearer
 
-api = NinjaAPI(title="Hone", version="1", urls_namespace="api")
+from accounts.errors import ApiError
+from accounts.models import ApiKey
+from dashboard.routers import files, jobs, models
+from dashboard.wording import explain
+
+logger = logging.getLogger(__name__)
+
+USED_AT_PRECISION = timedelta(minutes=1)  # a busy key must not write a row for each request
+NOT_SERVED = {
+    "assistants": "Assistants are",
+    "audio": "Audio is",
+    "batches": "The batch API is",
+    "embeddings": "Embeddings are",
+    "evals": "The evals API is",
+    "fine-tunes": "The legacy /v1/fine-tunes API (use /v1/fine_tuning/jobs) is",
+    "fine_tuning/alpha/graders": "Graders are",
+    "fine_tuning/checkpoints": "Sharing checkpoints between projects is",
+    "images": "Images are",
+    "moderations": "Moderation is",
+    "responses": "The Responses API (use /v1/chat/completions) is",
+    "uploads": "Uploading in parts (use /v1/files, which takes large files) is",
+    "vector_stores": "Vector stores are",
+    "webhook_endpoints": "Webhooks are",
+}
+
+
+class BearerKey(HttpBearer):
+    """A live API key. Sets `request.api_key`, `request.project` and `request.auth_user`."""
+
+    def authenticate(self, request: HttpRequest, token: str) -> ApiKey | None:
+        key = ApiKey.objects.for_secret(token)
+        if key is None or not key.user.is_active:
+            return None
+        refuse_another_project(request, key)
+        remember_use(key)
+        request.api_key, request.project, request.auth_user = key, key.project, key.user  # type: ignore[attr-defined]
+        return key
+
+
+def refuse_another_project(request: HttpRequest, key: ApiKey) -> None:
+    """A client that names a project must hold a key of it."""
+    named = request.headers.get("OpenAI-Project", "")
+    if named and named != key.project_id:
+        raise ApiError(
+            "OpenAI-Project header should match project for API key. Leave OPENAI_PROJECT_ID unset: the key already"
+            " says which project it is.",
+            status=401,
+            code="mismatched_project",
+        )
+
+
+def remember_use(key: ApiKey) -> None:
+    now = timezone.now()
+    if key.last_used_at is None or key.last_used_at < now - USED_AT_PRECISION:
+        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+
+
+api = NinjaAPI(
+    title="Hone",
+    version="1",
+    description="Fine-tuning and chat in the words of OpenAI's API: point the official SDK at this address.",
+    urls_namespace="api",
+    docs_url=None,  # its page loads scripts from elsewhere
+    auth=BearerKey(),
+)
+api.add_router("", files.router, tags=["files"])
+api.add_router("", jobs.router, tags=["fine-tuning"])
+api.add_router("", models.router, tags=["models"])
+
+
+def answer(error: ApiError) -> JsonResponse:
+    """The one way in which an error leaves the API."""
+    headers = dict(error.headers)
+    if error.status in {409, 507}:
+        headers.setdefault("x-should-retry", "false")  # the SDK would try again by itself; it cannot help
+    return JsonResponse(error.body(), status=error.status, headers=headers)
+
+
+@api.exception_handler(ApiError)
+def on_api_error(request: HttpRequest, error: ApiError) -> JsonResponse:
+    return answer(error)
+
+
+@api.exception_handler(ValidationError)
+def on_invalid(request: HttpRequest, error: ValidationError) -> JsonResponse:
+    return answer(explain(error.errors, request))
+
+
+@api.exception_handler(AuthenticationError)
+def on_no_key(request: HttpRequest, error: AuthenticationError) -> JsonResponse:
+    given = request.headers.get("Authorization", "").removeprefix("Bearer").strip()
+    if given:
+        shown = f"{given[:7]}…{given[-4:]}" if len(given) > 16 else "…"
+        message = f"Incorrect API key provided: {shown}. You can make a key under Settings in Hone."
+    else:
+        message = (
+            "You didn't provide an API key. Send it in an Authorization header: Authorization: Bearer YOUR_KEY."
+            " You can make a key under Settings in Hone."
+        )
+    return answer(ApiError(message, status=401, code="invalid_api_key"))
+
+
+@api.exception_handler(HttpError)
+def on_http_error(request: HttpRequest, error: HttpError) -> JsonResponse:
+    if error.status_code == 400:  # ninja raises it for one reason only
+        return answer(ApiError("We could not parse the JSON body of your request.", code="invalid_json"))
+    return answer(ApiError(str(error), status=error.status_code))
+
+
+@api.exception_handler(Http404)
+def on_missing(request: HttpRequest, error: Http404) -> JsonResponse:
+    return answer(ApiError("There is no such thing, or it is not yours to see.", status=404))
+
+
+@api.exception_handler(RequestDataTooBig)
+def on_too_big(request: HttpRequest, error: RequestDataTooBig) -> JsonResponse:
+    return answer(too_big())
+
+
+def too_big() -> ApiError:
+    limit = (settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0) >> 20
+    message = f"The request body is larger than {limit} MiB. Files go to POST /v1/files as multipart/form-data."
+    return ApiError(message, status=413, code="request_too_large")
+
+
+@api.exception_handler(SuspiciousOperation)
+@api.exception_handler(MultiPartParserError)
+def on_malformed(request: HttpRequest, error: Exception) -> JsonResponse:
+    return answer(ApiError(f"The request cannot be read: {error}"))
+
+
+@api.exception_handler(Exception)
+def on_unexpected(request: HttpRequest, error: Exception) -> JsonResponse:
+    """The caller gets a number to quote; the log gets the rest."""
+    request_id = getattr(request, "request_id", "")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        message = "The server's disk is full. Delete files, jobs or models that are no longer needed, then try again."
+        return answer(ApiError(message, status=507, type="server_error", code="disk_full"))
+    logger.exception("%s %s failed (%s)", request.method, request.path, request_id)
+    message = f"The server had an error while processing your request. Its log tells more under {request_id}."
+    return answer(ApiError(message, status=500, type="server_error", code="internal_error"))
+
+
+@csrf_exempt
+def unknown_url(request: HttpRequest, rest: str = "") -> JsonResponse:
+    """Whatever no router knows: a part of OpenAI's API that Hone does not serve, or a typing error."""
+    for prefix, subject in NOT_SERVED.items():
+        if rest == prefix or rest.startswith(prefix + "/"):
+            message = f"{subject} not served yet by Hone."
+            status = 410 if prefix == "fine-tunes" else 404
+            return answer(ApiError(message, status=status, code="not_served"))
+    return answer(ApiError(f"Invalid URL ({request.method} {request.path})", status=404, code="unknown_url"))

@@ -7,6 +7,7 @@ from dashboard import api, health
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("v1/", api.api.urls),
+    path("v1/<path:rest>", api.unknown_url),
     path("", include("accounts.urls")),
     path("", include("dashboard.views.overview")),
     path("datasets/", include("dashboard.views.datasets")),

@@ -1,0 +1,58 @@
+"""The border of the API: every answer under /v1 has OpenAI's headers, every error OpenAI's shape, whoever wrote it."""
+
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from accounts.errors import ApiError
+from accounts.ids import new_id
+
+API_VERSION = "2020-10-01"
+
+
+class ApiAnswers:
+    """Stands first, so that it also sees what other middleware and Django itself answer."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path.startswith("/v1/"):
+            return self.get_response(request)
+        begun = time.perf_counter()
+        request.request_id = new_id("req_")  # type: ignore[attr-defined]
+        response = in_shape(request, self.get_response(request))
+        response["x-request-id"] = request.request_id  # type: ignore[attr-defined]
+        response["openai-version"] = API_VERSION
+        response["openai-organization"] = settings.HONE_ORG
+        response["openai-processing-ms"] = str(round((time.perf_counter() - begun) * 1000))
+        return response
+
+
+def in_shape(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Replaces an error page (Django's own 400, 404, 405, 500) by the error object."""
+    if response.status_code < 400 or response.get("Content-Type", "").startswith("application/json"):
+        return response
+    error = error_for(request, response)
+    kept = {"Allow": response["Allow"]} if "Allow" in response else {}
+    return JsonResponse(error.body(), status=error.status, headers=kept)
+
+
+def error_for(request: HttpRequest, response: HttpResponse) -> ApiError:
+    status = response.status_code
+    if status == 404:
+        return ApiError(f"Invalid URL ({request.method} {request.path})", status=404, code="unknown_url")
+    if status == 405:
+        allowed = response.get("Allow", "")
+        return ApiError(
+            f"Not allowed to {request.method} on {request.path}. Allowed: {allowed}.",
+            status=405,
+            code="method_not_supported",
+        )
+    if status >= 500:
+        request_id = getattr(request, "request_id", "")
+        message = f"The server had an error while processing your request. Its log tells more under {request_id}."
+        return ApiError(message, status=status, type="server_error", code="internal_error")
+    return ApiError("The server cannot read this request.", status=status)

@@ -1,0 +1,142 @@
+"""/v1/files: upload, list, retrieve, content, delete."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+from django.utils import timezone
+from ninja import File as FilePart
+from ninja import Form, Query, Router, UploadedFile
+from pydantic import Field
+
+from accounts.errors import ApiError
+from dashboard import schemas
+from dashboard.paging import Order, page
+from training import files
+from training.models import DatasetFile
+
+router = Router()
+
+CHUNK_BYTES = 1 << 20
+PURPOSES_TO_COME = {"assistants", "batch", "vision", "user_data", "evals"}
+
+
+class Expiry(schemas.Schema):
+    """`expires_after` as bracketed form fields; forms hold text, so numbers are converted here."""
+
+    purpose: str
+    anchor: Annotated[Literal["created_at"] | None, Field(alias="expires_after[anchor]")] = None
+    seconds: Annotated[int | None, Field(alias="expires_after[seconds]", ge=3600, le=2_592_000)] = None
+
+
+@router.post("/files", response=schemas.File)
+def create_file(request: HttpRequest, form: Form[Expiry], file: UploadedFile = FilePart(...)) -> dict[str, Any]:  # noqa: B008
+    """Upload a JSONL file. It is checked at once: `status` goes from `uploaded` to `processed` or `error`."""
+    refuse_purpose(form.purpose)
+    if (form.anchor is None) != (form.seconds is None):
+        absent = "anchor" if form.anchor is None else "seconds"
+        param = f"expires_after.{absent}"
+        raise ApiError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    made = files.create_file(
+        project=request.project,  # type: ignore[attr-defined]
+        user=request.auth_user,  # type: ignore[attr-defined]
+        filename=file.name or "",
+        purpose=form.purpose,
+        source=file,
+        expires_after=form.seconds and timedelta(seconds=form.seconds),
+    )
+    return as_file(made)
+
+
+def refuse_purpose(purpose: str) -> None:
+    if purpose in PURPOSES_TO_COME:
+        message = f"Files with the purpose '{purpose}' are not served yet by Hone; it takes 'fine-tune'."
+        raise ApiError(message, param="purpose", code="not_served")
+    if purpose != "fine-tune":
+        raise ApiError(f"'{purpose}' is not a purpose; Hone takes 'fine-tune'.", param="purpose", code="invalid_value")
+
+
+@router.get("/files", response=schemas.FileList)
+def list_files(
+    request: HttpRequest,
+    purpose: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+    order: Order = "desc",
+) -> dict[str, Any]:
+    """Newest first unless `order=asc`."""
+    rows = complete_files(request)
+    if purpose:
+        rows = rows.filter(purpose=purpose)
+    found, more = page(rows, after=after, limit=limit, order=order)
+    data = [as_file(row) for row in found]
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"data": data, "has_more": more, "first_id": first, "last_id": last}
+
+
+@router.get("/files/{file_id}", response=schemas.File)
+def retrieve_file(request: HttpRequest, file_id: str) -> dict[str, Any]:
+    return as_file(find_file(request, file_id))
+
+
+@router.delete("/files/{file_id}", response=schemas.Deleted)
+def delete_file(request: HttpRequest, file_id: str) -> dict[str, Any]:
+    """Frees the disk. Refused while a job that has not ended needs the file."""
+    files.delete(find_file(request, file_id))
+    return {"id": file_id, "object": "file"}
+
+
+@router.get("/files/{file_id}/content", openapi_extra={"responses": {200: {"content": {"application/binary": {}}}}})
+def file_content(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
+    """The bytes as they were uploaded; a result file is plain CSV."""
+    row = find_file(request, file_id)
+    if not row.path.exists():
+        message = f"The content of {file_id} is no longer on the server's disk."
+        raise ApiError(message, status=404, param="id", code="content_missing")
+    response = StreamingHttpResponse(read_in_chunks(row.path), content_type="application/octet-stream")
+    response["Content-Length"] = str(row.path.stat().st_size)
+    response["Content-Disposition"] = f'attachment; filename="{row.id}"'
+    return response
+
+
+async def read_in_chunks(path: Path) -> AsyncIterator[bytes]:
+    """Under ASGI a plain iterator would be read into memory as a whole."""
+    with await asyncio.to_thread(path.open, "rb") as source:
+        while chunk := await asyncio.to_thread(source.read, CHUNK_BYTES):
+            yield chunk
+
+
+def complete_files(request: HttpRequest) -> "QuerySet[DatasetFile]":
+    """The project's files that have arrived and have not expired."""
+    rows = DatasetFile.objects.of(request.project)  # type: ignore[attr-defined]
+    alive = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return rows.filter(alive).exclude(status=DatasetFile.Status.UPLOADING)
+
+
+def find_file(request: HttpRequest, file_id: str) -> DatasetFile:
+    """404 in OpenAI's words for a file that is not there or belongs to another project."""
+    row = complete_files(request).filter(pk=file_id).first()
+    if row is None:
+        raise ApiError(f"No such File object: {file_id}", status=404, param="id")
+    return row
+
+
+def as_file(row: DatasetFile) -> dict[str, Any]:
+    checked = row.status != DatasetFile.Status.UPLOADED
+    return {
+        "id": row.id,
+        "bytes": row.bytes,
+        "created_at": int(row.created_at.timestamp()),
+        "expires_at": row.expires_at and int(row.expires_at.timestamp()),
+        "filename": row.filename,
+        "purpose": row.purpose,
+        "status": row.status,
+        "status_details": row.status_details or None,
+        "format": row.format or None,
+        "rows": row.rows if checked else None,
+        "problem_count": row.problem_count,
+    }

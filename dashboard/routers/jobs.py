@@ -1,0 +1,321 @@
+"""/v1/fine_tuning/jobs: create, list, retrieve, cancel, pause, resume, events, checkpoints."""
+
+import hashlib
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Query, Router
+
+from accounts.errors import ApiError
+from accounts.models import ApiKey
+from dashboard import schemas
+from dashboard.paging import page
+from training.engine.spec import Recipe
+from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
+
+router = Router()
+
+RETRY_WINDOW = timedelta(minutes=2)
+METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+
+
+# ---- create ----
+
+
+@router.post("/fine_tuning/jobs", response=schemas.Job)
+def create_job(request: HttpRequest, body: schemas.CreateJob) -> dict[str, Any]:
+    """Answers at once with `validating_files`; a request that the SDK repeats makes no second job."""
+    refuse_what_is_not_served(body)
+    with transaction.atomic():
+        # Creates of one key wait for each other here, so that a retry finds what its first try made.
+        key = ApiKey.objects.select_for_update().get(pk=request.api_key.pk)  # type: ignore[attr-defined]
+        fingerprint = hashlib.sha256(f"{key.pk} ".encode() + request.body).hexdigest()
+        job = made_by_first_try(request, fingerprint) or make_job(request, body, fingerprint)
+    job.refresh_from_db()
+    return as_job(job)
+
+
+def made_by_first_try(request: HttpRequest, fingerprint: str) -> TrainingJob | None:
+    """The SDK counts its retries in a header and sends no idempotency key."""
+    if request.headers.get("X-Stainless-Retry-Count", "0") in {"", "0"}:
+        return None
+    since = timezone.now() - RETRY_WINDOW
+    mine = TrainingJob.objects.of(request.project)  # type: ignore[attr-defined]
+    return mine.filter(request_fingerprint=fingerprint, created_at__gte=since).first()
+
+
+def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) -> TrainingJob:
+    from training import actions
+
+    base_model, checkpoint = find_model(request, body.model)
+    job = actions.create_job(
+        project=request.project,  # type: ignore[attr-defined]
+        user=request.auth_user,  # type: ignore[attr-defined]
+        base_model=base_model,
+        start_checkpoint=checkpoint,
+        training_file=find_file(request, body.training_file, "training_file"),
+        validation_file=find_file(request, body.validation_file, "validation_file") if body.validation_file else None,
+        recipe=recipe_of(body),
+        suffix=body.suffix or "",
+        seed=body.seed,
+        metadata=body.metadata,
+        label=body.label or "",
+    )
+    TrainingJob.objects.filter(pk=job.pk).update(request_fingerprint=fingerprint)
+    return job
+
+
+def refuse_what_is_not_served(body: schemas.CreateJob) -> None:
+    if body.method and body.method.type != "supervised":
+        message = f"The method '{body.method.type}' is not served yet by Hone; it trains with 'supervised'."
+        raise ApiError(message, param="method.type", code="not_served")
+    if body.integrations:
+        kind = str(body.integrations[0].get("type", ""))
+        message = f"Integrations ({kind or 'none named'}) are not served yet by Hone; leave `integrations` out."
+        raise ApiError(message, param="integrations", code="not_served")
+    if body.suffix and not re.fullmatch(r"[^:/\s][^:/]*", body.suffix):
+        message = "Invalid 'suffix': it becomes part of the model's name and must not hold ':' or '/'."
+        raise ApiError(message, param="suffix", code="invalid_value")
+
+
+def recipe_of(body: schemas.CreateJob) -> Recipe:
+    """Hyperparameters from `method` or from the older top-level field, and Hone's own `lora` and `training`."""
+    asked = {**dump(hyperparameters_of(body)), **dump(body.training)}
+    adapter = {schemas.LORA_FIELDS[name]: value for name, value in dump(body.lora).items()}
+    if adapter and asked.get("adaptation") == "full":
+        message = "`lora` cannot be combined with training.adaptation = 'full': full training has no adapter."
+        raise ApiError(message, param="lora", code="invalid_value")
+    return Recipe.model_validate({**asked, **adapter})
+
+
+def hyperparameters_of(body: schemas.CreateJob) -> Any:
+    within = body.method.supervised.hyperparameters if body.method and body.method.supervised else None
+    if within and body.hyperparameters and dump(within) != dump(body.hyperparameters):
+        message = (
+            "`hyperparameters` and `method.supervised.hyperparameters` differ. Send one of them; the first is the"
+            " older name of the second."
+        )
+        raise ApiError(message, param="hyperparameters", code="invalid_value")
+    return within or body.hyperparameters
+
+
+def dump(part: Any) -> dict[str, Any]:
+    """What was really sent."""
+    return part.model_dump(exclude_unset=True) if part else {}
+
+
+def find_model(request: HttpRequest, name: str) -> tuple[BaseModel, Checkpoint | None]:
+    """A base model, or a fine-tuned model or checkpoint to continue from."""
+    mine = Checkpoint.objects.of(request.project)  # type: ignore[attr-defined]
+    checkpoint = mine.named(name).select_related("base_model").first()
+    if checkpoint:
+        return checkpoint.base_model, checkpoint
+    base_model = BaseModel.objects.filter(name=name).first()
+    if base_model and base_model.status == BaseModel.Status.READY:
+        return base_model, None
+    why = f"it is in the catalogue but not on disk ({base_model.get_status_display()})" if base_model else "unknown"
+    known = ", ".join(BaseModel.objects.ready().values_list("name", flat=True)[:10]) or "none yet"
+    message = f"Model {name} is not available for fine-tuning: {why}. Available base models: {known}."
+    raise ApiError(message, param="model", code="model_not_available")
+
+
+def find_file(request: HttpRequest, file_id: str, param: str) -> DatasetFile:
+    from dashboard.routers.files import complete_files
+
+    row = complete_files(request).filter(pk=file_id).first()
+    if row is None:
+        raise ApiError(f"No such File object: {file_id}", param=param, code="file_not_found")
+    if row.purpose != "fine-tune":
+        message = f"The file {file_id} has the purpose '{row.purpose}'; a job trains on 'fine-tune' files."
+        raise ApiError(message, param=param, code="invalid_file_purpose")
+    return row
+
+
+# ---- read ----
+
+
+@router.get("/fine_tuning/jobs", response=schemas.JobList)
+def list_jobs(request: HttpRequest, after: str | None = None, limit: Limit = 20) -> dict[str, Any]:
+    """Newest first; archived jobs are left out. Filter by `metadata[key]=value` or `metadata=null`."""
+    found, more = page(with_metadata(request, jobs_of(request).visible()), after=after, limit=limit)
+    return {"data": [as_job(row) for row in found], "has_more": more}
+
+
+def with_metadata(request: HttpRequest, rows: "QuerySet[TrainingJob]") -> "QuerySet[TrainingJob]":
+    if request.GET.get("metadata") == "null":
+        return rows.filter(metadata=None)
+    for name, value in request.GET.items():
+        named = METADATA_FILTER.fullmatch(name)
+        if named:  # contains keeps a key with dots or underscores a key: it is never read as a lookup
+            rows = has_pair(rows, named[1], value)
+    return rows
+
+
+def has_pair(rows: "QuerySet[TrainingJob]", key: str, value: str) -> "QuerySet[TrainingJob]":
+    from django.db import connection
+
+    if connection.vendor == "postgresql":
+        return rows.filter(metadata__contains={key: value})
+    # SQLite has no JSON containment; json_each compares keys as they are, whatever characters they hold
+    pair = "EXISTS (SELECT 1 FROM json_each(training_trainingjob.metadata) WHERE json_each.key=%s AND value=%s)"
+    return rows.extra(where=[pair], params=[key, value])
+
+
+@router.get("/fine_tuning/jobs/{job_id}", response=schemas.Job)
+def retrieve_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
+    return as_job(find_job(request, job_id))
+
+
+@router.get("/fine_tuning/jobs/{job_id}/events", response=schemas.EventList)
+def list_events(request: HttpRequest, job_id: str, after: str | None = None, limit: Limit = 20) -> dict[str, Any]:
+    """Newest first: messages, and one metrics event for each step."""
+    rows = find_job(request, job_id).events.all()
+    found, more = page(rows, after=after, limit=limit, id_field="event_id")
+    return {"data": [as_event(row) for row in found], "has_more": more}
+
+
+@router.get("/fine_tuning/jobs/{job_id}/checkpoints", response=schemas.CheckpointList)
+def list_checkpoints(request: HttpRequest, job_id: str, after: str | None = None, limit: Limit = 10) -> dict[str, Any]:
+    """Newest first, as soon as they are written; the last one of a finished job has the final model's name."""
+    rows = find_job(request, job_id).checkpoints.filter(archived_at=None)
+    found, more = page(rows, after=after, limit=limit)
+    data = [as_checkpoint(row) for row in found]
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"data": data, "has_more": more, "first_id": first, "last_id": last}
+
+
+# ---- change ----
+
+
+@router.post("/fine_tuning/jobs/{job_id}/cancel", response=schemas.Job)
+def cancel_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
+    return changed(request, job_id, "cancel_job")
+
+
+@router.post("/fine_tuning/jobs/{job_id}/pause", response=schemas.Job)
+def pause_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
+    """The trainer saves a checkpoint and stops; `resume` goes on from there."""
+    return changed(request, job_id, "pause_job")
+
+
+@router.post("/fine_tuning/jobs/{job_id}/resume", response=schemas.Job)
+def resume_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
+    return changed(request, job_id, "resume_job")
+
+
+def changed(request: HttpRequest, job_id: str, action: str) -> dict[str, Any]:
+    from training import actions
+
+    getattr(actions, action)(find_job(request, job_id))
+    return as_job(find_job(request, job_id))
+
+
+# ---- rows as answers ----
+
+
+def jobs_of(request: HttpRequest) -> Any:
+    mine = TrainingJob.objects.of(request.project)  # type: ignore[attr-defined]
+    return mine.select_related("base_model", "start_checkpoint")
+
+
+def find_job(request: HttpRequest, job_id: str) -> TrainingJob:
+    row = jobs_of(request).filter(pk=job_id).first()
+    if row is None:
+        message = f"Could not find fine tune: {job_id}"
+        raise ApiError(message, status=404, param="fine_tune_id", code="fine_tune_not_found")
+    return row
+
+
+def as_job(job: TrainingJob) -> dict[str, Any]:
+    """Complete at every moment; numbers take the place of "auto" as soon as they are known."""
+    settled: dict[str, Any] = {**job.recipe.model_dump(), **(job.resolved_json or {})}
+    hyperparameters = {name: settled[name] for name in schemas.SUPERVISED_FIELDS}
+    running = job.status == TrainingJob.Status.RUNNING
+    return {
+        "id": job.id,
+        "model": job.start_checkpoint.name if job.start_checkpoint else job.base_model.name,
+        "created_at": int(job.created_at.timestamp()),
+        "finished_at": job.finished_at and int(job.finished_at.timestamp()),
+        "fine_tuned_model": job.fine_tuned_model or None,
+        "organization_id": f"org-{settings.HONE_ORG}",
+        "result_files": [job.result_file_id] if job.result_file_id else [],
+        "status": job.status,
+        "training_file": job.training_file_id or job.training_file_name,
+        "validation_file": job.validation_file_id or job.validation_file_name or None,
+        "hyperparameters": hyperparameters,
+        "trained_tokens": job.trained_tokens if job.is_final else None,
+        "error": {
+            "code": job.error_code or None,
+            "message": job.error_message or None,
+            "param": job.error_param or None,
+        },
+        "user_provided_suffix": job.suffix or None,
+        "seed": job.seed,
+        "estimated_finish": int(job.estimated_finish_at.timestamp()) if running and job.estimated_finish_at else None,
+        "integrations": [],
+        "metadata": job.metadata,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "lora": lora_of(settled),
+        "training": {name: settled[name] for name in schemas.TRAINING_FIELDS},
+        "hone": progress_of(job),
+    }
+
+
+def lora_of(settled: dict[str, Any]) -> dict[str, Any] | None:
+    if settled["adaptation"] == "full":
+        return None
+    return {ours: settled[theirs] for ours, theirs in schemas.LORA_FIELDS.items()}
+
+
+def progress_of(job: TrainingJob) -> dict[str, Any]:
+    queued = job.status == TrainingJob.Status.QUEUED and job.queued_at
+    return {
+        "label": job.label or None,
+        "status_text": job.status_text or None,
+        "phase": job.phase or None,
+        "step": job.step,
+        "total_steps": job.total_steps or None,
+        "queue_position": TrainingJob.objects.ahead_of(job).count() + 1 if queued else None,
+    }
+
+
+def as_event(event: JobEvent) -> dict[str, Any]:
+    return {
+        "id": event.event_id,
+        "created_at": int(event.created_at.timestamp()),
+        "level": event.level,
+        "message": event.message,
+        "type": event.type,
+        "data": event.data,
+    }
+
+
+CHECKPOINT_FIGURES = {
+    "train_loss": "train_loss",
+    "train_mean_token_accuracy": "train_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_accuracy",
+    "full_valid_loss": "full_valid_loss",
+    "full_valid_mean_token_accuracy": "full_valid_accuracy",
+}
+
+
+def as_checkpoint(row: Checkpoint) -> dict[str, Any]:
+    figures = {name: getattr(row, field) for name, field in CHECKPOINT_FIGURES.items()}
+    return {
+        "id": row.id,
+        "created_at": int(row.created_at.timestamp()),
+        "fine_tuning_job_id": row.job_id,
+        "fine_tuned_model_checkpoint": row.name,
+        "step_number": row.step,
+        "metrics": {"step": row.step, **{name: value for name, value in figures.items() if value is not None}},
+        "epoch": row.epoch,
+        "size_bytes": row.size_bytes,
+    }

@@ -1,0 +1,70 @@
+"""/v1/models: the base models of the catalogue and the project's fine-tuned models and checkpoints."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from ninja import Router
+
+from accounts.errors import ApiError
+from accounts.models import Membership
+from dashboard import schemas
+from training.models import BaseModel, Checkpoint
+
+router = Router()
+
+
+@router.get("/models", response=schemas.ModelList)
+def list_models(request: HttpRequest) -> dict[str, Any]:
+    """Base models on disk by name, then fine-tuned models and checkpoints, newest first."""
+    mine = Checkpoint.objects.of(request.project).filter(archived_at=None)  # type: ignore[attr-defined]
+    tuned = [as_tuned_model(row) for row in mine.select_related("base_model")]
+    return {"data": [as_base_model(row) for row in BaseModel.objects.ready()] + tuned}
+
+
+@router.get("/models/{path:model}", response=schemas.Model)
+def retrieve_model(request: HttpRequest, model: str) -> dict[str, Any]:
+    base_model = BaseModel.objects.ready().filter(name=model).first()
+    if base_model:
+        return as_base_model(base_model)
+    return as_tuned_model(find_tuned(request, model), model)
+
+
+@router.delete("/models/{path:model}", response=schemas.Deleted)
+def delete_model(request: HttpRequest, model: str) -> dict[str, Any]:
+    """Deletes the weights of a fine-tuned model or checkpoint; its job stays. Only an owner of the project may."""
+    if BaseModel.objects.filter(name=model).exists():
+        message = f"'{model}' is a base model; only fine-tuned models can be deleted here."
+        raise ApiError(message, param="model", code="not_deletable")
+    row = find_tuned(request, model)
+    owners = Membership.objects.filter(project=row.project, role=Membership.Role.OWNER)
+    if not owners.filter(user=request.auth_user).exists():  # type: ignore[attr-defined]
+        message = "Only an owner of the project may delete a model. Ask one, or use an owner's key."
+        raise ApiError(message, status=403, code="owner_required")
+    from training import actions
+
+    actions.delete_checkpoint(row)
+    return {"id": model, "object": "model"}
+
+
+def find_tuned(request: HttpRequest, name: str) -> Checkpoint:
+    mine = Checkpoint.objects.of(request.project)  # type: ignore[attr-defined]
+    row = mine.named(name).select_related("base_model", "project").first()
+    if row is None:
+        message = f"The model `{name}` does not exist or you do not have access to it."
+        raise ApiError(message, status=404, param="model", code="model_not_found")
+    return row
+
+
+def as_base_model(row: BaseModel) -> dict[str, Any]:
+    return {"id": row.name, "created": int(row.created_at.timestamp()), "owned_by": row.source, "parent": None}
+
+
+def as_tuned_model(row: Checkpoint, name: str = "") -> dict[str, Any]:
+    """Under the name that was asked for: the last checkpoint answers to two."""
+    return {
+        "id": name or row.name,
+        "created": int(row.created_at.timestamp()),
+        "owned_by": f"org-{settings.HONE_ORG}",
+        "parent": row.base_model.name,
+    }
