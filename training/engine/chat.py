@@ -196,10 +196,8 @@ class ChatFormat:
         joined = self._encode(prompt + completion).ids
         # Where joining does not change the prompt's tokens, take the joined ones: some tokenizers write a space before
         # every text that they start. Else tokenise the completion alone, as it will be met in serving.
-        if joined[: len(alone)] == alone:
-            tail = joined[len(alone) :]
-        else:
-            tail = self._encode(completion).ids
+        joins = joined[: len(alone)] == alone
+        tail = joined[len(alone) :] if joins else self._encode(completion).ids
         if self.eos_ids and (not tail or tail[-1] not in self.eos_ids):
             tail = [*tail, self.eos_ids[0]]
         return Encoded(head + tail, [0.0] * len(head) + [1.0] * len(tail))
