@@ -1,0 +1,60 @@
+"""The very first start: a project, its owner, the link that signs the owner in, and the key for local use."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from django.db import transaction
+
+from accounts.models import ApiKey, Membership, OneTimeLink, Project, User
+
+FIRST_EMAIL = "owner@localhost"
+FIRST_PROJECT = "My project"
+
+
+@transaction.atomic
+def ensure_first_owner() -> str | None:
+    """Makes the default project and its owner once. Returns a one-time sign-in token until somebody has signed in."""
+    owner = first_owner()
+    return None if User.objects.exclude(last_login=None).exists() else sign_in_token(owner)
+
+
+@transaction.atomic
+def first_owner() -> User:
+    """The owner of the oldest project; made on a fresh server."""
+    membership = (
+        Membership.objects.filter(role=Membership.Role.OWNER)
+        .select_related("user")
+        .order_by("created_at", "pk")
+        .first()
+    )
+    if membership:
+        return membership.user
+    project = Project.objects.order_by("created_at").first() or Project.objects.create(name=FIRST_PROJECT)
+    user = User.objects.filter(email=FIRST_EMAIL).first() or User.objects.create_user(FIRST_EMAIL)
+    Membership.objects.create(user=user, project=project, role=Membership.Role.OWNER)
+    return user
+
+
+def sign_in_token(user: User) -> str:
+    """The token of a new one-time sign-in link; earlier unused ones stop working."""
+    OneTimeLink.objects.filter(kind=OneTimeLink.Kind.SIGN_IN, user=user, used_at=None).delete()
+    return OneTimeLink.make(OneTimeLink.Kind.SIGN_IN, lifetime=timedelta(days=7), user=user)[1]
+
+
+def ensure_local_key(home: Path) -> Path:
+    """`home/api-key` holds a live key of the first project, readable by its owner only. Made once, kept while it works."""
+    path = home / "api-key"
+    if path.exists() and ApiKey.objects.for_secret(path.read_text().strip()):
+        path.chmod(0o600)
+        return path
+    owner = first_owner()
+    project = Project.objects.of(owner).first()
+    assert project, "first_owner() always belongs to a project"
+    _, secret = ApiKey.make(project=project, user=owner, name="Local use")
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secret + "\n")
+    part.replace(path)
+    return path

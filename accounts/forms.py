@@ -1,0 +1,130 @@
+"""What people type: cleaned here, written by `accounts.actions`."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth import password_validation
+
+from accounts.models import Membership, User
+
+PASSWORD_HINT = "At least 10 characters."
+
+
+def _input(kind: type[forms.TextInput] = forms.TextInput, **attrs: Any) -> forms.TextInput:
+    return kind(attrs={"class": "input", **attrs})
+
+
+def _email_field(**options: Any) -> forms.EmailField:
+    return forms.EmailField(
+        label="E-mail",
+        max_length=254,
+        widget=_input(forms.EmailInput, autocomplete="email", spellcheck="false"),
+        **options,
+    )
+
+
+def _name_field(label: str = "Your name", **options: Any) -> forms.CharField:
+    return forms.CharField(label=label, max_length=120, widget=_input(autocomplete="name"), **options)
+
+
+def _new_password_field(label: str = "Password") -> forms.CharField:
+    widget = _input(forms.PasswordInput, autocomplete="new-password")
+    return forms.CharField(label=label, help_text=PASSWORD_HINT, strip=False, max_length=200, widget=widget)
+
+
+class NewPassword(forms.Form):
+    """A password that is good enough, typed once: the page can show it."""
+
+    password = _new_password_field("New password")
+
+    def __init__(self, *args: Any, user: User | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+
+    def clean_password(self) -> str:
+        password_validation.validate_password(self.cleaned_data["password"], self.user)
+        return self.cleaned_data["password"]
+
+
+class SignIn(forms.Form):
+    email = _email_field()
+    password = forms.CharField(
+        label="Password", strip=False, widget=_input(forms.PasswordInput, autocomplete="current-password")
+    )
+
+
+class Join(NewPassword):
+    """A new person, by invitation."""
+
+    field_order = ("email", "name", "password")
+    email = _email_field()
+    name = _name_field(required=False)
+    password = _new_password_field()
+
+    def clean_email(self) -> str:
+        email = self.cleaned_data["email"].lower()
+        if User.objects.filter(email=email).exclude(pk=self.user.pk if self.user else None).exists():
+            raise forms.ValidationError("This e-mail already has an account. Sign in first, then open the link again.")
+        return email
+
+
+class Welcome(Join):
+    """The first owner gets an e-mail and a password of their own."""
+
+    def clean_email(self) -> str:
+        email = self.cleaned_data["email"].lower()
+        if User.objects.filter(email=email).exclude(pk=self.user.pk if self.user else None).exists():
+            raise forms.ValidationError("Somebody else here has this e-mail.")
+        return email
+
+
+class Profile(forms.Form):
+    """One's own name and e-mail."""
+
+    name = _name_field(required=False)
+    email = _email_field()
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+
+    def clean_email(self) -> str:
+        email = self.cleaned_data["email"].lower()
+        if User.objects.filter(email=email).exclude(pk=self.user.pk).exists():
+            raise forms.ValidationError("Somebody else here has this e-mail.")
+        return email
+
+
+class ChangePassword(NewPassword):
+    field_order = ("current", "password")
+    current = forms.CharField(
+        label="Current password", strip=False, widget=_input(forms.PasswordInput, autocomplete="current-password")
+    )
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, user=user, **kwargs)
+        if not user.has_usable_password():
+            del self.fields["current"]  # the first owner who skipped it
+
+    def clean_current(self) -> str:
+        assert self.user
+        if not self.user.check_password(self.cleaned_data["current"]):
+            raise forms.ValidationError("This is not your current password.")
+        return self.cleaned_data["current"]
+
+
+class Forgotten(forms.Form):
+    email = _email_field()
+
+
+class Invite(forms.Form):
+    email = _email_field(required=False, help_text="Optional: fills it in on their page. Nothing is sent.")
+    role = forms.ChoiceField(
+        choices=Membership.Role.choices, initial=Membership.Role.MEMBER, widget=forms.Select(attrs={"class": "select"})
+    )
+
+
+class NewKey(forms.Form):
+    name = forms.CharField(
+        label="Name", max_length=120, widget=_input(placeholder="What will use it, such as “evaluation script”")
+    )

@@ -1,0 +1,26 @@
+"""`manage.py sign_in_link`: a new one-time sign-in link, for whoever sits at the server."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
+
+from accounts import first_start
+from accounts.models import User
+
+
+class Command(BaseCommand):
+    help = "Print a one-time sign-in link: for the first owner, or for the person with --email."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--email", help="whose link; the first owner's when left out")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        email = options["email"]
+        user = User.objects.filter(email=email.lower()).first() if email else first_start.first_owner()
+        if user is None:
+            known = ", ".join(User.objects.order_by("email").values_list("email", flat=True)[:20]) or "nobody"
+            raise CommandError(f"Nobody here has the e-mail {email}. Known: {known}.")
+        path = reverse("link", args=[first_start.sign_in_token(user)])
+        self.stdout.write(f"http://{settings.HONE_HOST}:{settings.HONE_PORT}{path}")
