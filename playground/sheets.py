@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from accounts.models import Project, User
-from playground import comparisons, contenders
+from playground import comparisons, contenders, deployments
+from playground.comparisons import Answer
 from playground.contenders import Contender
 from playground.forms import MOST_COLUMNS
 from playground.models import Comparison, Deployment, Response, Turn, Vote
@@ -38,6 +39,14 @@ class Sheet:
     @property
     def deployment(self) -> Deployment | None:
         return self.contender.deployment if self.contender else None
+
+    @property
+    def state(self) -> str:
+        return self.deployment.state if self.deployment else Deployment.State.OFF
+
+    @property
+    def words(self) -> str:
+        return state_words(self.deployment)
 
 
 @dataclass
@@ -158,7 +167,7 @@ def _cell(sheet: Sheet, response: Response | None, vote: Vote | None, hidden: bo
 STOPPED = {"stop": "ended by itself", "length": "cut at the longest answer", "stopped": "stopped"}
 
 
-def figures_line(response: Response) -> str:
+def figures_line(response: Response | Answer) -> str:
     """'18 prompt tokens · first token 0.21 s · 48 tok/s · 212 tokens · ended by itself'."""
     parts = []
     if response.prompt_tokens is not None:
@@ -191,12 +200,14 @@ def records(project: Project, *, blind_only: bool = False, among: set[str] | Non
 
 
 def state_words(deployment: Deployment | None) -> str:
-    """What a column waits for, for people."""
+    """What a column waits for, for people; nothing when it is ready."""
     if deployment is None:
-        return "Not asked for yet"
-    if deployment.reason and deployment.state != Deployment.State.READY:
-        return deployment.reason
-    return {
+        return "Not loaded yet"
+    if deployment.state == Deployment.State.READY:
+        return ""
+    if deployment.state != Deployment.State.FAILED and deployments.heartbeat() is None:
+        return deployments.SERVE_IS_GONE
+    return deployment.reason or {
         Deployment.State.QUEUED: "Waiting for the model server",
         Deployment.State.LOADING: "Loading into the model server",
         Deployment.State.OFF: "Not loaded; it loads when you send",

@@ -100,7 +100,7 @@ def votes(request: HttpRequest) -> HttpResponse:
     page = Paginator(comparisons.judged(request.project), 30).get_page(request.GET.get("page"))
     rows = [_judged_row(request, found) for found in page]
     records = sheets.records(request.project, blind_only=blind_only)
-    context = {"records": records, "rows": rows, "page": page, "blind_only": blind_only, "nav": "playground"}
+    context = {"records": records, "rows": rows, "page": page, "blind_only": blind_only}
     return render(request, "playground/votes.html", context)
 
 
@@ -156,7 +156,6 @@ def _context(
     keys = {comparisons.contender_key(column) for column in found.columns} if found and revealed else set()
     voted = bool(rounds and rounds[-1].vote)
     return {
-        "nav": "playground",
         "sheets": headers,
         "rounds": rounds,
         "last": rounds[-1] if rounds else None,
