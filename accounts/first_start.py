@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from django.conf import settings
 from django.db import transaction
 
 from accounts.models import ApiKey, Membership, OneTimeLink, Project, User
@@ -13,10 +14,13 @@ FIRST_PROJECT = "My project"
 
 
 @transaction.atomic
-def ensure_first_owner() -> str | None:
-    """Makes the default project and its owner once. Returns a one-time sign-in token until somebody has signed in."""
+def ensure_first_owner() -> tuple[Project, str | None]:
+    """Makes the default project and its owner once. Returns the project and, until somebody has signed in, the token
+    of a new one-time sign-in link."""
     owner = first_owner()
-    return None if User.objects.exclude(last_login=None).exists() else sign_in_token(owner)
+    project = Project.objects.of(owner).first()
+    assert project, "first_owner() always belongs to a project"
+    return project, None if User.objects.exclude(last_login=None).exists() else sign_in_token(owner)
 
 
 @transaction.atomic
@@ -42,16 +46,13 @@ def sign_in_token(user: User) -> str:
     return OneTimeLink.make(OneTimeLink.Kind.SIGN_IN, lifetime=timedelta(days=7), user=user)[1]
 
 
-def ensure_local_key(home: Path) -> Path:
-    """`home/api-key` holds a live key of the first project, readable by its owner only. Made once, kept while it works."""
-    path = home / "api-key"
+def ensure_local_key(project: Project) -> Path:
+    """$HONE_HOME/api-key holds a live key of this project, mode 600. Made once, kept while it works."""
+    path = Path(settings.HONE_HOME) / "api-key"
     if path.exists() and ApiKey.objects.for_secret(path.read_text().strip()):
         path.chmod(0o600)
         return path
-    owner = first_owner()
-    project = Project.objects.of(owner).first()
-    assert project, "first_owner() always belongs to a project"
-    _, secret = ApiKey.make(project=project, user=owner, name="Local use")
+    _, secret = ApiKey.make(project=project, user=first_owner(), name="Local use")
     part = path.with_suffix(".part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -164,7 +164,10 @@ def forgotten_password(request: HttpRequest) -> HttpResponse:
 
 def _send_reset(request: HttpRequest, user: User) -> None:
     address = request.build_absolute_uri(reverse("link", args=[actions.reset_link(user=user)]))
-    text = f"Set a new password for Hone here; the link works once, for 24 hours:\n\n{address}\n\nDid you not ask for it? Then do nothing.\n"
+    text = (
+        f"Set a new password for Hone here; the link works once, for 24 hours:\n\n{address}\n\n"
+        "Did you not ask for it? Then do nothing.\n"
+    )
     send_mail("Your new password for Hone", text, None, [user.email], fail_silently=True)
 
 
