@@ -1,4 +1,4 @@
-"""The `/v1` API: who may call, the error shape, all routers. OpenAI's is the contract; docs/api.md tells the differences."""
+"""The `/v1` API: who may call, the error shape, all routers. OpenAI's words; docs/api.md names the differences."""
 
 import errno
 import logging

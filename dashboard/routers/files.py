@@ -47,8 +47,10 @@ def create_file(request: HttpRequest, form: Form[Expiry], file: UploadedFile = F
         filename=file.name or "",
         purpose=form.purpose,
         source=file,
-        expires_after=form.seconds and timedelta(seconds=form.seconds),
     )
+    if form.seconds:
+        made.expires_at = made.created_at + timedelta(seconds=form.seconds)
+        made.save(update_fields=["expires_at"])
     return as_file(made)
 
 

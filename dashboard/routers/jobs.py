@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -16,12 +18,14 @@ from accounts.errors import ApiError
 from accounts.models import ApiKey
 from dashboard import schemas
 from dashboard.paging import page
+from training import actions
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
 
 router = Router()
 
 RETRY_WINDOW = timedelta(minutes=2)
+PAUSE_SECONDS = 60  # a large model takes its time to write a checkpoint; the SDK waits ten minutes
 METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -52,8 +56,6 @@ def made_by_first_try(request: HttpRequest, fingerprint: str) -> TrainingJob | N
 
 
 def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) -> TrainingJob:
-    from training import actions
-
     base_model, checkpoint = find_model(request, body.model)
     job = actions.create_job(
         project=request.project,  # type: ignore[attr-defined]
@@ -80,9 +82,6 @@ def refuse_what_is_not_served(body: schemas.CreateJob) -> None:
         kind = str(body.integrations[0].get("type", ""))
         message = f"Integrations ({kind or 'none named'}) are not served yet by Hone; leave `integrations` out."
         raise ApiError(message, param="integrations", code="not_served")
-    if body.suffix and not re.fullmatch(r"[^:/\s][^:/]*", body.suffix):
-        message = "Invalid 'suffix': it becomes part of the model's name and must not hold ':' or '/'."
-        raise ApiError(message, param="suffix", code="invalid_value")
 
 
 def recipe_of(body: schemas.CreateJob) -> Recipe:
@@ -153,7 +152,7 @@ def with_metadata(request: HttpRequest, rows: "QuerySet[TrainingJob]") -> "Query
         return rows.filter(metadata=None)
     for name, value in request.GET.items():
         named = METADATA_FILTER.fullmatch(name)
-        if named:  # contains keeps a key with dots or underscores a key: it is never read as a lookup
+        if named:
             rows = has_pair(rows, named[1], value)
     return rows
 
@@ -196,24 +195,27 @@ def list_checkpoints(request: HttpRequest, job_id: str, after: str | None = None
 
 @router.post("/fine_tuning/jobs/{job_id}/cancel", response=schemas.Job)
 def cancel_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
-    return changed(request, job_id, "cancel_job")
+    return changed(request, job_id, actions.cancel_job)
 
 
 @router.post("/fine_tuning/jobs/{job_id}/pause", response=schemas.Job)
 def pause_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
-    """The trainer saves a checkpoint and stops; `resume` goes on from there."""
-    return changed(request, job_id, "pause_job")
+    """The trainer saves a checkpoint and stops, and only then this answers; `resume` goes on from there."""
+    answer = changed(request, job_id, actions.pause_job)
+    deadline = time.monotonic() + PAUSE_SECONDS
+    while answer["status"] in {"running", "validating_files"} and time.monotonic() < deadline:
+        time.sleep(0.2)
+        answer = as_job(find_job(request, job_id))
+    return answer
 
 
 @router.post("/fine_tuning/jobs/{job_id}/resume", response=schemas.Job)
 def resume_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
-    return changed(request, job_id, "resume_job")
+    return changed(request, job_id, actions.resume_job)
 
 
-def changed(request: HttpRequest, job_id: str, action: str) -> dict[str, Any]:
-    from training import actions
-
-    getattr(actions, action)(find_job(request, job_id))
+def changed(request: HttpRequest, job_id: str, action: Callable[[TrainingJob], Any]) -> dict[str, Any]:
+    action(find_job(request, job_id))
     return as_job(find_job(request, job_id))
 
 

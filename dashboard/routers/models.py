@@ -9,6 +9,7 @@ from ninja import Router
 from accounts.errors import ApiError
 from accounts.models import Membership
 from dashboard import schemas
+from training import actions
 from training.models import BaseModel, Checkpoint
 
 router = Router()
@@ -41,8 +42,6 @@ def delete_model(request: HttpRequest, model: str) -> dict[str, Any]:
     if not owners.filter(user=request.auth_user).exists():  # type: ignore[attr-defined]
         message = "Only an owner of the project may delete a model. Ask one, or use an owner's key."
         raise ApiError(message, status=403, code="owner_required")
-    from training import actions
-
     actions.delete_checkpoint(row)
     return {"id": model, "object": "model"}
 

@@ -1,0 +1,281 @@
+"""/v1/fine_tuning/jobs with the official SDK, the real worker and the real trainer."""
+
+import csv
+import io
+import re
+
+import pytest
+from openai import BadRequestError, NotFoundError
+
+from tests.api.conftest import jsonl
+from tests.factories import chat_row, chat_rows
+
+
+@pytest.fixture
+def idle_job(client, training_file):
+    """A job long enough to be met while it runs or waits; cancelled afterwards if the test did not."""
+    job = client.fine_tuning.jobs.create(
+        model="tiny", training_file=training_file, hyperparameters={"n_epochs": 50, "batch_size": 1}
+    )
+    yield job
+    if client.fine_tuning.jobs.retrieve(job.id).status not in ("succeeded", "failed", "cancelled"):
+        client.fine_tuning.jobs.cancel(job.id)
+
+
+def test_a_created_job_is_complete_at_once(client, training_file):
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=training_file)
+    try:
+        assert re.fullmatch(r"ftjob-[A-Za-z0-9]{24}", job.id)
+        assert (job.object, job.model, job.training_file) == ("fine_tuning.job", "tiny", training_file)
+        assert job.status in ("validating_files", "queued")
+        assert isinstance(job.seed, int) and 0 <= job.seed <= 2_147_483_647
+        assert (job.error.code, job.error.message, job.error.param) == (None, None, None)
+        assert job.method.type == "supervised"
+        assert (job.fine_tuned_model, job.finished_at, job.trained_tokens, job.result_files) == (None, None, None, [])
+        assert job.user_provided_suffix is None and job.shared_with_openai is False
+        assert job.metadata is None and job.integrations == []
+    finally:
+        client.fine_tuning.jobs.cancel(job.id)
+
+
+def test_the_older_hyperparameters_field_is_the_same_thing(client, idle_job):
+    assert idle_job.hyperparameters.n_epochs == 50 == idle_job.method.supervised.hyperparameters.n_epochs
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"n_epochs": 1.5}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"batch_size": 257}}, "hyperparameters.batch_size"),
+        ({"hyperparameters": {"batch_size": 0}}, "hyperparameters.batch_size"),
+        ({"hyperparameters": {"learning_rate_multiplier": 0}}, "hyperparameters.learning_rate_multiplier"),
+        ({"hyperparameters": {"epochs": 3}}, "hyperparameters.epochs"),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 51}}}},
+            "method.supervised.hyperparameters.n_epochs",
+        ),
+        ({"method": {"type": "sft"}}, "method.type"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}}, "method.type"),
+        ({"suffix": "x" * 65}, "suffix"),
+        ({"suffix": "a:b"}, "suffix"),
+        ({"suffix": "a/b"}, "suffix"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2_147_483_648}, "seed"),
+        ({"metadata": {f"k{n}": "v" for n in range(17)}}, "metadata"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
+        ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
+        ({"model": "gpt-4o-mini"}, "model"),
+        ({"training_file": "file-missing"}, "training_file"),
+        ({"validation_file": "file-missing"}, "validation_file"),
+        ({"extra_body": {"lora": {"r": 0}}}, "lora.r"),
+        ({"extra_body": {"lora": {"target_modules": ["q_proj", 1]}}}, "lora.target_modules.1"),
+        ({"extra_body": {"lora": {"r": 4}, "training": {"adaptation": "full"}}}, "lora"),
+        ({"extra_body": {"training": {"max_length": 15}}}, "training.max_length"),
+        ({"extra_body": {"training": {"lr_scheduler": "step"}}}, "training.lr_scheduler"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_path(client, training_file, fields, param):
+    with pytest.raises(BadRequestError) as caught:
+        client.fine_tuning.jobs.create(**{"model": "tiny", "training_file": training_file, **fields})
+    assert caught.value.param == param, caught.value.message
+    assert caught.value.request_id.startswith("req_")
+
+
+def test_values_at_the_limits_and_nulls_are_taken(client, training_file):
+    job = client.fine_tuning.jobs.create(
+        model="tiny",
+        training_file=training_file,
+        validation_file=None,
+        suffix="s" * 64,
+        seed=2_147_483_647,
+        integrations=None,
+        hyperparameters={"n_epochs": 50, "batch_size": 256, "learning_rate_multiplier": "auto"},
+        metadata={f"{n:02}" + "k" * 62: "v" * 512 for n in range(16)},
+    )
+    assert client.fine_tuning.jobs.cancel(job.id).user_provided_suffix == "s" * 64
+
+
+def test_two_different_sets_of_hyperparameters_are_refused(client, training_file):
+    with pytest.raises(BadRequestError) as caught:
+        client.fine_tuning.jobs.create(
+            model="tiny",
+            training_file=training_file,
+            hyperparameters={"n_epochs": 2},
+            method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}},
+        )
+    assert caught.value.param == "hyperparameters"
+
+
+def test_a_model_that_is_not_there_says_what_is(client, training_file):
+    with pytest.raises(BadRequestError) as caught:
+        client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=training_file)
+    assert caught.value.code == "model_not_available"
+    assert "is not available for fine-tuning" in caught.value.message and "tiny" in caught.value.message
+
+
+def test_a_file_of_seven_rows_fails_the_job_with_openais_words(client, until):
+    file = client.files.create(file=("seven.jsonl", jsonl(chat_rows(7))), purpose="fine-tune")
+    job = until(client.fine_tuning.jobs.create(model="tiny", training_file=file.id).id, "failed")
+    assert (job.error.code, job.error.param) == ("invalid_n_examples", "training_file")
+    assert job.error.message == "Training file has 7 example(s), but must have at least 10 examples"
+    assert job.hyperparameters.n_epochs == "auto" and job.result_files == []
+
+
+def test_a_row_without_a_role_fails_with_its_place(client, until):
+    rows = chat_rows(12)
+    del rows[9]["messages"][1]["role"]
+    file = client.files.create(file=("bad.jsonl", jsonl(rows)), purpose="fine-tune")
+    job = until(client.fine_tuning.jobs.create(model="tiny", training_file=file.id).id, "failed")
+    assert job.error.code == "invalid_training_file"
+    assert job.error.message.startswith(
+        "The job failed due to an invalid training file. Invalid file format. Example 10"
+    )
+
+
+def test_a_preference_file_is_not_trained_on_as_chat(client, until):
+    row = {
+        "input": chat_row("a", "b") | {"messages": [{"role": "user", "content": "a"}]},
+        "preferred_output": [{"role": "assistant", "content": "b"}],
+        "non_preferred_output": [{"role": "assistant", "content": "c"}],
+    }
+    file = client.files.create(file=("pairs.jsonl", jsonl([row] * 12)), purpose="fine-tune")
+    job = until(client.fine_tuning.jobs.create(model="tiny", training_file=file.id).id, "failed")
+    assert job.error.code == "invalid_training_file" and "fine-tune-preference" in job.error.message
+
+
+@pytest.mark.servers
+def test_a_finished_job_has_its_model_tokens_and_result_file(finished, training_file, validation_file):
+    assert re.fullmatch(r"ft:tiny:hone:bot:[A-Za-z0-9]{8}", finished.fine_tuned_model)
+    assert finished.trained_tokens > 0
+    assert finished.finished_at >= finished.created_at
+    assert (finished.training_file, finished.validation_file) == (training_file, validation_file)
+    assert (finished.seed, finished.user_provided_suffix) == (7, "bot")
+    assert (finished.hyperparameters.n_epochs, finished.hyperparameters.batch_size) == (2, 4)
+    assert isinstance(finished.hyperparameters.learning_rate_multiplier, float)
+    assert finished.method.supervised.hyperparameters == finished.hyperparameters or (
+        finished.method.supervised.hyperparameters.n_epochs == 2
+    )
+    assert finished.lora["r"] == 4 and finished.lora["alpha"] == 8
+    assert finished.training["max_length"] == 128
+
+
+@pytest.mark.servers
+def test_events_come_newest_first_in_openais_words(client, finished):
+    events = list(client.fine_tuning.jobs.list_events(finished.id, limit=5))
+    assert len({event.id for event in events}) == len(events)
+    assert [event.created_at for event in events] == sorted((event.created_at for event in events), reverse=True)
+    texts = [event.message for event in reversed(events)]
+    wanted = [
+        f"Created fine-tuning job: {finished.id}",
+        f"Validating training file: {finished.training_file} and validation file: {finished.validation_file}",
+        "Files validated, moving job to queued state",
+        "Fine-tuning job started",
+        f"New fine-tuned model created: {finished.fine_tuned_model}",
+        "The job has successfully completed",
+    ]
+    assert [text for text in texts if text in wanted] == wanted
+    snapshot = re.compile(r"Checkpoint created at step 3 with Snapshot ID: ft:tiny:hone:bot:\w{8}:ckpt-step-3")
+    assert any(snapshot.fullmatch(text) for text in texts)
+
+
+@pytest.mark.servers
+def test_there_is_one_metrics_event_for_each_step(client, finished):
+    metrics = [event for event in client.fine_tuning.jobs.list_events(finished.id) if event.type == "metrics"]
+    assert [event.data["step"] for event in metrics] == [6, 5, 4, 3, 2, 1]
+    for event in metrics:
+        assert event.data["total_steps"] == 6 and event.data["train_loss"] > 0
+        assert re.match(rf"Step {event.data['step']}/6: training loss=\d+\.\d\d", event.message)
+    last = metrics[0]
+    assert {"full_valid_loss", "full_valid_mean_token_accuracy"} <= set(last.data)
+    assert re.search(r"full validation loss=\d+\.\d\d$", last.message)
+
+
+@pytest.mark.servers
+def test_checkpoints_come_newest_first_with_their_full_validation_loss(client, finished):
+    found = client.fine_tuning.jobs.checkpoints.list(finished.id)
+    assert [row.step_number for row in found.data] == [6, 3]
+    assert found.data[0].fine_tuned_model_checkpoint == finished.fine_tuned_model
+    assert found.data[1].fine_tuned_model_checkpoint.endswith(":ckpt-step-3")
+    assert all(row.metrics.full_valid_loss > 0 for row in found.data)
+    assert all(row.fine_tuning_job_id == finished.id for row in found.data)
+    assert (found.has_more, found.first_id, found.last_id) == (False, found.data[0].id, found.data[1].id)
+    assert [row.id for row in client.fine_tuning.jobs.checkpoints.list(finished.id, limit=1)] == [
+        row.id for row in found.data
+    ]
+
+
+def test_the_result_file_is_plain_csv_with_a_row_for_each_step(client, finished):
+    text = client.files.content(finished.result_files[0]).text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert all(float(row["train_loss"]) > 0 for row in rows)
+    assert {"train_accuracy", "train_mean_token_accuracy", "valid_loss", "full_valid_loss"} <= set(rows[0])
+    assert client.files.retrieve(finished.result_files[0]).purpose == "fine-tune-results"
+
+
+@pytest.mark.servers
+def test_a_job_goes_on_from_a_fine_tuned_model(client, finished, training_file, until):
+    job = client.fine_tuning.jobs.create(
+        model=finished.fine_tuned_model, training_file=training_file, hyperparameters={"n_epochs": 1, "batch_size": 4}
+    )
+    assert job.model == finished.fine_tuned_model
+    assert until(job.id, "succeeded").fine_tuned_model.startswith("ft:tiny:hone:")
+
+
+@pytest.mark.servers
+def test_a_cancelled_job_stays_cancelled_and_a_second_cancel_is_an_error(client, idle_job):
+    assert client.fine_tuning.jobs.cancel(idle_job.id).status == "cancelled"
+    with pytest.raises(BadRequestError) as caught:
+        client.fine_tuning.jobs.cancel(idle_job.id)
+    assert caught.value.request_id
+    assert client.fine_tuning.jobs.retrieve(idle_job.id).status == "cancelled"
+
+
+def test_a_running_job_can_be_paused_and_resumed(client, idle_job, until):
+    until(idle_job.id, "running")
+    assert client.fine_tuning.jobs.pause(idle_job.id).status == "paused"
+    assert client.fine_tuning.jobs.resume(idle_job.id).status in ("queued", "running")
+    assert client.fine_tuning.jobs.cancel(idle_job.id).status == "cancelled"
+
+
+def test_jobs_are_found_by_their_metadata(client, finished):
+    jobs = client.fine_tuning.jobs
+    assert [job.id for job in jobs.list(metadata={"team": "support"})] == [finished.id]
+    assert [job.id for job in jobs.list(metadata={"team": "support", "empty": ""})] == [finished.id]
+    assert [job.id for job in jobs.list(metadata={"team": "sales"})] == []
+    without = [job.id for job in jobs.list(extra_query={"metadata": "null"})]
+    assert without and finished.id not in without
+
+
+def test_pages_of_jobs_give_every_job_once_newest_first(client, finished):
+    pages = list(client.fine_tuning.jobs.list(limit=2))
+    assert len({job.id for job in pages}) == len(pages) >= 2
+    assert [job.created_at for job in pages] == sorted((job.created_at for job in pages), reverse=True)
+    assert finished.id in {job.id for job in pages}
+
+
+def test_a_create_that_the_sdk_repeats_makes_no_second_job(client, training_file):
+    ask = {"model": "tiny", "training_file": training_file, "suffix": "once"}
+    first = client.fine_tuning.jobs.create(**ask)
+    again = client.fine_tuning.jobs.create(**ask, extra_headers={"X-Stainless-Retry-Count": "1"})
+    other = client.fine_tuning.jobs.create(**ask)
+    assert again.id == first.id != other.id
+    for job in (first, other):
+        client.fine_tuning.jobs.cancel(job.id)
+
+
+def test_a_stranger_sees_no_job(server, finished):
+    stranger = server.client(server.stranger_key)
+    assert list(stranger.fine_tuning.jobs.list()) == []
+    jobs = stranger.fine_tuning.jobs
+    for call in (jobs.retrieve, jobs.cancel, jobs.pause, jobs.resume, jobs.list_events, jobs.checkpoints.list):
+        with pytest.raises(NotFoundError) as caught:
+            call(finished.id)
+        assert caught.value.code == "fine_tune_not_found"
+    with pytest.raises(BadRequestError) as caught:
+        jobs.create(model="tiny", training_file=finished.training_file)
+    assert caught.value.param == "training_file"
