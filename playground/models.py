@@ -67,8 +67,8 @@ class Deployment(models.Model):
 
     @property
     def served_name(self) -> str:
-        """The model name that vLLM answers to."""
-        return self.checkpoint.name if self.checkpoint else self.base_model.name  # type: ignore[union-attr]
+        """The model name that vLLM answers to; a checkpoint's step name, because that one never changes."""
+        return self.checkpoint.step_name if self.checkpoint else self.base_model.name  # type: ignore[union-attr]
 
     @property
     def family(self) -> BaseModel:

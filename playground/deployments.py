@@ -1,0 +1,137 @@
+"""What people want answered: asking for a model, saying that it was used, letting it go. `manage.py serve` does it."""
+
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.errors import ApiError
+from accounts.models import Project
+from playground.models import Deployment
+from training.home import home
+from training.models import BaseModel, Checkpoint
+from training.notify import project_changed
+
+Target = BaseModel | Checkpoint
+TOUCH_EVERY = timedelta(seconds=3)  # a row written at most this often, however many requests come
+BEAT_LIMIT_SECONDS = 15.0  # serve writes its heartbeat about every second
+SERVE_IS_GONE = "The serving process does not run. `make run` starts it; by itself it is `manage.py serve`."
+
+
+def find_target(project: Project, model_name: str) -> Target:
+    """The base model or this project's checkpoint of that name. Raises ApiError 404.
+
+    A base model is also found without regard to case and by its hub id.
+    """
+    name = model_name.strip()
+    if name.startswith("ft:"):
+        checkpoint = Checkpoint.objects.of(project).named(name).select_related("job", "base_model").first()
+        if checkpoint:
+            return checkpoint
+    else:
+        bases = BaseModel.objects.all()
+        found = bases.filter(name=name).first() or bases.filter(name__iexact=name).first()
+        found = found or bases.filter(source="hub", source_id__iexact=name).first()
+        if found:
+            return found
+    raise ApiError(
+        f"The model `{model_name}` does not exist or you do not have access to it.",
+        status=404,
+        param="model",
+        code="model_not_found",
+    )
+
+
+def target_of(deployment: Deployment) -> Target:
+    return deployment.checkpoint or deployment.base_model  # type: ignore[return-value]
+
+
+def want(*, base_model: BaseModel | None = None, checkpoint: Checkpoint | None = None) -> Deployment:
+    """Have it loaded. One that is on stays as it is; one that failed is tried again."""
+    assert (base_model is None) != (checkpoint is None), "exactly one of base_model and checkpoint"
+    now = timezone.now()
+    with transaction.atomic():
+        deployment, created = Deployment.objects.get_or_create(base_model=base_model, checkpoint=checkpoint)
+        off = not deployment.wanted or deployment.state in {Deployment.State.OFF, Deployment.State.FAILED}
+        fields: dict[str, Any] = {"wanted": True, "used_at": now}
+        if off:
+            fields |= {"state": Deployment.State.QUEUED, "reason": "", "changed_at": now}
+        Deployment.objects.filter(pk=deployment.pk).update(**fields)
+    if created or off:
+        tell(deployment)
+    return Deployment.objects.select_related("base_model", "checkpoint__job", "checkpoint__base_model").get(
+        pk=deployment.pk
+    )
+
+
+def want_target(target: Target) -> Deployment:
+    return want(checkpoint=target) if isinstance(target, Checkpoint) else want(base_model=target)
+
+
+def touch(deployment: Deployment) -> None:
+    """It is in use now: the least recently used is put away first."""
+    now = timezone.now()
+    Deployment.objects.filter(pk=deployment.pk, used_at__lt=now - TOUCH_EVERY).update(used_at=now)
+
+
+def release(deployment: Deployment) -> None:
+    """Nobody needs it any more: it is unloaded and its memory freed."""
+    Deployment.objects.filter(pk=deployment.pk).update(wanted=False, pinned=False)
+    tell(deployment)
+
+
+def pin(deployment: Deployment, pinned: bool) -> None:
+    """A pinned one is never put away to make room."""
+    Deployment.objects.filter(pk=deployment.pk).update(pinned=pinned)
+    tell(deployment)
+
+
+def change(deployment: Deployment, *, only_from: set[str] | None = None, **fields: Any) -> bool:
+    """Write a new state if the row is (still) in one of `only_from`; pages hear of it. False: somebody was first."""
+    rows = Deployment.objects.filter(pk=deployment.pk)
+    if only_from is not None:
+        rows = rows.filter(state__in=only_from)
+    if not rows.update(**fields, changed_at=timezone.now()):
+        return False
+    for name, value in fields.items():
+        setattr(deployment, name, value)
+    tell(deployment)
+    return True
+
+
+def tell(deployment: Deployment) -> None:
+    """Ping the pages of every project that can see it; base models are everybody's."""
+    if deployment.checkpoint_id:
+        project_changed(Checkpoint.objects.values_list("project_id", flat=True).get(pk=deployment.checkpoint_id))
+        return
+    for project_id in Project.objects.values_list("id", flat=True):
+        project_changed(project_id)
+
+
+# ---- the heartbeat of `manage.py serve` ----
+
+
+def heartbeat_path() -> Path:
+    return home() / "processes" / "serve.json"
+
+
+def beat(**figures: Any) -> None:
+    """Says that the reconcile loop runs and what it holds."""
+    path = heartbeat_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({"name": "serve", "beat": time.time(), **figures}))
+    part.replace(path)
+
+
+def heartbeat() -> dict[str, Any] | None:
+    """The last one if it is fresh; None: nobody serves."""
+    try:
+        found = json.loads(heartbeat_path().read_text())
+    except (OSError, ValueError):
+        return None
+    return found if time.time() - found.get("beat", 0) < BEAT_LIMIT_SECONDS else None

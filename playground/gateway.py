@@ -1,0 +1,340 @@
+"""From a caller to the vLLM that holds the model, without buffering: waits for a cold one, maps names and errors.
+
+The reader's path: `prepare` makes vLLM's body out of the caller's, `ready` waits until the deployment answers,
+`send` opens the stream upstream. `stream_chat` is all of it for our own pages; `playground.routers` for /v1.
+"""
+
+import asyncio
+import json
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+from asgiref.sync import sync_to_async
+
+from accounts.errors import ApiError
+from playground import deployments
+from playground.deployments import Target
+from playground.models import Deployment
+from training.models import Checkpoint
+
+API_WAIT_SECONDS = 30.0  # a caller of the API is kept this long for a cold model, then told to come again
+PAGE_WAIT_SECONDS = 900.0  # a page shows what it waits for, so it may wait
+RETRY_AFTER_SECONDS = 10  # the official SDK honours it
+POLL_SECONDS = 0.25
+FAILED_FOR_SECONDS = 60.0  # a failed model is tried again for a request after this long, not for each request
+SILENCE_SECONDS = 600.0  # no byte from vLLM for this long: give up
+LINE_BYTES = 1 << 20  # one chunk with log-probabilities of many tokens is a long line
+
+# Fields of OpenAI's API that mean nothing here, and those of vLLM's that a caller must not set. Dropped, never refused.
+DROPPED = {
+    "audio",
+    "metadata",
+    "modalities",
+    "moderation",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning_effort",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+    "verbosity",
+    "web_search_options",
+    "chat_template",
+    "chat_template_kwargs",
+    "kv_transfer_params",
+    "priority",
+    "request_id",
+    "vllm_xargs",
+}
+
+Progress = Callable[[Deployment], Awaitable[None]]
+_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
+
+
+def session() -> aiohttp.ClientSession:
+    """One for each event loop: connections to vLLM are kept and used again."""
+    loop = asyncio.get_running_loop()
+    if loop not in _sessions or _sessions[loop].closed:
+        _sessions[loop] = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=SILENCE_SECONDS),
+            read_bufsize=LINE_BYTES,
+        )
+    return _sessions[loop]
+
+
+# ---- the body ----
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """A caller's JSON body. Raises ApiError with OpenAI's words."""
+    try:
+        payload = json.loads(content)
+    except ValueError as error:
+        raise ApiError(
+            f"We could not parse the JSON body of your request. It is not valid JSON: {error}", code="invalid_json"
+        ) from error
+    if not isinstance(payload, dict):
+        raise ApiError("We could not parse the JSON body of your request: it must be an object.", code="invalid_json")
+    if not isinstance(payload.get("model"), str) or not payload["model"]:
+        raise ApiError("you must provide a model parameter", param="model")
+    return payload
+
+
+def check_chat(payload: dict[str, Any], target: Target) -> None:
+    messages = payload.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise ApiError("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
+    if not all(isinstance(message, dict) for message in messages):
+        raise ApiError("'messages' must be a list of objects with 'role' and 'content'.", param="messages")
+    if not has_chat_template(target):
+        raise ApiError(
+            f"The model `{payload['model']}` has no chat template, so it cannot chat. Use /v1/completions with a "
+            "prompt instead of messages.",
+            param="model",
+            code="no_chat_template",
+        )
+
+
+def check_completion(payload: dict[str, Any], target: Target) -> None:
+    if payload.get("prompt") in (None, "", []):
+        raise ApiError("Missing required parameter: 'prompt'.", param="prompt", code="missing_required_parameter")
+
+
+def has_chat_template(target: Target) -> bool:
+    base = target.base_model if isinstance(target, Checkpoint) else target
+    return bool(base.facts_json.get("has_chat_template", True))
+
+
+def prepare(payload: dict[str, Any], served_name: str) -> dict[str, Any]:
+    """The body for vLLM: its own model name, without what it does not know; null means absent."""
+    body = {name: value for name, value in payload.items() if name not in DROPPED and value is not None}
+    body["model"] = served_name
+    if "messages" in body:
+        body["messages"] = [_in_template_words(message) for message in body["messages"]]
+    if body.get("stream"):
+        options = body.get("stream_options") or {}
+        body["stream_options"] = {"include_usage": bool(options.get("include_usage"))}
+    else:
+        body.pop("stream_options", None)
+    return body
+
+
+def _in_template_words(message: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's newer word for the system role is in no open model's chat template."""
+    return message | {"role": "system"} if message.get("role") == "developer" else message
+
+
+# ---- waiting for the model ----
+
+
+async def ready(
+    target: Target, wait_seconds: float = API_WAIT_SECONDS, on_progress: Progress | None = None
+) -> Deployment:
+    """The deployment once it answers. Raises ApiError: 429 when it takes longer, 503 with the reason when it cannot."""
+    deadline = time.monotonic() + wait_seconds
+    told: tuple[str, str] | None = None
+    deployment = await sync_to_async(_ask_for)(target)
+    while deployment.state != Deployment.State.READY:
+        if deployment.state == Deployment.State.FAILED:
+            raise failed(deployment)
+        if on_progress and told != (told := (deployment.state, deployment.reason)):
+            await on_progress(deployment)
+        if deployments.heartbeat() is None and time.monotonic() > deadline - wait_seconds + 5:
+            raise ApiError(deployments.SERVE_IS_GONE, status=503, type="server_error", code="not_serving")
+        if time.monotonic() >= deadline:
+            raise still_loading(deployment)
+        await asyncio.sleep(POLL_SECONDS)
+        deployment = await sync_to_async(_look_again)(target)
+    return deployment
+
+
+def _ask_for(target: Target) -> Deployment:
+    """The row of a target in use; wanted from now on unless it failed a moment ago."""
+    found = _row(target)
+    if found is None or not found.wanted:
+        return deployments.want_target(target)
+    if found.state == Deployment.State.FAILED and time.time() - found.changed_at.timestamp() > FAILED_FOR_SECONDS:
+        return deployments.want_target(target)
+    deployments.touch(found)
+    return found
+
+
+def _look_again(target: Target) -> Deployment:
+    """As it is now. Put away while we waited (to make room for another): asked for again."""
+    found = _row(target)
+    return deployments.want_target(target) if found is None or not found.wanted else found
+
+
+def _row(target: Target) -> Deployment | None:
+    which = {"checkpoint": target} if isinstance(target, Checkpoint) else {"base_model": target}
+    return (
+        Deployment.objects.select_related("base_model", "checkpoint__base_model", "checkpoint__job")
+        .filter(**which)
+        .first()
+    )
+
+
+def failed(deployment: Deployment) -> ApiError:
+    return ApiError(
+        f"The model cannot be served: {deployment.reason}",
+        status=503,
+        type="server_error",
+        code="model_not_served",
+        headers={"x-should-retry": "false"},  # it will not come right by itself
+    )
+
+
+def still_loading(deployment: Deployment) -> ApiError:
+    detail = f" ({deployment.reason})" if deployment.reason else ""
+    return ApiError(
+        f"Please try again in {RETRY_AFTER_SECONDS} seconds: the model is still being loaded{detail}.",
+        status=429,
+        type="requests",
+        param="model",
+        code="model_loading",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+# ---- upstream ----
+
+
+async def send(deployment: Deployment, path: str, body: dict[str, Any], asked: str) -> aiohttp.ClientResponse:
+    """vLLM's answer, not yet read; the caller closes it, and closing it early stops the generation. Raises ApiError."""
+    try:
+        upstream = await session().post(deployment.url + path, json=body)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise gone(error) from error
+    if upstream.status < 400:
+        return upstream
+    try:
+        content = await upstream.read()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise gone(error) from error
+    finally:
+        upstream.release()
+    raise translate(upstream.status, content, deployment.served_name, asked)
+
+
+def gone(error: Exception) -> ApiError:
+    return ApiError(
+        "The model's vLLM server stopped while it was asked; it is started again by itself. Please try again.",
+        status=503,
+        type="server_error",
+        code="server_stopped",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+def translate(status: int, content: bytes, served_name: str, asked: str) -> ApiError:
+    """vLLM's error in OpenAI's shape, with the name that was asked for."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = {}
+    inner = body.get("error", body) if isinstance(body, dict) else {}
+    inner = inner if isinstance(inner, dict) else {"message": str(inner)}
+    message = str(inner.get("message") or content[:300].decode(errors="replace") or "vLLM gave no reason")
+    message = message.replace(served_name, asked)
+    if status == 404:  # the server runs but lost the adapter: it is being loaded again
+        return ApiError(
+            f"Please try again in {RETRY_AFTER_SECONDS} seconds: the model is still being loaded.",
+            status=429,
+            type="requests",
+            param="model",
+            code="model_loading",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+    if status >= 500:
+        return ApiError(f"vLLM failed: {message}", status=500, type="server_error", code="engine_error")
+    too_long = "maximum context length" in message or "longer than the maximum" in message
+    param = inner.get("param") if isinstance(inner.get("param"), str) else None
+    return ApiError(
+        message,
+        status=400 if status == 422 else status,
+        param=param,
+        code="context_length_exceeded" if too_long else None,
+    )
+
+
+async def whole(upstream: aiohttp.ClientResponse, asked: str) -> bytes:
+    """A plain answer with the model's name as it was asked for. Raises ApiError when the server stops in between."""
+    try:
+        content = await upstream.read()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise gone(error) from error
+    finally:
+        upstream.close()
+    answer = json.loads(content)
+    answer["model"] = asked
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+async def relay(upstream: aiohttp.ClientResponse, deployment: Deployment, asked: str) -> AsyncIterator[bytes]:
+    """Server-sent events as they come, each line at once. Left early, the generation upstream is stopped."""
+    async for chunk in chunks(upstream, deployment):
+        if "model" in chunk:
+            chunk["model"] = asked
+        yield b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+async def chunks(upstream: aiohttp.ClientResponse, deployment: Deployment) -> AsyncIterator[dict[str, Any]]:
+    """The parsed events of a stream. An error on the way is an event with `error` in OpenAI's shape, and the last."""
+    touched = time.monotonic()
+    try:
+        async for line in upstream.content:
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                return
+            chunk = json.loads(data)
+            if "error" in chunk:
+                yield translate(500, data, deployment.served_name, deployment.served_name).body()
+                return
+            yield chunk
+            if time.monotonic() - touched > 5:  # a long answer is use, too
+                touched = time.monotonic()
+                await sync_to_async(deployments.touch)(deployment)
+        yield gone(EOFError()).body()  # it ended without [DONE]
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        yield gone(error).body()
+    finally:
+        upstream.close()
+
+
+async def stream_chat(
+    target: Target,
+    payload: dict[str, Any],
+    *,
+    wait_seconds: float = PAGE_WAIT_SECONDS,
+    on_progress: Progress | None = None,
+) -> AsyncIterator[dict[str, Any]]:
+    """An answer for our own pages: chunks as OpenAI's API streams them, the last with `usage`.
+
+    `payload` is a chat body; `model` may be left out. `on_progress` hears of each new state while the model is cold.
+    Raises ApiError; an error in the middle of an answer is raised, too. Closing the iterator stops the generation.
+    """
+    asked = payload.get("model") or (target.name)
+    payload = payload | {"model": asked, "stream": True, "stream_options": {"include_usage": True}}
+    chat = "messages" in payload
+    await sync_to_async(check_chat if chat else check_completion)(payload, target)
+    deployment = await ready(target, wait_seconds, on_progress)
+    body = prepare(payload, deployment.served_name)
+    upstream = await send(deployment, "/v1/chat/completions" if chat else "/v1/completions", body, asked)
+    try:
+        async for chunk in chunks(upstream, deployment):
+            if "error" in chunk:
+                error = chunk["error"]
+                raise ApiError(error["message"], status=503, type=error["type"], code=error["code"])
+            yield chunk | {"model": asked}
+    finally:
+        upstream.close()
