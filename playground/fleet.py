@@ -1,0 +1,525 @@
+"""The running vLLM servers and what is loaded in them, made to agree with the wanted Deployments, tick by tick.
+
+One server for each base model, with its adapters; one of its own for each full-weight checkpoint. Slow work (asking
+for health, loading, the parity gate) runs in threads, one piece at a time for each server; rows are changed only by
+conditional updates, and only `tick` starts servers, because a server lives as long as the thread that started it.
+"""
+
+import contextlib
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import close_old_connections
+from django.utils import timezone
+
+from playground import deployments, parity, room, vllm
+from playground.models import Deployment
+from training.engine.chat import ChatFormat
+from training.engine.errors import EngineError
+from training.home import home, log_folder
+from training.models import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+State, Proof = Deployment.State, Deployment.Proof
+SMALLEST_RANK = 16
+IDLE_SECONDS = 20.0  # one that answered within this time is not put away
+HEALTH_EVERY_SECONDS = 5.0
+DEAF_SECONDS = 90.0  # alive but not answering for this long: it is started anew
+STEADY_SECONDS = 120.0  # up for this long: earlier failures are forgotten
+TRIES = 3
+LONGEST_PAUSE_SECONDS = 60.0
+CHAT_EXAMPLE = [
+    {"role": "system", "content": "You answer briefly."},
+    {"role": "user", "content": "Is the café in Zürich open today?"},
+    {"role": "assistant", "content": "Yes, until 18:00."},
+    {"role": "user", "content": "And tomorrow?"},
+]
+
+
+@dataclass
+class Member:
+    """One server."""
+
+    key: str
+    server: vllm.VllmServer
+    claim_bytes: int
+    up_at: float | None = None
+    loaded: dict[str, int] = field(default_factory=dict)  # adapter name in vLLM -> deployment id
+    work: Future[None] | None = None
+    health: Future[bool] | None = None
+    asked_at: float = 0.0
+    heard_at: float = field(default_factory=time.monotonic)
+    stopping: Future[None] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self.up_at is not None and self.stopping is None
+
+    @property
+    def is_busy(self) -> bool:
+        return self.work is not None and not self.work.done()
+
+
+@dataclass
+class Trouble:
+    failures: int = 0
+    not_before: float = 0.0
+
+
+def key_of(deployment: Deployment) -> str:
+    checkpoint = deployment.checkpoint
+    if checkpoint and checkpoint.kind == Checkpoint.Kind.FULL:
+        return f"full:{checkpoint.pk}"
+    return f"base:{deployment.family.pk}"
+
+
+def folder_of(key: str, deployment: Deployment) -> Path:
+    """Where the weights of its server lie."""
+    return deployment.checkpoint.path if key.startswith("full:") else deployment.family.path  # type: ignore[union-attr]
+
+
+def rank_of(checkpoint: Checkpoint) -> int:
+    """The highest rank in an adapter; 0 when it cannot be read (the gate says why)."""
+    try:
+        config = json.loads((checkpoint.path / "adapter_config.json").read_text())
+        return max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+class Fleet:
+    def __init__(self, executor: Executor | None = None, python: str | None = None) -> None:
+        self.python = python or vllm.interpreter(settings.HONE_VLLM_PYTHON)
+        self.executor = executor or ThreadPoolExecutor(8, thread_name_prefix="fleet")
+        self.members: dict[str, Member] = {}
+        self.troubles: dict[str, Trouble] = {}
+        self.noted: list[int] = []
+
+    # ---- life ----
+
+    def begin(self) -> None:
+        """Nothing runs yet: ends what a killed predecessor left and queues what was wanted."""
+        ended = vllm.end_left_over(self._notes())
+        if ended:
+            logger.warning("ended %d processes that an earlier serving process left", ended)
+        for row in self._rows(Deployment.objects.exclude(state__in=[State.OFF, State.QUEUED])):
+            deployments.change(row, **_cold(State.QUEUED if row.wanted else State.OFF, ""))
+
+    def tick(self) -> None:
+        close_old_connections()
+        for member in list(self.members.values()):
+            self._watch(member)
+        self._let_go()
+        rows = self._rows(Deployment.objects.wanted().exclude(state=State.FAILED))
+        by_key: dict[str, list[Deployment]] = {}
+        for row in sorted(rows, key=lambda row: row.used_at, reverse=True):
+            if self._is_possible(row):
+                by_key.setdefault(key_of(row), []).append(row)
+        for key, group in by_key.items():
+            member = self.members.get(key)
+            if member is None:
+                self._start(key, group)
+            elif member.is_up and not member.is_busy:
+                self._bring_up_next(member, group)
+        self._note_processes()
+
+    def end(self) -> None:
+        """Stops every server, all at once, and queues their rows for the next start."""
+        stops = [self.executor.submit(member.server.stop) for member in self.members.values()]
+        for stop in stops:
+            with contextlib.suppress(Exception):
+                stop.result(30)
+        self.members.clear()
+        self._notes().unlink(missing_ok=True)
+        for row in self._rows(Deployment.objects.exclude(state__in=[State.OFF, State.FAILED, State.QUEUED])):
+            deployments.change(row, **_cold(State.QUEUED if row.wanted else State.OFF, ""))
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def figures(self) -> list[dict[str, Any]]:
+        """For the heartbeat."""
+        return [
+            {
+                "model": member.server.plan.name,
+                "url": member.server.url,
+                "pid": member.server.pid,
+                "up": member.is_up,
+                "adapters": len(member.loaded),
+                "claim_bytes": member.claim_bytes,
+            }
+            for member in self.members.values()
+        ]
+
+    # ---- watching ----
+
+    def _watch(self, member: Member) -> None:
+        if member.stopping:
+            if member.stopping.done():
+                self.members.pop(member.key, None)
+            return
+        if not member.server.is_alive():
+            self._lost(member, member.server.death_reason())
+            return
+        now = time.monotonic()
+        if member.health and member.health.done():
+            if member.health.result():
+                member.heard_at = now
+                if member.up_at is None:
+                    member.up_at = now
+                    logger.info("vLLM for %s is up after %.1f s", member.server.plan.name, member.server.ready_seconds)
+            member.health = None
+        if member.up_at and now - member.up_at > STEADY_SECONDS:
+            self.troubles.pop(member.key, None)
+        limit = DEAF_SECONDS if member.up_at else vllm.START_LIMIT_SECONDS
+        if now - member.heard_at > limit:
+            self._lost(member, f"vLLM did not answer for {limit:.0f} s (log: {member.server.plan.log})")
+        elif member.health is None and now - member.asked_at > (HEALTH_EVERY_SECONDS if member.up_at else 0.2):
+            member.asked_at = now
+            member.health = self.executor.submit(member.server.is_healthy, 30.0 if member.up_at else 2.0)
+
+    def _lost(self, member: Member, reason: str) -> None:
+        """Its server is gone or deaf: its rows wait for the next try, or fail after several."""
+        logger.error("%s: %s", member.server.plan.name, reason)
+        trouble = self.troubles.setdefault(member.key, Trouble())
+        trouble.failures += 1
+        pause = min(2.0 ** (trouble.failures - 1), LONGEST_PAUSE_SECONDS)
+        trouble.not_before = time.monotonic() + pause
+        member.stopping = self.executor.submit(member.server.stop)
+        gives_up = trouble.failures >= TRIES
+        for row in self._rows_of(member.key):
+            if row.state == State.FAILED:
+                continue
+            if gives_up:
+                deployments.change(row, **_cold(State.FAILED, reason))
+            else:
+                deployments.change(row, **_cold(State.QUEUED, f"{reason}. Starting it again in {pause:.0f} s."))
+
+    def _let_go(self) -> None:
+        """Unloads what nobody wants any more and stops servers that hold nothing wanted."""
+        for row in self._rows(Deployment.objects.filter(wanted=False).exclude(state=State.OFF)):
+            deployments.change(row, **_cold(State.OFF, ""))
+        wanted = self._rows(Deployment.objects.wanted())
+        ids, keys = {row.pk for row in wanted}, {key_of(row) for row in wanted if row.state != State.FAILED}
+        for member in self.members.values():
+            if member.stopping:
+                continue
+            if member.key not in keys and not member.is_busy:
+                logger.info("stopping vLLM for %s: nobody wants it", member.server.plan.name)
+                member.stopping = self.executor.submit(member.server.stop)
+            elif member.is_up and not member.is_busy:
+                gone = [name for name, pk in member.loaded.items() if pk not in ids]
+                if gone:
+                    member.work = self.executor.submit(self._unload, member, gone)
+
+    def _unload(self, member: Member, names: list[str]) -> None:
+        for name in names:
+            with contextlib.suppress(vllm.VllmError):
+                member.server.unload_adapter(name)
+            member.loaded.pop(name, None)
+
+    # ---- starting ----
+
+    def _is_possible(self, row: Deployment) -> bool:
+        """False, with the reason in the row, when it cannot be served at all."""
+        reason = ""
+        if vllm.find_build(self.python) is None:
+            reason = vllm.NOT_INSTALLED.format(python=self.python)
+        elif not row.checkpoint and not row.family.is_present:
+            reason = f"Its files are not on disk ({row.family.folder or 'never downloaded'}). Add the model again."
+        elif row.checkpoint and not row.checkpoint.path.is_dir():
+            reason = f"Its folder is gone: {row.checkpoint.path}. Restore it, or train again."
+        elif row.checkpoint and row.checkpoint.kind == Checkpoint.Kind.LORA and not row.family.is_present:
+            reason = f"The files of its base model are not on disk ({row.family.folder}). Add the model again."
+        if reason:
+            deployments.change(row, **_cold(State.FAILED, reason))
+        return not reason
+
+    def _start(self, key: str, group: list[Deployment]) -> None:
+        trouble = self.troubles.get(key)
+        if trouble and time.monotonic() < trouble.not_before:
+            return
+        first = group[0]
+        folder = folder_of(key, first)
+        try:
+            needed = vllm.needed_bytes(folder, self._kind())
+            lora_rank = 0 if key.startswith("full:") else self._rank_for(group)
+            context_tokens = vllm.context_of(folder)
+            cache = vllm.cache_gib(folder, context_tokens)
+        except vllm.VllmError as error:
+            self._set(group, State.FAILED, str(error))
+            return
+        places = room.gpus() if self._kind() == "cuda" else [room.machine()]
+        if not any(room.claim_bytes(place, needed) <= place.budget_bytes for place in places):
+            self._set(group, State.FAILED, _never_fits(needed, places))
+            return
+        place = room.find_place(places, needed, self._claimed())
+        if place is None:
+            self._make_room(first, group, needed)
+            return
+        claim = room.claim_bytes(place, needed)
+        name = first.served_name if key.startswith("full:") else first.family.name
+        plan = vllm.Plan(
+            name=name,
+            folder=folder,
+            log=log_folder() / f"vllm-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.log",
+            lora_rank=lora_rank,
+            context_tokens=context_tokens,
+            cache_gib=cache,
+            gpu=place.gpu,
+            gpu_fraction=claim / place.total_bytes,
+        )
+        server = vllm.VllmServer(plan, self.python)
+        try:
+            server.start()
+        except OSError as error:
+            self._set(group, State.FAILED, f"vLLM cannot be started with {self.python}: {error}")
+            return
+        logger.info("starting vLLM for %s on port %d", plan.name, server.port)
+        self.members[key] = Member(key, server, claim)
+        self._set(group, State.LOADING, "Starting vLLM; this takes about a minute.")
+
+    def _rank_for(self, group: Iterable[Deployment]) -> int:
+        return vllm.room_for_rank(max([SMALLEST_RANK, *(rank_of(row.checkpoint) for row in group if row.checkpoint)]))
+
+    def _kind(self) -> str:
+        build = vllm.find_build(self.python)
+        return build.kind if build else "cpu"
+
+    def _claimed(self) -> dict[str, int]:
+        claimed: dict[str, int] = {}
+        for member in self.members.values():
+            gpu = member.server.plan.gpu
+            claimed[gpu] = claimed.get(gpu, 0) + member.claim_bytes
+        return claimed
+
+    def _make_room(self, asking: Deployment, group: list[Deployment], needed: int) -> None:
+        """Puts the least recently used idle server away; without one the group waits and says for what."""
+        if any(member.stopping for member in self.members.values()):
+            self._set(group, State.QUEUED, "Waiting for memory: another model is being put away.")
+            return
+        idle_since = timezone.now() - timedelta(seconds=IDLE_SECONDS)
+        candidates = []
+        for member in self.members.values():
+            rows = self._rows_of(member.key)
+            used_at = max((row.used_at for row in rows), default=timezone.now())
+            may_go = not member.is_busy and not any(row.pinned for row in rows)
+            if may_go and used_at < min(idle_since, asking.used_at):
+                candidates.append((used_at, member, rows))
+        if not candidates:
+            others = ", ".join(member.server.plan.name for member in self.members.values()) or "other programs"
+            self._set(
+                group,
+                State.QUEUED,
+                f"Waiting for {_gb(needed)} of memory, used by {others}. It starts when there is room.",
+            )
+            return
+        _, member, rows = min(candidates, key=lambda candidate: candidate[0])
+        logger.info("putting %s away for %s", member.server.plan.name, asking.served_name)
+        for row in rows:
+            deployments.change(
+                row, wanted=False, **_cold(State.OFF, f"Put away to make room for {asking.served_name}.")
+            )
+        member.stopping = self.executor.submit(member.server.stop)
+        self._set(group, State.QUEUED, f"Waiting for memory: {member.server.plan.name} is being put away.")
+
+    # ---- loading and the gate ----
+
+    def _bring_up_next(self, member: Member, group: list[Deployment]) -> None:
+        waiting = [row for row in group if row.state != State.READY]
+        if not waiting:
+            return
+        row = waiting[0]
+        checkpoint = row.checkpoint
+        if checkpoint and member.server.plan.lora_rank:
+            if rank_of(checkpoint) > vllm.LORA_RANKS[-1]:
+                self._set([row], State.FAILED, f"Its rank is above {vllm.LORA_RANKS[-1]}, the most that vLLM serves.")
+                return
+            if rank_of(checkpoint) > vllm.room_for_rank(member.server.plan.lora_rank):
+                self._restart_with_more_rank(member, row, group)
+                return
+            if row.served_name not in member.loaded and len(member.loaded) >= vllm.ADAPTER_SLOTS:
+                self._free_a_slot(member, row, group)
+                return
+        self._set(waiting[1:], State.QUEUED, f"Next in line after {row.served_name}.")
+        text = "Loading the checkpoint and comparing its answers with the trained weights."
+        self._set([row], State.LOADING, text if checkpoint else "Comparing its chat template with the trainer's.")
+        member.work = self.executor.submit(self._bring_up, member, row)
+
+    def _restart_with_more_rank(self, member: Member, row: Deployment, group: list[Deployment]) -> None:
+        idle_since = timezone.now() - timedelta(seconds=IDLE_SECONDS)
+        if any(other.state == State.READY and other.used_at > idle_since for other in group):
+            text = (
+                f"Waiting until the others are idle: the server restarts with room for rank {rank_of(row.checkpoint)}."  # type: ignore[arg-type]
+            )
+            self._set([row], State.QUEUED, text)
+            return
+        self._set(group, State.QUEUED, "The server restarts with room for a higher LoRA rank.", force=True)
+        member.stopping = self.executor.submit(member.server.stop)
+
+    def _free_a_slot(self, member: Member, row: Deployment, group: list[Deployment]) -> None:
+        idle_since = timezone.now() - timedelta(seconds=IDLE_SECONDS)
+        loaded = [other for other in group if other.served_name in member.loaded and not other.pinned]
+        idle = [other for other in loaded if other.used_at < min(idle_since, row.used_at)]
+        if not idle:
+            text = f"All {vllm.ADAPTER_SLOTS} places for checkpoints of this base model are in use. It waits its turn."
+            self._set([row], State.QUEUED, text)
+            return
+        oldest = min(idle, key=lambda other: other.used_at)
+        deployments.change(oldest, wanted=False, **_cold(State.OFF, f"Put away to make room for {row.served_name}."))
+        member.work = self.executor.submit(self._unload, member, [oldest.served_name])
+
+    def _bring_up(self, member: Member, row: Deployment) -> None:
+        """In a thread: load, check, and only then ready."""
+        close_old_connections()
+        try:
+            started = time.monotonic()
+            fields = self._prove(member, row)
+            fields["proof_json"] |= {
+                "vllm": self._version(),
+                "at": timezone.now().isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - started, 3),
+            }
+        except parity.Refused as error:
+            self._withdraw(member, row)
+            refused = {"proof": Proof.REFUSED, "proof_json": {"refused": str(error), "vllm": self._version()}}
+            deployments.change(row, **_cold(State.FAILED, str(error)) | refused)
+            return
+        except vllm.Refusal as error:
+            self._withdraw(member, row)
+            deployments.change(row, **_cold(State.FAILED, f"vLLM refuses it: {error}"))
+            return
+        except vllm.VllmError as error:  # its server is in trouble; the watch deals with that
+            logger.warning("%s: %s", row.served_name, error)
+            deployments.change(row, **_cold(State.QUEUED, str(error)))
+            return
+        except Exception as error:
+            logger.exception("bringing up %s", row.served_name)
+            self._withdraw(member, row)
+            deployments.change(row, **_cold(State.FAILED, f"It could not be checked: {error!r}"))
+            return
+        finally:
+            close_old_connections()
+        if not member.is_up:  # stopped or lost in the meantime
+            return
+        deployments.change(
+            row,
+            state=State.READY,
+            reason=fields.pop("reason", ""),
+            url=member.server.url,
+            server_pid=member.server.pid,
+            **fields,
+        )
+
+    def _prove(self, member: Member, row: Deployment) -> dict[str, Any]:
+        """Loads and compares; returns the row's proof fields. Raises Refused or VllmError."""
+        if row.checkpoint is None:
+            return self._prove_base(member, row)
+        return self._prove_checkpoint(member, row, row.checkpoint)
+
+    def _prove_base(self, member: Member, row: Deployment) -> dict[str, Any]:
+        """A base has no trained probes: its chat must come out as the tokens that the trainer makes of it."""
+        try:
+            format_ = ChatFormat.load(row.family.path)
+            expected = format_.encode_prompt(CHAT_EXAMPLE) if format_.has_template else []
+        except EngineError as error:
+            raise parity.Refused(str(error)) from error
+        if expected:
+            parity.check_chat_ids(expected, member.server.tokenize_chat(row.served_name, CHAT_EXAMPLE))
+        elif row.served_name not in member.server.models():
+            raise parity.Refused(f"vLLM does not list {row.served_name}.")
+        return {"proof": Proof.VERIFIED, "proof_json": {"kind": "base", "chat_tokens": len(expected)}}
+
+    def _prove_checkpoint(self, member: Member, row: Deployment, checkpoint: Checkpoint) -> dict[str, Any]:
+        server, name = member.server, row.served_name
+        probes = parity.read_probes(checkpoint.path)
+        figures: dict[str, Any] = {"kind": checkpoint.kind}
+        noise = 0.0
+        if checkpoint.kind == Checkpoint.Kind.LORA:
+            parity.check_adapter_files(checkpoint.path, probes, checkpoint.sha256)
+            server.unload_adapter(name)
+            started = time.monotonic()
+            server.load_adapter(name, checkpoint.path)
+            figures["load_ms"] = round(1000 * (time.monotonic() - started), 1)
+            member.loaded[name] = row.pk
+            base = server.plan.name
+            noise = parity.noise_of_base(probes, parity.measure(probes, _asker(server, base)))
+        else:
+            parity.check_full_files(checkpoint.path, probes, checkpoint.sha256)
+        if name not in server.models():
+            raise parity.Refused(f"vLLM took {name} but does not list it.")
+        agreement = parity.compare(probes, parity.measure(probes, _asker(server, name)))
+        figures |= {key: round(value, 5) for key, value in vars(agreement).items()} | {"noise": round(noise, 5)}
+        verdict = parity.judge(agreement, noise)
+        if verdict.proof == Proof.REFUSED:
+            raise parity.Refused(verdict.reason)
+        if probes.chat_messages:
+            parity.check_chat_ids(probes.chat_token_ids, server.tokenize_chat(name, probes.chat_messages))
+            figures["chat_tokens"] = len(probes.chat_token_ids)
+        return {"proof": verdict.proof, "proof_json": figures, "reason": verdict.reason}
+
+    def _withdraw(self, member: Member, row: Deployment) -> None:
+        """What the gate refused must not stay under its name."""
+        if row.checkpoint and member.server.plan.lora_rank:
+            self._unload(member, [row.served_name])
+
+    def _version(self) -> str:
+        build = vllm.find_build(self.python)
+        return build.version if build else ""
+
+    # ---- rows ----
+
+    def _rows(self, query: Any) -> list[Deployment]:
+        return list(query.select_related("base_model", "checkpoint__base_model", "checkpoint__job"))
+
+    def _rows_of(self, key: str) -> list[Deployment]:
+        return [row for row in self._rows(Deployment.objects.wanted()) if key_of(row) == key]
+
+    def _set(self, rows: Iterable[Deployment], state: str, reason: str, force: bool = False) -> None:
+        for row in rows:
+            if (row.state, row.reason) != (state, reason) and (force or row.state != State.READY):
+                deployments.change(row, **_cold(state, reason))
+
+    def _notes(self) -> Path:
+        return home() / "processes" / "vllm.json"
+
+    def _note_processes(self) -> None:
+        """Written again whenever a server has other processes than before, for `begin` after a kill -9."""
+        servers = [member.server for member in self.members.values()]
+        pids = sorted(process.pid for server in servers for process in server.tree())
+        if pids != self.noted:
+            self.noted = pids
+            vllm.remember(servers, self._notes())
+
+
+def _asker(server: vllm.VllmServer, model: str) -> Callable[[list[int], int], list[float]]:
+    return lambda token_ids, prompt_length: server.prompt_logprobs(model, token_ids, prompt_length)
+
+
+def _cold(state: str, reason: str) -> dict[str, Any]:
+    """A row that does not answer has no address and no proof."""
+    return {"state": state, "reason": reason, "url": "", "server_pid": None, "proof": Proof.NONE, "proof_json": None}
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
+def _never_fits(needed: int, places: list[room.Place]) -> str:
+    if not places:
+        return "vLLM is built for GPUs, but none was found that it may use. Look at HONE_SERVE_GPUS and nvidia-smi."
+    best = max(places, key=lambda place: place.budget_bytes)
+    what = f"GPU {best.gpu}" if best.gpu else "this machine"
+    setting = "HONE_SERVE_GPU_FRACTION" if best.gpu else "HONE_SERVE_MEMORY_GB"
+    return (
+        f"It needs about {_gb(needed)} of memory; serving may use {_gb(best.budget_bytes)} of {what}. "
+        f"Raise {setting}, or choose a smaller model."
+    )

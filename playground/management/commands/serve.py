@@ -1,0 +1,43 @@
+"""`manage.py serve`: the loop that makes running vLLM servers agree with the wanted Deployments; it never ends."""
+
+import logging
+import signal
+import threading
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from playground import deployments
+from playground.fleet import Fleet
+
+logger = logging.getLogger(__name__)
+TICK_SECONDS = 0.5
+BEAT_SECONDS = 1.0
+
+
+class Command(BaseCommand):
+    help = "Keep the wanted models answering: start, load, check, watch and stop vLLM servers."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        fleet = Fleet()
+        fleet.begin()
+        logger.info("serving: waiting for models that somebody wants")
+        beaten_at = 0.0
+        try:
+            while not stop.is_set():
+                try:
+                    fleet.tick()
+                except Exception:  # the loop is a process border: a fault in one tick must not end serving
+                    logger.exception("a tick failed")
+                if time.monotonic() - beaten_at >= BEAT_SECONDS:
+                    beaten_at = time.monotonic()
+                    deployments.beat(servers=fleet.figures())
+                stop.wait(TICK_SECONDS)
+        finally:
+            logger.info("stopping the vLLM servers")
+            fleet.end()
+            deployments.heartbeat_path().unlink(missing_ok=True)
