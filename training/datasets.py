@@ -152,6 +152,11 @@ def _not_json(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
     return message, "Write one complete JSON object on each line; a JSON writer (json.dumps) quotes everything rightly."
 
 
+def pretty(value: Any) -> str:
+    """A value as indented JSON, for people."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
 def iterate(path: Path) -> Iterator[tuple[int, Row]]:
     """The good rows with their line numbers; what `check` reported is passed over."""
     with path.open("rb") as file:

@@ -170,13 +170,7 @@ def _arrived(file: DatasetFile) -> DatasetFile:
     file.save()
     _changed(file)
     if file.status == Status.UPLOADED:
-        if file.bytes < CHECKED_AT_ONCE_BYTES:
-            check(file.id)
-            file.refresh_from_db()
-        else:
-            from training.tasks import check_file
-
-            transaction.on_commit(lambda: check_file.send(file.id) and None)
+        _have_checked(file)
     return file
 
 
@@ -332,6 +326,29 @@ def read_index(file: DatasetFile) -> array:
     if path.exists():
         index.frombytes(path.read_bytes())
     return index
+
+
+def check_again(file: DatasetFile) -> None:
+    """On a person's wish: after the file was restored on disk, or when no worker came."""
+    if not file.path.exists():
+        raise ApiError(f"{file.filename} is gone from the disk. Upload it again.", status=404, code="file_gone")
+    file.status, file.check_share = Status.UPLOADED, 0.0
+    file.save(update_fields=["status", "check_share"])
+    _have_checked(file)
+
+
+def _have_checked(file: DatasetFile) -> None:
+    """Small files now, larger ones by the worker."""
+    if file.bytes < CHECKED_AT_ONCE_BYTES:
+        check(file.id)
+        file.refresh_from_db()
+        return
+    from training.tasks import check_file
+
+    def send() -> None:
+        check_file.send(file.id)
+
+    transaction.on_commit(send)
 
 
 def ensure_checked(file: DatasetFile) -> DatasetFile:

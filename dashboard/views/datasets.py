@@ -1,5 +1,419 @@
-"""Screens: datasets."""
+"""Screens: datasets. Upload, the list, what is in one, and everything that can be done with it."""
 
-from django.urls import URLPattern
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
 
-urlpatterns: list[URLPattern] = []
+from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
+from django.db.models import Count
+from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import path, reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.errors import ApiError
+from dashboard.forms_datasets import BeginUploadForm, SplitForm
+from dashboard.templatetags.figures import size
+from training import datasets as jsonl
+from training import files
+from training.engine.errors import EngineError
+from training.engine.spec import DataFacts
+from training.models import BaseModel, DatasetFile
+from training.rules import FORMAT_NAMES
+
+PAGE_ROWS = 10
+LONG_TEXT = 4000  # characters of a message shown before "show all"
+LONG_LIST = 200  # datasets shown in the list
+BINS = 24
+Status = DatasetFile.Status
+
+
+# ---- the list ----
+
+
+@require_GET
+def datasets(request: HttpRequest) -> HttpResponse:
+    """All datasets; the table alone for htmx, which asks again when there is news."""
+    found = _files(request).annotate(
+        train_count=Count("trains", distinct=True), valid_count=Count("validates", distinct=True)
+    )
+    rows = [_list_row(file) for file in found[:LONG_LIST]]
+    context = {
+        "rows": rows,
+        "busy": any(row["file"].status in (Status.UPLOADING, Status.UPLOADED) for row in rows),
+        "total": len(rows) if len(rows) < LONG_LIST else found.count(),
+        "samples_missing": not any(row["file"].sample_task for row in rows),
+        "chunk_bytes": files.CHUNK_BYTES,
+    }
+    return render(request, "dashboard/datasets.html" + ("#files" if request.htmx else ""), context)
+
+
+def _list_row(file: DatasetFile) -> dict[str, Any]:
+    facts = next(iter(file.token_facts.items()), None)
+    received = files.received_bytes(file) if file.status == Status.UPLOADING else 0
+    return {
+        "file": file,
+        "kind": FORMAT_NAMES.get(file.format, ""),
+        "tokens": facts[1]["tokens"] if facts else None,
+        "tokens_by": facts[0] if facts else "",
+        "jobs": file.train_count + file.valid_count,  # type: ignore[attr-defined]
+        "received": received,
+        "share": received / file.bytes if file.bytes else 0,
+    }
+
+
+@require_POST
+def load_samples(request: HttpRequest) -> HttpResponse:
+    try:
+        files.ensure_samples(request.project)
+    except ApiError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, "The sample datasets are here.")
+    return redirect("datasets")
+
+
+# ---- uploading ----
+
+
+@require_POST
+def upload(request: HttpRequest) -> HttpResponse:
+    """The plain form, for a browser without JavaScript; also what a drop falls back to."""
+    sent = request.FILES.get("file")
+    if not isinstance(sent, UploadedFile):
+        messages.error(request, "Choose a .jsonl file first.")
+        return redirect("datasets")
+    try:
+        file = files.create_file(request.project, request.user, sent.name or "", "fine-tune", sent.file)
+    except ApiError as error:
+        messages.error(request, error.message)
+        return redirect("datasets")
+    return redirect("dataset", file.id)
+
+
+@require_POST
+def begin_upload(request: HttpRequest) -> HttpResponse:
+    """Answers where to go on: 0 for a new file, more for one that was begun before."""
+    form = BeginUploadForm(request.POST)
+    if not form.is_valid():
+        return JsonResponse({"error": "Give filename and bytes."}, status=400)
+    asked = form.cleaned_data
+    try:
+        file = files.begin_upload(
+            request.project, request.user, asked["filename"], asked["bytes"], asked["modified"] or 0
+        )
+    except ApiError as error:
+        return _json_error(error)
+    return JsonResponse(
+        {"id": file.id, "received": files.received_bytes(file), "url": reverse("dataset", args=[file.id])}
+    )
+
+
+@require_POST
+def upload_chunk(request: HttpRequest, file_id: str) -> HttpResponse:
+    """The raw body continues the file at ?offset=; 409 with the server's size when it does not fit."""
+    file = _file(request, file_id)
+    offset = request.GET.get("offset", "")
+    if not offset.isdecimal():
+        return JsonResponse({"error": "Give ?offset= as a number of bytes."}, status=400)
+    try:
+        return JsonResponse({"received": files.append_chunk(file, int(offset), request.body)})
+    except ApiError as error:
+        return _json_error(error)
+
+
+@require_POST
+def finish_upload(request: HttpRequest, file_id: str) -> HttpResponse:
+    try:
+        file = files.finish_upload(_file(request, file_id))
+    except ApiError as error:
+        return _json_error(error)
+    return JsonResponse({"id": file.id, "status": file.status, "url": reverse("dataset", args=[file.id])})
+
+
+def _json_error(error: ApiError) -> JsonResponse:
+    body: dict[str, Any] = {"error": error.message}
+    if isinstance(error, files.WrongOffset):
+        body["received"] = error.size
+    return JsonResponse(body, status=error.status)
+
+
+# ---- one dataset ----
+
+
+@require_GET
+def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
+    file = _file(request, file_id)
+    if file.status == Status.UPLOADING:
+        return redirect("datasets")
+    jobs = list(files.jobs_using(file)[:20])
+    context = {
+        "file": file,
+        "kind": FORMAT_NAMES.get(file.format, "unknown"),
+        "verdict": _verdict(file),
+        "errors": [problem for problem in file.problems if problem["level"] == "error"],
+        "warnings": [problem for problem in file.problems if problem["level"] == "warning"],
+        "jobs": jobs,
+        "delete_words": _delete_words(file, jobs),
+        "can_train": file.status == Status.PROCESSED and files.refusal(file) is None,
+        "children": file.children.all()[:20],
+        **_tokens(request, file, start=False),
+        **_rows(request, file),
+    }
+    return render(request, "dashboard/dataset.html", context)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    level: str  # ok | warn | bad | busy
+    sentence: str
+    detail: str = ""
+
+
+def _verdict(file: DatasetFile) -> Verdict:
+    """The answer to "what is wrong with my data?" in one line."""
+    if file.status == Status.UPLOADED:
+        return Verdict("busy", f"Checking: {file.check_share:.0%} read")
+    rows = f"{file.rows:,} row{'' if file.rows == 1 else 's'}"
+    warnings = f"{file.warning_count} warning{'' if file.warning_count == 1 else 's'}"
+    if file.status == Status.ERROR:
+        problems = f"{file.problem_count:,} problem{'' if file.problem_count == 1 else 's'}"
+        sentence = f"{rows}, {problems}: not ready" if file.rows else "Not ready"
+        return Verdict("bad", sentence, file.status_details or "Correct them and upload the file again.")
+    if not file.path.exists():
+        return Verdict(
+            "bad", "The file is gone from the disk", "Upload it again; the figures below are what was found."
+        )
+    if file.rows < jsonl.MIN_JOB_ROWS:
+        detail = f"Training needs at least {jsonl.MIN_JOB_ROWS} rows; as a validation set it will do."
+        return Verdict("warn", f"{rows}: too few to train on", detail)
+    refusal = files.refusal(file)
+    if refusal:
+        return Verdict("warn", f"{rows}, sound, but not for supervised training", f"The format is {file.format}.")
+    if file.warning_count:
+        return Verdict("warn", f"{rows}, ready; {warnings}")
+    return Verdict("ok", f"{rows}, ready")
+
+
+def _delete_words(file: DatasetFile, jobs: list[Any]) -> str:
+    words = f"{file.filename} ({size(file.bytes)}) is removed from the disk for good."
+    if jobs:
+        names = ", ".join(job.display_name for job in jobs[:5]) + (" and others" if len(jobs) > 5 else "")
+        words += f" Used by: {names}. Their results stay, but a rerun will need another file."
+    return words
+
+
+@require_GET
+def rows(request: HttpRequest, file_id: str) -> HttpResponse:
+    """A page of rows as conversations."""
+    file = _file(request, file_id)
+    return render(request, "dashboard/dataset.html#rows", {"file": file, **_rows(request, file)})
+
+
+def _rows(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
+    """Rows from line ?line= on."""
+    asked = request.GET.get("line", "1")
+    last_line = int(file.statistics.get("lines") or 0)
+    line = min(max(int(asked), 1), max(last_line, 1)) if asked.isdecimal() and len(asked) < 16 else 1
+    if not file.path.exists() or file.status == Status.UPLOADED or not last_line:
+        return {"shown": [], "line": 1, "last_line": 0, "present": file.path.exists()}
+    found = jsonl.page(file.path, line, PAGE_ROWS + 1, files.read_index(file))
+    shown = [{"line": number, "row": row, "messages": _as_messages(row)} for number, row in found[:PAGE_ROWS]]
+    return {
+        "present": True,
+        "shown": shown,
+        "line": line,
+        "last_line": last_line,
+        "next_line": found[PAGE_ROWS][0] if len(found) > PAGE_ROWS else None,
+        "previous_line": max(line - PAGE_ROWS, 1) if line > 1 else None,
+    }
+
+
+def _as_messages(row: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Any row as a list of turns to draw; bad rows are shown as far as they can be."""
+    if row is None:
+        return []
+    turns = row.get("messages")
+    if isinstance(turns, list):
+        return [_turn(turn) for turn in turns[:200]]
+    keys = [key for key in row if isinstance(row[key], str | list | dict)]
+    names = {"prompt": "user", "completion": "assistant", "text": "assistant"}
+    return [_turn({"role": names.get(key, key), "content": row[key], "name": key}) for key in keys[:20]]
+
+
+def _turn(turn: Any) -> dict[str, Any]:
+    if not isinstance(turn, dict):
+        turn = {"role": "not a message", "content": turn}
+    role = turn.get("role") if isinstance(turn.get("role"), str) else "no role"
+    content = turn.get("content")
+    text = content if isinstance(content, str) else jsonl.pretty(content)
+    calls = turn.get("tool_calls") or turn.get("function_call")
+    return {
+        "role": role,
+        "known": role in ("system", "developer", "user", "assistant", "tool", "function"),
+        "name": turn.get("name") or "",
+        "text": text[:LONG_TEXT],
+        "rest": text[LONG_TEXT:],
+        "calls": jsonl.pretty(calls) if calls else "",
+        "masked": turn.get("weight", 1) == 0,
+        "trained": role == "assistant" and turn.get("weight", 1) != 0,
+    }
+
+
+@require_GET
+def tokens(request: HttpRequest, file_id: str) -> HttpResponse:
+    """Token counts for the base model ?model=; asks the worker when the file is large."""
+    file = _file(request, file_id)
+    return render(request, "dashboard/dataset.html#tokens", {"file": file, **_tokens(request, file, start=True)})
+
+
+def _tokens(request: HttpRequest, file: DatasetFile, start: bool) -> dict[str, Any]:
+    """`start`: count now if that was not done yet; the page itself only shows what is known."""
+    models = [model for model in BaseModel.objects.ready() if model.is_present]
+    asked = request.GET.get("model", "")
+    model = next((each for each in models if each.name == asked), None)
+    model = model or next((each for each in models if each.name in file.token_facts), None) or next(iter(models), None)
+    present = file.path.exists()
+    context: dict[str, Any] = {"models": models, "model": model, "facts": None, "token_error": "", "present": present}
+    if model is None or file.status != Status.PROCESSED or not present:
+        return context
+    try:
+        facts = files.facts_or_start(file, model) if start or asked else file.facts_for(model)
+    except (EngineError, OSError) as error:
+        return {**context, "token_error": str(error)}
+    if facts is None:
+        return {**context, "counting": True, "asked": start}
+    return {**context, "facts": facts, "share": _share(facts), "histogram": histogram(facts.lengths)}
+
+
+def _share(facts: DataFacts) -> float:
+    return facts.trained_tokens / facts.tokens if facts.tokens else 0.0
+
+
+def histogram(lengths: list[int]) -> dict[str, Any]:
+    """Bars of equal width in tokens; heights in per cent of the tallest."""
+    if not lengths:
+        return {"bars": []}
+    low, high = min(lengths), max(lengths)
+    width = max(1, -(-(high - low + 1) // BINS))
+    tally = Counter((length - low) // width for length in lengths)
+    tallest = max(tally.values())
+    last = max(tally)
+    bars = [
+        {
+            "x": index,
+            "height": round(100 * tally[index] / tallest, 2),
+            "y": round(100 - 100 * tally[index] / tallest, 2),
+            "rows": tally[index],
+            "from": low + index * width,
+            "to": low + (index + 1) * width - 1,
+        }
+        for index in range(last + 1)
+    ]
+    ordered = sorted(lengths)
+    return {
+        "bars": bars,
+        "count": last + 1,
+        "low": low,
+        "high": high,
+        "median": ordered[len(ordered) // 2],
+        "p95": ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))],
+    }
+
+
+# ---- what can be done with it ----
+
+
+@require_POST
+def split(request: HttpRequest, file_id: str) -> HttpResponse:
+    file = _file(request, file_id)
+    form = SplitForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "; ".join(text for texts in form.errors.values() for text in texts))
+        return redirect("dataset", file.id)
+    asked = form.cleaned_data
+    amount: dict[str, Any] = {"count": asked["count"]} if asked["count"] else {"share": (asked["percent"] or 10) / 100}
+    try:
+        train, valid = files.split(file, seed=asked["seed"] or 0, user=request.user, **amount)
+    except ApiError as error:
+        messages.error(request, error.message)
+        return redirect("dataset", file.id)
+    messages.success(request, f"{train.filename} and {valid.filename} are made; {file.filename} stays as it was.")
+    return redirect("datasets")
+
+
+@require_POST
+def rename(request: HttpRequest, file_id: str) -> HttpResponse:
+    file = _file(request, file_id)
+    try:
+        files.rename(file, request.POST.get("filename", ""))
+    except ApiError as error:
+        messages.error(request, error.message)
+    return redirect("dataset", file.id)
+
+
+@require_POST
+def delete(request: HttpRequest, file_id: str) -> HttpResponse:
+    """Also cancels an upload."""
+    file = _file(request, file_id)
+    try:
+        files.delete(file)
+    except ApiError as error:
+        if request.htmx or request.headers.get("Accept") == "application/json":
+            return HttpResponse(error.message, status=error.status, content_type="text/plain")
+        messages.error(request, error.message)
+        return redirect("dataset", file.id)
+    if request.headers.get("Accept") == "application/json":
+        return JsonResponse({"deleted": True})
+    messages.success(request, f"{file.filename} is deleted.")
+    return redirect("datasets")
+
+
+@require_POST
+def check_again(request: HttpRequest, file_id: str) -> HttpResponse:
+    file = _file(request, file_id)
+    if file.status in (Status.PROCESSED, Status.ERROR, Status.UPLOADED):
+        try:
+            files.check_again(file)
+        except ApiError as error:
+            messages.error(request, error.message)
+    return redirect("dataset", file.id)
+
+
+@require_GET
+def content(request: HttpRequest, file_id: str) -> HttpResponse:
+    """The bytes as they came."""
+    file = get_object_or_404(DatasetFile.objects.of(request.project), pk=file_id)
+    if not file.path.exists():
+        messages.error(request, f"{file.filename} is gone from the disk. Upload it again.")
+        return redirect("datasets")
+    return FileResponse(file.path.open("rb"), as_attachment=True, filename=file.filename)
+
+
+def _files(request: HttpRequest) -> Any:
+    return DatasetFile.objects.of(request.project).datasets()
+
+
+def _file(request: HttpRequest, file_id: str) -> DatasetFile:
+    """One dataset of the current project; anybody else's is not there."""
+    found: DatasetFile = get_object_or_404(_files(request), pk=file_id)
+    return found
+
+
+urlpatterns = [
+    path("", datasets, name="datasets"),
+    path("samples", load_samples, name="load-samples"),
+    path("upload", upload, name="upload-dataset"),
+    path("uploads", begin_upload, name="begin-upload"),
+    path("<str:file_id>/", dataset, name="dataset"),
+    path("<str:file_id>/chunks", upload_chunk, name="upload-chunk"),
+    path("<str:file_id>/finish", finish_upload, name="finish-upload"),
+    path("<str:file_id>/rows", rows, name="dataset-rows"),
+    path("<str:file_id>/tokens", tokens, name="dataset-tokens"),
+    path("<str:file_id>/split", split, name="split-dataset"),
+    path("<str:file_id>/rename", rename, name="rename-dataset"),
+    path("<str:file_id>/delete", delete, name="delete-dataset"),
+    path("<str:file_id>/check", check_again, name="check-dataset"),
+    path("<str:file_id>/content", content, name="dataset-content"),
+]
