@@ -18,6 +18,7 @@ from accounts.errors import ApiError
 from accounts.models import ApiKey
 from dashboard.routers import files, jobs, models
 from dashboard.wording import explain
+from playground.routers import router as chat_router
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ api = NinjaAPI(
 api.add_router("", files.router, tags=["files"])
 api.add_router("", jobs.router, tags=["fine-tuning"])
 api.add_router("", models.router, tags=["models"])
+api.add_router("", chat_router, tags=["chat"])
 
 
 def answer(error: ApiError) -> JsonResponse:
