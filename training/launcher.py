@@ -3,6 +3,7 @@
 import fcntl
 import importlib.util
 import os
+import secrets
 import subprocess
 import sys
 from contextlib import suppress
@@ -19,7 +20,8 @@ from training.engine.spec import JobSpec
 from training.events import cut_half_line
 
 STOP, PAUSE, SAVE = "stop", "pause", "save"  # control files, looked at by the trainer at every step
-MARK = "HONE_JOB_ID"  # in the environment of every process of a trainer: how an orphan is known
+# In the environment of every process of a trainer: how an orphan is known, whatever its parent and its session.
+JOB_MARK, START_MARK = "HONE_JOB_ID", "HONE_START_ID"
 FOR_THE_ENGINE = ("HONE_TRAIN_THREADS",)
 KILL_SECONDS = 5.0
 LOG_TAIL_BYTES = 16_384
@@ -87,6 +89,7 @@ class Trainer:
     """A trainer process on its leash; `pid` leads a session of its own."""
 
     job_id: str
+    start_id: str  # of this start and no other
     folder: Path
     process: "subprocess.Popen[bytes]"
 
@@ -114,8 +117,8 @@ class Trainer:
             self.process.terminate()
 
     def kill(self) -> None:
-        """End the whole tree now."""
-        end_processes(self.job_id, grace_seconds=0)
+        """End the whole tree now; a later trainer of the same job is left alone."""
+        end_processes(self.job_id, start_id=self.start_id, grace_seconds=0)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(KILL_SECONDS)
 
@@ -140,17 +143,18 @@ def start(spec: JobSpec, slot: Slot) -> Trainer:
     part = folder / "spec.json.part"
     part.write_text(spec.model_dump_json(indent=2))
     part.replace(folder / "spec.json")
+    start_id = secrets.token_hex(8)
     with (folder / "trainer.log").open("ab") as log:
         process = subprocess.Popen(
             trainer_command(folder),
             cwd=settings.BASE_DIR,
-            env=trainer_environment(spec.job_id, slot.gpu),
+            env=trainer_environment(spec.job_id, start_id, slot.gpu),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    return Trainer(spec.job_id, folder, process)
+    return Trainer(spec.job_id, start_id, folder, process)
 
 
 def trainer_command(folder: Path) -> list[str]:
@@ -159,12 +163,13 @@ def trainer_command(folder: Path) -> list[str]:
     return [python, "-m", "training.leash", str(os.getpid()), python, "-m", settings.HONE_TRAINER_MODULE, str(folder)]
 
 
-def trainer_environment(job_id: str, gpu: str) -> dict[str, str]:
+def trainer_environment(job_id: str, start_id: str, gpu: str) -> dict[str, str]:
     """Ours without the site's settings: the trainer knows no database, no queue and no secret."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HONE_", "DJANGO_"))}
     environment |= {key: os.environ[key] for key in FOR_THE_ENGINE if key in os.environ}
     environment |= {
-        MARK: job_id,
+        JOB_MARK: job_id,
+        START_MARK: start_id,
         "HONE_GRACE_SECONDS": str(settings.HONE_GRACE_SECONDS),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -177,24 +182,26 @@ def trainer_environment(job_id: str, gpu: str) -> dict[str, str]:
     return environment
 
 
-def processes_of(job_id: str) -> list[psutil.Process]:
-    """Every living process of this job's trainer, whatever its session: torchrun gives each rank one of its own."""
-    return [process for process in psutil.process_iter() if _belongs_to(process, job_id)]
+def processes_of(job_id: str, start_id: str = "") -> list[psutil.Process]:
+    """Every living process of this job's trainer (of one start of it), also those with a session of their own."""
+    marks = {JOB_MARK: job_id, START_MARK: start_id} if start_id else {JOB_MARK: job_id}
+    return [process for process in psutil.process_iter() if _bears(process, marks)]
 
 
-def _belongs_to(process: psutil.Process, job_id: str) -> bool:
+def _bears(process: psutil.Process, marks: dict[str, str]) -> bool:
     try:
-        return process.environ().get(MARK) == job_id and process.status() != psutil.STATUS_ZOMBIE
+        environment = process.environ()
+        return marks.items() <= environment.items() and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, OSError):  # gone meanwhile, or somebody else's
         return False
 
 
-def end_processes(job_id: str, grace_seconds: float) -> bool:
+def end_processes(job_id: str, *, start_id: str = "", grace_seconds: float) -> bool:
     """SIGTERM to every process of this trainer, SIGKILL after the grace time. True if there was any.
 
     The list is made before the first signal: a child whose parent is gone is not found through it any more.
     """
-    found = processes_of(job_id)
+    found = processes_of(job_id, start_id)
     if not found:
         return False
     if grace_seconds:
@@ -202,7 +209,7 @@ def end_processes(job_id: str, grace_seconds: float) -> bool:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
         psutil.wait_procs(found, timeout=grace_seconds)
-    for process in {*found, *processes_of(job_id)}:
+    for process in {*found, *processes_of(job_id, start_id)}:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(found, timeout=KILL_SECONDS)

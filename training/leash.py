@@ -1,6 +1,6 @@
 """Run the trainer so that it cannot outlive the worker: python -m training.leash WORKER_PID COMMAND...
 
-The kernel sends this process SIGTERM when the worker dies in any way, and sends it to the trainer when this process dies.
+The kernel sends this process SIGTERM when the worker dies in any way, and the trainer SIGTERM when this process dies.
 The trainer then writes its resume point and ends; if it does not within the grace time, it is killed.
 Without a leash an orphan would keep the GPU's memory. Linux only; no Django, no torch.
 """

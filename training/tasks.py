@@ -1,6 +1,48 @@
 """Dramatiq actors, thin: ids in, nothing out. Queue `train` holds training only, `default` the short work."""
 
+import logging
+from typing import Any
+
 import dramatiq
+
+log = logging.getLogger(__name__)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def prepare(job_id: str) -> None:
+    """Check a new job's files and put it into the queue."""
+    from training import preparing
+
+    preparing.prepare(job_id)
+
+
+@dramatiq.actor(queue_name="train", max_retries=0, time_limit=float("inf"))
+def train() -> None:
+    """A wake-up: train the job whose turn it is, if there is one."""
+    from training import supervisor
+
+    supervisor.train_next()
+
+
+def wake(actor: Any, *arguments: str) -> None:
+    """Send a wake-up; when the queue is away the workers find the job in the database by themselves."""
+    try:
+        actor.send(*arguments)
+    except Exception:
+        log.warning("the queue is away; %s waits for a worker to look", actor.actor_name, exc_info=True)
+
+
+def send_missing_wake_ups(queues: set[str]) -> None:
+    """What an idle worker does every few seconds: wake itself for what the database says is waiting."""
+    from training import preparing, supervisor
+
+    if "train" in queues:
+        supervisor.end_leftovers()
+        if supervisor.waiting_jobs():
+            wake(train)
+    if "default" in queues:
+        for job in preparing.unprepared():
+            wake(prepare, job.pk)
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))

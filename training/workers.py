@@ -1,6 +1,6 @@
 """What every worker process does beside its messages: notice lost ones, notice a shutdown, not outlive its master.
 
-The database is the truth and the queue only a wake-up: a message can be lost with a Redis, or its worker with a power cut.
+The database is the truth and the queue only a wake-up: a message can be lost with a Redis, or with a power cut.
 """
 
 import hashlib
