@@ -1,5 +1,221 @@
-"""Screens: jobs."""
+"""Screens: the list of jobs, a job, the comparison of jobs, and what can be done to them."""
 
-from django.urls import URLPattern
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
-urlpatterns: list[URLPattern] = []
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Min, Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from accounts.errors import ApiError
+from dashboard import differences
+from dashboard.curves import sparkline
+from dashboard.views import job_figures, job_page, new_job
+from training.models import Checkpoint, TrainingJob
+
+ROWS_A_PAGE = 50
+MOST_COMPARED = 10
+STATUSES: dict[str, tuple[str, Q]] = {
+    "": ("All", Q(archived_at=None)),
+    "active": ("Active", Q(archived_at=None, status__in=["validating_files", "queued", "running", "paused"])),
+    "succeeded": ("Succeeded", Q(archived_at=None, status="succeeded")),
+    "failed": ("Failed", Q(archived_at=None, status="failed")),
+    "cancelled": ("Cancelled", Q(archived_at=None, status="cancelled")),
+    "archived": ("Archived", Q(archived_at__isnull=False)),
+}
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A job as the list shows it."""
+
+    job: TrainingJob
+    best_loss: float | None
+    sparkline: str
+    place: int | None  # in the queue, from 1
+    remaining: timedelta | None
+
+    @property
+    def percent(self) -> int:
+        return round(100 * self.job.step / self.job.total_steps) if self.job.total_steps else 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        return max(0.0, self.remaining.total_seconds()) if self.remaining else None
+
+
+def jobs(request: HttpRequest) -> HttpResponse:
+    """?status= and ?q= choose; the open page fetches `#rows` again when something changed."""
+    mine = TrainingJob.objects.of(request.project)
+    status, words = request.GET.get("status", ""), request.GET.get("q", "").strip()
+    if status not in STATUSES:
+        status = ""
+    found = search(mine.filter(STATUSES[status][1]), words)
+    page = Paginator(found, ROWS_A_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page": page,
+        "rows": [row(job) for job in page],
+        "status": status,
+        "words": words,
+        "filters": [(key, label, mine.filter(which).count()) for key, (label, which) in STATUSES.items()],
+        "any_jobs": mine.exists(),
+    }
+    return render(request, "dashboard/jobs.html#rows" if request.htmx else "dashboard/jobs.html", context)
+
+
+def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
+    for word in words.split():
+        jobs = jobs.filter(
+            Q(label__icontains=word)
+            | Q(suffix__icontains=word)
+            | Q(pk__icontains=word)
+            | Q(base_model__name__icontains=word)
+            | Q(training_file_name__icontains=word)
+            | Q(fine_tuned_model__icontains=word)
+        )
+    found = jobs.select_related("base_model", "training_file", "start_checkpoint")
+    return found.annotate(best_loss=Min("checkpoints__full_valid_loss"))
+
+
+def row(job: TrainingJob) -> JobRow:
+    waits = job.status == "queued" and job.queued_at
+    place = TrainingJob.objects.ahead_of(job).count() + 1 if waits else None
+    left = job.estimated_finish_at - timezone.now() if job.estimated_finish_at and job.status == "running" else None
+    return JobRow(job, getattr(job, "best_loss", None), sparkline(job), place, left)
+
+
+def compare(request: HttpRequest) -> HttpResponse:
+    """Up to ten jobs, `?ids=a,b` or `?ids=a&ids=b`; `?all=1` shows what is the same too."""
+    wanted = [part for value in request.GET.getlist("ids") for part in value.split(",") if part]
+    found = TrainingJob.objects.of(request.project).select_related("base_model", "parent", "start_checkpoint")
+    by_id = found.in_bulk(wanted[:MOST_COMPARED])
+    if len(by_id) < len(set(wanted[:MOST_COMPARED])):
+        raise Http404("One of these jobs does not exist in this project.")
+    chosen = [by_id[job_id] for job_id in dict.fromkeys(wanted[:MOST_COMPARED])]
+    context = {
+        "jobs": chosen,
+        "lines": differences.lines(chosen),
+        "all": request.GET.get("all") == "1",
+        "ids": ",".join(job.id for job in chosen),
+        "outcomes": [(job, job.best_checkpoint(), _last_checkpoint(job)) for job in chosen],
+        "reruns": [job for job in chosen if job.parent_id],
+        "too_many": len(set(wanted)) > MOST_COMPARED,
+    }
+    return render(request, "dashboard/jobs_compare.html", context)
+
+
+def _last_checkpoint(job: TrainingJob) -> Checkpoint | None:
+    return job.checkpoints.exclude(full_valid_loss=None).order_by("-step").first()
+
+
+# ---- what can be done to a job ----
+
+
+def _action(name: str) -> Callable[..., Any]:
+    from training import actions
+
+    return getattr(actions, name)  # type: ignore[no-any-return]
+
+
+def _rename(job: TrainingJob, request: HttpRequest) -> str:
+    _action("rename_job")(job, request.POST.get("label", "").strip()[:200])
+    return "Renamed"
+
+
+def _archive(job: TrainingJob, request: HttpRequest) -> str:
+    if job.archived_at:
+        _action("restore_job")(job)
+        return f"{job.display_name} is back in the list"
+    _action("archive_job")(job)
+    return f"{job.display_name} is archived; nothing was deleted"
+
+
+def _plain(name: str, said: str) -> Callable[[TrainingJob, HttpRequest], str]:
+    def run(job: TrainingJob, request: HttpRequest) -> str:
+        _action(name)(job)
+        return said.format(job=job.display_name)
+
+    return run
+
+
+JOB_ACTIONS: dict[str, Callable[[TrainingJob, HttpRequest], str]] = {
+    "pause": _plain("pause_job", "{job} pauses after this step"),
+    "resume": _plain("resume_job", "{job} goes on"),
+    "stop": _plain("cancel_job", "{job} stops after this step"),
+    "save": _plain("save_checkpoint", "{job} saves a checkpoint after this step"),
+    "rename": _rename,
+    "archive": _archive,
+    "delete": _plain("delete_job", "{job} is deleted and its disk freed"),
+}
+
+
+@require_POST
+def act(request: HttpRequest, job_id: str, action: str) -> HttpResponse:
+    """One of JOB_ACTIONS, then the job again (the list after a delete). A refusal is told as a toast."""
+    job = get_object_or_404(TrainingJob.objects.of(request.project), pk=job_id)
+    if action not in JOB_ACTIONS:
+        raise Http404(f"No such action: {action}")
+    try:
+        messages.success(request, JOB_ACTIONS[action](job, request))
+    except ApiError as refused:
+        messages.error(request, refused.message)
+        return redirect("job", job_id)
+    return redirect("jobs") if action == "delete" else redirect("job", job_id)
+
+
+@require_POST
+def act_on_many(request: HttpRequest) -> HttpResponse:
+    """Compare, archive or delete the jobs that are marked in the list."""
+    ids, action = request.POST.getlist("ids"), request.POST.get("action", "")
+    if action == "compare":
+        return redirect(f"{reverse('compare-jobs')}?ids={','.join(ids)}")
+    if action not in {"archive", "delete"}:
+        raise Http404(f"No such action: {action}")
+    for job in TrainingJob.objects.of(request.project).filter(pk__in=ids):
+        try:
+            JOB_ACTIONS[action](job, request)
+        except ApiError as refused:
+            messages.error(request, f"{job.display_name}: {refused.message}")
+    return redirect("jobs")
+
+
+CHECKPOINT_ACTIONS = {"rename", "archive", "delete"}
+
+
+@require_POST
+def act_on_checkpoint(request: HttpRequest, job_id: str, checkpoint_id: str, action: str) -> HttpResponse:
+    mine = Checkpoint.objects.of(request.project).filter(job=job_id)
+    checkpoint = get_object_or_404(mine, pk=checkpoint_id)
+    if action not in CHECKPOINT_ACTIONS:
+        raise Http404(f"No such action: {action}")
+    try:
+        if action == "rename":
+            _action("rename_checkpoint")(checkpoint, request.POST.get("label", "").strip()[:200])
+        else:
+            _action(f"{action}_checkpoint")(checkpoint)
+    except ApiError as refused:
+        messages.error(request, refused.message)
+    return redirect(f"{reverse('job', args=[job_id])}#checkpoints")
+
+
+urlpatterns: list[URLPattern] = [
+    path("", jobs, name="jobs"),
+    path("new/", new_job.new_job, name="new-job"),
+    path("new/estimate", new_job.estimate, name="estimate-job"),
+    path("compare/", compare, name="compare-jobs"),
+    path("many", act_on_many, name="act-on-jobs"),
+    path("<str:job_id>/", job_page.job, name="job"),
+    path("<str:job_id>/metrics.json", job_figures.metrics_json, name="job-metrics"),
+    path("<str:job_id>/metrics.csv", job_figures.metrics_csv, name="job-csv"),
+    path("<str:job_id>/figures", job_figures.figures_table, name="job-figures"),
+    path("<str:job_id>/playground", job_page.open_in_playground, name="job-playground"),
+    path("<str:job_id>/do/<str:action>", act, name="act-on-job"),
+    path("<str:job_id>/checkpoints/<str:checkpoint_id>/<str:action>", act_on_checkpoint, name="act-on-checkpoint"),
+]

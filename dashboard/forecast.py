@@ -1,0 +1,90 @@
+"""What a job would take, before it exists: the live card of the form."""
+
+from dataclasses import dataclass, field
+
+from accounts.errors import ApiError
+from dashboard.forms import JobForm
+from training.engine.errors import EngineError
+from training.engine.spec import DataFacts, DeviceFacts, Estimate, Resolved
+from training.models import BaseModel, DatasetFile
+
+
+@dataclass
+class Forecast:
+    """Figures, or the reason why there are none. `problem_field` says which control is to blame."""
+
+    resolved: Resolved | None = None
+    estimate: Estimate | None = None
+    device: DeviceFacts | None = None
+    train: DataFacts | None = None
+    valid: DataFacts | None = None
+    problem: str = ""
+    problem_field: str = ""
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def memory_share(self) -> int:
+        """Per cent of the device's memory, for a bar."""
+        if not self.estimate or not self.device or not self.device.memory_bytes:
+            return 0
+        return min(100, round(100 * self.estimate.memory_bytes / self.device.memory_bytes))
+
+
+def forecast(form: JobForm) -> Forecast:
+    """For a form that was validated, whether it is complete or not."""
+    model, file, recipe = form.base_model, form.cleaned_data.get("training_file"), form.recipe
+    missing = [name for name, there in (("a base model", model), ("a training file", file)) if not there]
+    if missing or model is None or recipe is None:
+        return Forecast(missing=missing, problem="" if missing else "Mend the marked fields to see what the job takes.")
+    try:
+        train, valid = _data(form, file, model)
+        return _figures(form, model, train, valid)
+    except (EngineError, ApiError) as problem:
+        message, param = problem.message, (problem.param or "").rsplit(".", 1)[-1]
+        return Forecast(problem=message, problem_field=param)
+
+
+def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts | None) -> Forecast:
+    from training import devices
+    from training.engine import estimate
+
+    assert form.recipe
+    device = devices.device_facts()
+    resolved = estimate.resolve(form.recipe, train, model.facts, device)
+    expected = estimate.estimate(resolved, train, model.facts, device, valid)
+    return Forecast(resolved, expected, device, train, valid)
+
+
+def _data(form: JobForm, file: DatasetFile, model: BaseModel) -> tuple[DataFacts, DataFacts | None]:
+    facts = counted(file, model)
+    how, other = form.cleaned_data.get("validation"), form.cleaned_data.get("validation_file")
+    if how == "file" and other:
+        return facts, counted(other, model)
+    share = form.cleaned_data.get("split_share")
+    if how == "split" and share:
+        return _share(facts, 1 - share / 100), _share(facts, share / 100)
+    return facts, None
+
+
+def counted(file: DatasetFile, model: BaseModel) -> DataFacts:
+    from training import files
+
+    facts = files.facts_or_start(file, model)
+    if facts is None:
+        raise ApiError(
+            f"The tokens of {file.filename} are being counted by the worker; the figures come when that is done. "
+            "The job can be started without them.",
+            param="training_file",
+        )
+    return facts
+
+
+def _share(facts: DataFacts, share: float) -> DataFacts:
+    """The part of a file that a split leaves; which rows these are is not known yet."""
+    return facts.model_copy(
+        update={
+            "rows": max(1, round(facts.rows * share)),
+            "tokens": round(facts.tokens * share),
+            "trained_tokens": round(facts.trained_tokens * share),
+        }
+    )

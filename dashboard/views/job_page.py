@@ -1,0 +1,230 @@
+"""One job: the answer on top, its curves, its checkpoints, and everything else under tabs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db.models import Max, Min, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+
+from dashboard import differences
+from dashboard.forms import LABELS, RECIPE_FIELDS
+from dashboard.headline import headline
+from dashboard.templatetags import figures
+from playground.models import Deployment
+from training.models import Checkpoint, TrainingJob
+
+LOG_TAIL_BYTES = 64_000
+EVENTS_A_PAGE = 100
+PARTS = ("header", "checkpoints", "tab")
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """A checkpoint with what the table says about it."""
+
+    checkpoint: Checkpoint
+    change: float | None  # of the full validation loss against the best one; 0.0 is the best
+    bar: int  # width of its loss bar, per cent of the worst
+    deployment: Deployment | None
+
+    @property
+    def is_best(self) -> bool:
+        return self.change == 0.0
+
+
+def job(request: HttpRequest, job_id: str) -> HttpResponse:
+    """The page, or the one part that changed (?part=header|checkpoints|tab)."""
+    mine = TrainingJob.objects.of(request.project)
+    found = get_object_or_404(mine.select_related(*RELATED), pk=job_id)
+    name = request.GET.get("tab", "")
+    tab = name if name in TABS else "events"
+    part = request.GET.get("part", "") if request.htmx else ""
+    context: dict[str, Any] = {"job": found, "tab": tab, "tabs": TAB_NAMES}
+    if part in ("", "header"):
+        context |= header(found)
+    if part in ("", "checkpoints"):
+        context |= {"checkpoints": checkpoint_rows(found), "judged": found.checkpoints.exclude(full_valid_loss=None)}
+    if part in ("", "tab"):
+        context |= TABS[tab](found, request)
+    return render(request, f"dashboard/job.html#{part}" if part in PARTS else "dashboard/job.html", context)
+
+
+RELATED = (
+    "base_model", "training_file", "validation_file", "parent", "start_checkpoint", "start_checkpoint__job",
+    "result_file", "created_by",
+)  # fmt: skip
+
+
+def header(job: TrainingJob) -> dict[str, Any]:
+    left = job.estimated_finish_at - timezone.now() if job.estimated_finish_at and job.status == "running" else None
+    last = job.metrics.order_by("-step").values("tokens_per_second", "memory_bytes", "epoch").first() or {}
+    spent = (job.finished_at or timezone.now()) - job.started_at if job.started_at else None
+    return {
+        "headline": headline(job),
+        "percent": round(100 * job.step / job.total_steps) if job.total_steps else 0,
+        "seconds_left": max(timedelta(), left).total_seconds() if left is not None else None,
+        "seconds_spent": spent.total_seconds() if spent else None,
+        "last": last,
+        "started": job.started_json or {},
+        "best": job.best_checkpoint(),
+        "epochs": job.resolved.n_epochs if job.resolved else None,
+    }
+
+
+def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:
+    """Newest last, as training made them."""
+    found = list(job.checkpoints.filter(archived_at=None).select_related("deployment").order_by("step"))
+    losses = [c.full_valid_loss for c in found if c.full_valid_loss is not None]
+    best, worst = (min(losses), max(losses)) if losses else (0.0, 0.0)
+    return [
+        CheckpointRow(
+            checkpoint,
+            None if checkpoint.full_valid_loss is None else checkpoint.full_valid_loss - best,
+            round(100 * checkpoint.full_valid_loss / worst) if checkpoint.full_valid_loss and worst else 0,
+            getattr(checkpoint, "deployment", None),
+        )
+        for checkpoint in found
+    ]
+
+
+def open_in_playground(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Turns the marked checkpoints (?models=a&models=b) into the playground's one address."""
+    job = get_object_or_404(TrainingJob.objects.of(request.project), pk=job_id)
+    names = request.GET.getlist("models") or [job.fine_tuned_model or job.base_model.name]
+    return redirect(f"{reverse('playground')}?models={','.join(names)}")
+
+
+# ---- tabs: each returns what its part of the template needs ----
+
+
+def events_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
+    """Newest first; ?before= goes back."""
+    before, kind = request.GET.get("before", ""), request.GET.get("kind", "")
+    found = job.events.all()
+    if kind == "messages":
+        found = found.exclude(type="metrics")
+    if before.isdecimal():
+        found = found.filter(pk__lt=int(before))
+    page = list(found.order_by("-pk")[: EVENTS_A_PAGE + 1])
+    return {"events": page[:EVENTS_A_PAGE], "more": len(page) > EVENTS_A_PAGE, "kind": kind, "before": before}
+
+
+def data_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
+    files = [
+        ("Training", job.training_file, job.training_file_name),
+        ("Validation", job.validation_file, job.validation_file_name),
+    ]
+    counted = [(role, file, name, file.facts_for(job.base_model) if file else None) for role, file, name in files]
+    return {"files": counted, "started": job.started_json or {}}
+
+
+def configuration_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
+    """What was asked, what it became and why; marked where it differs from the parent."""
+    asked, resolved = job.recipe, job.resolved
+    changed = {line.field: line.values[0] for line in differences.between(job.parent, job)} if job.parent else {}
+    rows = [
+        {
+            "label": LABELS[name],
+            "asked": differences.shown(getattr(asked, name)),
+            "became": _became(resolved, name),
+            "reason": resolved.reasons.get(name, "") if resolved else "",
+            "parent": changed.get(name),
+        }
+        for name in RECIPE_FIELDS
+    ]
+    others = [(LABELS[name], changed[name]) for name in changed if name not in RECIPE_FIELDS]
+    return {"configuration": rows, "resolved": resolved, "other_changes": others, "raw": differences.configuration(job)}
+
+
+def _became(resolved: Any, name: str) -> str:
+    value = getattr(resolved, name, None)
+    if value is None:
+        return figures.DASH
+    if isinstance(value, list):
+        return ", ".join(value) or "every linear layer"
+    return differences.shown(value)
+
+
+def estimate_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
+    """Each expected figure beside what came."""
+    expected, started = job.estimate, job.started_json or {}
+    if expected is None:
+        return {"comparison": []}
+    totals = job.metrics.aggregate(top=Max("memory_bytes"), first=Min("time"), last=Max("time"))
+    size = job.checkpoints.aggregate(total=Sum("size_bytes"))["total"]
+    epochs = job.resolved.n_epochs if job.resolved else 1
+    seconds = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
+    tokens = started["train_tokens"] * epochs if started else None
+    pairs: list[tuple[str, Callable[[Any], str], Any, Any]] = [
+        ("Steps", figures.count, expected.steps, job.total_steps or None),
+        ("Tokens through the model", figures.count, expected.tokens, tokens),
+        ("Tokens trained on", figures.count, expected.trained_tokens, job.trained_tokens),
+        ("Rows cut to fit", figures.count, expected.truncated_rows, started.get("truncated_rows")),
+        ("Time", figures.duration, expected.seconds, seconds),
+        ("Memory", figures.size, expected.memory_bytes, totals["top"]),
+        ("Disk for checkpoints", figures.size, expected.disk_bytes, size),
+    ]
+    return {
+        "comparison": [
+            {"label": label, "expected": show(before), "came": show(after), "ratio": _ratio(before, after)}
+            for label, show, before, after in pairs
+        ],
+        "warnings": expected.warnings,
+    }
+
+
+def _ratio(expected: float, came: float | None) -> str:
+    if not expected or came is None:
+        return figures.DASH
+    return f"{(came - expected) / expected:+.0%}"
+
+
+def log_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
+    return {"log": tail(job.folder / "trainer.log"), "log_path": job.folder / "trainer.log"}
+
+
+def tail(path: Path, size: int = LOG_TAIL_BYTES) -> str:
+    """The last whole lines of a file; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            length = file.tell()
+            file.seek(max(0, length - size))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    return text if length <= size else text.partition("\n")[2]
+
+
+def lineage_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
+    reruns = job.reruns.select_related("base_model").order_by("created_at")
+    continued = TrainingJob.objects.of(job.project).filter(start_checkpoint__job=job).select_related("start_checkpoint")
+    return {
+        "parent_changes": differences.between(job.parent, job) if job.parent else [],
+        "reruns": [(child, differences.between(job, child)) for child in reruns],
+        "continued_by": continued.order_by("created_at"),
+    }
+
+
+TABS: dict[str, Callable[[TrainingJob, HttpRequest], dict[str, Any]]] = {
+    "events": events_tab,
+    "data": data_tab,
+    "configuration": configuration_tab,
+    "estimate": estimate_tab,
+    "log": log_tab,
+    "lineage": lineage_tab,
+}
+TAB_NAMES = [
+    ("events", "Events"),
+    ("data", "Data"),
+    ("configuration", "Configuration"),
+    ("estimate", "Estimate"),
+    ("log", "Log"),
+    ("lineage", "Lineage"),
+]
