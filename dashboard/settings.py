@@ -22,6 +22,7 @@ HONE_SERVE_GPU_FRACTION = env.number("SERVE_GPU_FRACTION", 0.4)
 HONE_SERVE_MEMORY_GB = env.number("SERVE_MEMORY_GB", 0)  # 0: a share of what the machine has
 HONE_VLLM_PYTHON = env.text("VLLM_PYTHON")  # empty: the interpreter that runs Hone
 HONE_HUB = env.text("HUB", "https://huggingface.co")
+HONE_HUB_TOKEN = env.text("HUB_TOKEN")  # for models whose terms must be accepted first
 HONE_OFFLINE = env.boolean("OFFLINE", False)
 HONE_STARTER = env.boolean("STARTER", True)
 HONE_LEASE_SECONDS = env.number("LEASE_SECONDS", 20)
@@ -204,7 +205,14 @@ STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # served straight from static/: no collectstatic step
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 << 20  # one upload chunk is 8 MiB
-EMAIL_BACKEND = env.text("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend")
+EMAIL_HOST = env.text("EMAIL_HOST")  # empty: no e-mail is sent, owners make reset links
+EMAIL_PORT = env.integer("EMAIL_PORT", 587)
+EMAIL_HOST_USER = env.text("EMAIL_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_PASSWORD")
+EMAIL_USE_TLS = env.boolean("EMAIL_TLS", True)
+EMAIL_TIMEOUT = 20  # seconds
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "hone@localhost")
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'console'}.EmailBackend"
 
 LOGGING = {
     "version": 1,

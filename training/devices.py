@@ -42,26 +42,28 @@ class Gpu:
 
 
 def device_facts() -> DeviceFacts:
-    """The device that training uses: the GPUs of HONE_TRAIN_GPUS (all when empty), else the CPU."""
+    """What one job trains on: the smallest of the training GPUs, else the CPU."""
     gpus = training_gpus()
     if not gpus:
         total, used = memory()
         return DeviceFacts(
             kind="cpu", name=cpu_name(), memory_bytes=total, free_bytes=total - used, bfloat16=cpu_has_bfloat16()
         )
+    smallest = min(gpus, key=lambda gpu: gpu.memory_bytes)
     return DeviceFacts(
         kind="cuda",
-        name=gpus[0].name,
-        count=len(gpus),
-        memory_bytes=min(gpu.memory_bytes for gpu in gpus),
-        free_bytes=min(gpu.free_bytes for gpu in gpus),
+        name=smallest.name,
+        memory_bytes=smallest.memory_bytes,
+        free_bytes=smallest.free_bytes,
         bfloat16=all(gpu.compute_capability >= 8.0 for gpu in gpus),
     )
 
 
 def training_gpus() -> list[Gpu]:
+    """Those of HONE_TRAIN_GPUS, each of which trains one job at a time; the first where none is named."""
     wanted = set(settings.HONE_TRAIN_GPUS)
-    return [gpu for gpu in all_gpus() if not wanted or gpu.index in wanted or gpu.uuid in wanted]
+    found = all_gpus()
+    return [gpu for gpu in found if gpu.index in wanted or gpu.uuid in wanted] if wanted else found[:1]
 
 
 def usage() -> dict[str, Any]:
