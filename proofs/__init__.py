@@ -1,0 +1,1 @@
+"""Programs that show what is claimed, on a running Hone."""
