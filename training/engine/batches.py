@@ -1,0 +1,168 @@
+"""Rows as numbers, and which rows go together. B batch, T tokens, N trained positions."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.engine.chat import Encoded
+from training.engine.errors import EngineError, InvalidTrainingFile
+
+Encode = Callable[[dict[str, Any]], Encoded]
+Progress = Callable[[int, int], None]
+
+# Rows of similar length are put together within this many batches; more means less padding, fewer means more mixing.
+GROUPED_BATCHES = 16
+
+
+class Rows:
+    """Tokenised rows, kept as flat arrays: 5 bytes a token, so that millions of rows fit."""
+
+    def __init__(self, encoded: Sequence[Encoded]) -> None:
+        self.lengths = np.array([len(row.token_ids) for row in encoded], dtype=np.int64)
+        self.trained = np.array([row.trained_tokens for row in encoded], dtype=np.int64)
+        self.truncated = sum(row.truncated for row in encoded)
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
+        self._ids = _flat([row.token_ids for row in encoded], np.int32, int(self._starts[-1]))
+        self._weights = _flat([row.weights for row in encoded], np.float16, int(self._starts[-1]))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def ids(self, row: int) -> np.ndarray:
+        return self._ids[self._starts[row] : self._starts[row + 1]]
+
+    def weights(self, row: int) -> np.ndarray:
+        return self._weights[self._starts[row] : self._starts[row + 1]]
+
+
+def _flat(parts: list[list], dtype: Any, total: int) -> np.ndarray:
+    flat, start = np.empty(total, dtype), 0
+    for part in parts:
+        flat[start : start + len(part)] = part
+        start += len(part)
+    return flat
+
+
+def read_rows(path: Path, encode: Encode, progress: Progress) -> tuple[Rows, int]:
+    """Tokenises a JSONL file. Returns the rows and how many were left out because the cut left nothing to train on.
+
+    Raises InvalidTrainingFile with the line for a row that cannot be used.
+    """
+    if not path.exists():
+        raise InvalidTrainingFile(f"The file {path.name} is gone from {path.parent}. Upload it again.")
+    total = _count_lines(path)
+    encoded: list[Encoded] = []
+    left_out, told = 0, 0.0
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            row = _encode_line(line, number, encode)
+            if row.trained_tokens:
+                encoded.append(row)
+            else:
+                left_out += 1
+            if time.monotonic() - told > 0.5:
+                progress(number, total)
+                told = time.monotonic()
+    if not encoded:
+        raise InvalidTrainingFile(f"{path.name} has no row to train on. Check the file, or raise max_length.")
+    progress(total, total)
+    return Rows(encoded), left_out
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+def _encode_line(line: bytes, number: int, encode: Encode) -> Encoded:
+    try:
+        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        if not isinstance(row, dict):
+            raise InvalidTrainingFile("not a JSON object.")
+        encoded = encode(row)
+    except EngineError as error:
+        raise InvalidTrainingFile(f"Line {number}: {error.message}", param=error.param) from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InvalidTrainingFile(f"Line {number} is not a usable row: {error}") from error
+    if not encoded.trained_tokens and not encoded.truncated:
+        raise InvalidTrainingFile(f"Line {number} has nothing to train on: no assistant text with weight 1.")
+    return encoded
+
+
+# ---- which rows go together ----
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The global batches of a pass: every row once, in an order that depends on seed and epoch only.
+
+    Rows are shuffled, then sorted by length within groups of batches, then the batches are shuffled: little padding,
+    and no pass sees short rows first.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    group = batch_size * GROUPED_BATCHES
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), group):
+        rows = order[start : start + group]
+        rows = rows[np.argsort(-lengths[rows], kind="stable")]
+        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def micro_batches(rows: Sequence[int] | np.ndarray, lengths: np.ndarray, token_budget: int) -> Iterator[list[int]]:
+    """Cuts rows into passes of at most `token_budget` padded tokens, longest rows first; a longer row is alone."""
+    chosen: list[int] = []
+    for row in sorted((int(row) for row in rows), key=lambda row: (-int(lengths[row]), row)):
+        longest = int(lengths[chosen[0]]) if chosen else int(lengths[row])
+        if chosen and longest * (len(chosen) + 1) > token_budget:
+            yield chosen
+            chosen = []
+        chosen.append(row)
+    if chosen:
+        yield chosen
+
+
+@dataclass
+class Batch:
+    """One forward pass. `picked_N` indexes the flattened (B*T) positions whose next token is trained."""
+
+    input_ids_BT: Tensor
+    picked_N: Tensor
+    targets_N: Tensor
+    weights_N: Tensor
+    tokens: int  # without padding
+
+
+def collate(rows: Rows, chosen: list[int], device: torch.device) -> Batch:
+    """Pads to the longest row, on the right: a causal model's real tokens never see what comes after them, so no
+    attention mask is needed."""
+    width = max(int(rows.lengths[row]) for row in chosen)
+    input_ids = np.zeros((len(chosen), width), dtype=np.int64)
+    picked, targets, weights = [], [], []
+    for place, row in enumerate(chosen):
+        ids, weight = rows.ids(row), rows.weights(row)
+        input_ids[place, : len(ids)] = ids
+        trained = np.flatnonzero(weight[1:]) + 1
+        picked.append(trained - 1 + place * width)
+        targets.append(ids[trained].astype(np.int64))
+        weights.append(weight[trained].astype(np.float32))
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(device, non_blocking=True)
+
+    return Batch(
+        input_ids_BT=tensor(input_ids),
+        picked_N=tensor(np.concatenate(picked)),
+        targets_N=tensor(np.concatenate(targets)),
+        weights_N=tensor(np.concatenate(weights)),
+        tokens=int(rows.lengths[chosen].sum()),
+    )

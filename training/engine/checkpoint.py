@@ -1,0 +1,239 @@
+"""Folders on disk: checkpoints to serve and to continue from, and the resume point.
+
+A folder is written under a hidden name beside its place, synced to disk, then renamed: under its final name it is
+complete. What training needs to go on lies in a *state* folder (state.safetensors + state.json), the same in a
+checkpoint's trainer_state/ and in resume/.
+"""
+
+import errno
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.engine.errors import DiskFull
+from training.engine.model import LanguageModel
+from training.engine.optimizer import MasterAdamW
+from training.engine.spec import JobSpec, Probes
+from training.engine.weights import ADAPTER_FILE, weights_sha256
+
+TOKENIZER_FILES = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+]
+
+
+@dataclass
+class Progress:
+    """How far the run is; the data position follows from `step` and the seed."""
+
+    step: int = 0
+    trained_tokens: int = 0
+
+
+# ---- complete folders ----
+
+
+@contextmanager
+def complete_folder(final: Path) -> Iterator[Path]:
+    """Gives a folder to write into; it becomes `final` when all went well and disappears when not.
+
+    Raises DiskFull when the disk could not take it.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    part = final.parent / f".{final.name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir()
+        yield part
+        _sync(part)
+        part.rename(final)
+        _sync_folder(final.parent)
+    except Exception as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if _is_disk_full(error):
+            free = shutil.disk_usage(final.parent).free
+            raise DiskFull(
+                f"The disk is full: {final.name} could not be written to {final.parent} "
+                f"({free / 2**20:.0f} MiB are free there). Free some space, then run the job again."
+            ) from error
+        raise
+
+
+def remove_leftovers(run_folder: Path) -> None:
+    """What a killed process left half-written."""
+    for part in [*run_folder.glob("checkpoints/.*.part"), *run_folder.glob("resume/.*.part")]:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    return any(text in str(error) for text in ("No space left", "File too large", "Disk quota exceeded"))
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            _sync_folder(path)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ---- state: what is needed to go on exactly ----
+
+
+def write_state(folder: Path, optimizer: MasterAdamW, progress: Progress) -> None:
+    """Weights in float32, Adam's averages, all random generators and the position."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.state().items()}
+    tensors["random/torch"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    save_file(tensors, folder / "state.safetensors")
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    state = {
+        **asdict(progress),
+        "python_random": random.getstate(),
+        "numpy_random": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss],
+    }
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+def read_state(folder: Path, optimizer: MasterAdamW) -> Progress:
+    """Puts everything back as it was when the state was written."""
+    tensors = load_file(folder / "state.safetensors")
+    state = json.loads((folder / "state.json").read_text())
+    optimizer.load_state(tensors)
+    torch.set_rng_state(tensors["random/torch"])
+    if torch.cuda.is_available() and "random/cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random/cuda"])
+    version_, keys, gauss = state["python_random"]
+    random.setstate((version_, tuple(keys), gauss))
+    kind, keys, *rest = state["numpy_random"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
+    return Progress(step=state["step"], trained_tokens=state["trained_tokens"])
+
+
+def states(run_folder: Path) -> list[Path]:
+    """Complete state folders, newest step first; checkpoints before resume points of the same step."""
+    found = [path.parent for path in run_folder.glob("checkpoints/[!.]*/trainer_state/state.json")]
+    found += [path.parent for path in run_folder.glob("resume/[!.]*/state.json")]
+    return sorted(found, key=lambda folder: json.loads((folder / "state.json").read_text())["step"], reverse=True)
+
+
+def save_resume_point(run_folder: Path, optimizer: MasterAdamW, progress: Progress) -> None:
+    """The newest one is kept; it is no checkpoint and is not listed."""
+    final = run_folder / "resume" / f"step-{progress.step}"
+    if not final.exists():
+        with complete_folder(final) as part:
+            write_state(part, optimizer, progress)
+    for old in final.parent.iterdir():
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+# ---- checkpoints ----
+
+
+def save_checkpoint(
+    run_folder: Path,
+    epoch: int,
+    spec: JobSpec,
+    model: LanguageModel,
+    optimizer: MasterAdamW,
+    progress: Progress,
+    probes: Probes,
+    figures: dict[str, float | None],
+) -> dict[str, Any]:
+    """Writes checkpoints/epoch-E-step-S and returns its meta.json. One that is there already stays as it is: after a
+    crash the same steps come again, and what people may have judged must not change under them."""
+    final = run_folder / "checkpoints" / f"epoch-{epoch}-step-{progress.step}"
+    if not (final / "meta.json").exists():
+        with complete_folder(final) as part:
+            _write_weights(part, spec, model)
+            _copy_tokenizer(spec.base_path, part)
+            (part / "trainer_state").mkdir()
+            write_state(part / "trainer_state", optimizer, progress)
+            sha256 = weights_sha256(part)
+            probes = probes.model_copy(update={"weights_sha256": sha256})
+            (part / "probes.json").write_text(probes.model_dump_json())
+            size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
+            meta = _meta(spec, epoch, progress, figures, sha256, size)
+            meta["path"] = str(final.relative_to(run_folder))
+            (part / "meta.json").write_text(json.dumps(meta, indent=2))
+    return json.loads((final / "meta.json").read_text())
+
+
+def _write_weights(folder: Path, spec: JobSpec, model: LanguageModel) -> None:
+    if not model.adapter:
+        model.causal.save_pretrained(folder)
+        return
+    tensors: dict[str, Tensor] = get_peft_model_state_dict(model.adapter, save_embedding_layers=False)
+    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / ADAPTER_FILE, {"format": "pt"})
+    config = model.adapter.peft_config["default"].to_dict()
+    config |= {"inference_mode": True, "base_model_name_or_path": str(spec.base_path)}
+    config["target_modules"] = sorted(config["target_modules"])
+    plain = json.loads(json.dumps(config, default=_plain))
+    (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True))
+
+
+def _plain(value: Any) -> Any:
+    """Sets and enums, as JSON has neither."""
+    return sorted(value) if isinstance(value, set | frozenset) else getattr(value, "value", str(value))
+
+
+def _copy_tokenizer(base: Path, folder: Path) -> None:
+    for name in TOKENIZER_FILES:
+        if (base / name).exists():
+            shutil.copyfile(base / name, folder / name)
+
+
+def _meta(
+    spec: JobSpec, epoch: int, progress: Progress, figures: dict[str, float | None], sha256: str, size: int
+) -> dict[str, Any]:
+    return {
+        "job_id": spec.job_id,
+        "base_model": spec.base_model,
+        "method": spec.method,
+        "kind": spec.adaptation,
+        "epoch": epoch,
+        "step": progress.step,
+        "trained_tokens": progress.trained_tokens,
+        **figures,
+        "sha256": sha256,
+        "size_bytes": size,
+        "written_at": time.time(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
+        "spec": spec.model_dump(mode="json"),
+    }

@@ -1,0 +1,172 @@
+"""Base weights, adapter, and the parts of a forward pass. B batch, T tokens, N positions, D hidden size, V vocabulary.
+
+Only safetensors are read and no code out of a model folder is run.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from training.engine.errors import InvalidRecipe, ModelProblem
+from training.engine.estimate import logit_rows, read_start_facts
+from training.engine.spec import JobSpec
+from training.engine.weights import is_adapter
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass
+class LanguageModel:
+    """A causal language model in training: `network` is `causal`, or `causal` with an adapter around it."""
+
+    network: nn.Module
+    causal: PreTrainedModel
+    device: torch.device
+
+    @property
+    def adapter(self) -> PeftModel | None:
+        return self.network if isinstance(self.network, PeftModel) else None
+
+    @property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+
+    @property
+    def rows_at_once(self) -> int:
+        return logit_rows(self.causal.get_output_embeddings().weight.shape[0])
+
+    def hidden(self, input_ids_BT: Tensor) -> Tensor:
+        """Last hidden states (B, T, D), before the output layer."""
+        backbone = getattr(self.causal, self.causal.base_model_prefix)
+        return backbone(input_ids=input_ids_BT, use_cache=False).last_hidden_state
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """The output layer with the scaling that some families put after it: (N, V)."""
+        logits_NV = self.causal.get_output_embeddings()(hidden_ND)
+        config = self.causal.config
+        if scale := getattr(config, "logit_scale", None):  # Cohere
+            logits_NV = logits_NV * scale
+        if scale := getattr(config, "logits_scaling", None):  # Granite
+            logits_NV = logits_NV / scale
+        if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
+            logits_NV = torch.tanh(logits_NV / cap) * cap
+        return logits_NV
+
+    def log_probabilities(self, token_ids: list[int], prompt_length: int) -> list[float]:
+        """Of token_ids[prompt_length:], in nats, each given all before it."""
+        ids_T = torch.tensor(token_ids, device=self.device)
+        with torch.inference_mode():
+            hidden_TD = self.hidden(ids_T[None])[0, prompt_length - 1 : -1]
+            logprobs_NV = self.logits(hidden_TD).float().log_softmax(dim=-1)
+        return logprobs_NV.gather(1, ids_T[prompt_length:, None])[:, 0].tolist()
+
+    @contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """The base model's own answers, while it lasts."""
+        with self.adapter.disable_adapter() if self.adapter else nullcontext():
+            yield
+
+    def adapted_modules(self) -> list[str]:
+        """Full names of the layers that carry the adapter."""
+        return sorted(name for name, module in self.causal.named_modules() if hasattr(module, "lora_A"))
+
+
+def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool = False) -> LanguageModel:
+    """The weights a job starts from, with what is trained set to need gradients. Raises ModelProblem, InvalidRecipe."""
+    start = spec.start_path
+    weights_path = start if start and not is_adapter(start) else spec.base_path
+    if start and spec.adaptation == "lora" and not is_adapter(start):
+        raise InvalidRecipe(
+            "The job starts from full weights; an adapter on top could not be served beside the base model. "
+            "Choose full weights.",
+            param="adaptation",
+        )
+    causal = _load_base(weights_path, DTYPES[spec.dtype], device)
+    if spec.adaptation == "full":
+        if start and is_adapter(start):
+            causal = PeftModel.from_pretrained(causal, str(start), autocast_adapter_dtype=False).merge_and_unload()
+        causal.requires_grad_(True)
+        network: nn.Module = causal
+    else:
+        causal.requires_grad_(False)
+        network = _continue_adapter(causal, spec, start) if start else _new_adapter(causal, spec)
+    if checkpoint_activations:
+        causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model = LanguageModel(network, causal, device)
+    _check_output_layer(model)
+    return model
+
+
+def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    config_path = folder / "config.json"
+    if not config_path.exists():
+        raise ModelProblem(f"The model's folder {folder} is gone or incomplete. Add the base model again.")
+    if not list(folder.glob("*.safetensors")):
+        raise ModelProblem(f"{folder} has no .safetensors weights. Other weight formats are not read.")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        architecture = json.loads(config_path.read_text()).get("architectures")
+        raise ModelProblem(f"The model in {folder} ({architecture}) cannot be loaded: {error}") from error
+    except Exception as error:
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise ModelProblem(f"The weights in {folder} are damaged: {error}. Add the base model again.") from error
+    return model.to(device)
+
+
+def _new_adapter(causal: PreTrainedModel, spec: JobSpec) -> PeftModel:
+    config = LoraConfig(
+        r=spec.lora_r or 0,
+        lora_alpha=spec.lora_alpha or 0,
+        lora_dropout=spec.lora_dropout,
+        target_modules=spec.target_modules or "all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=str(spec.base_path),
+    )
+    try:
+        # Adapter weights have the base's type, so that nothing is converted around every layer; what the optimizer
+        # updates is a float32 copy (optimizer.py).
+        return get_peft_model(causal, config, autocast_adapter_dtype=False)
+    except ValueError as error:
+        raise InvalidRecipe(f"The adapter does not fit the model: {error}", param="target_modules") from error
+
+
+def _continue_adapter(causal: PreTrainedModel, spec: JobSpec, start: Path) -> PeftModel:
+    """The same adapter goes on; its shape has to be the one that the job asks for."""
+    found = read_start_facts(start)
+    asked = (spec.lora_r, spec.lora_alpha, tuple(sorted(spec.target_modules)) or found.target_modules)
+    if asked != (found.lora_r, found.lora_alpha, found.target_modules):
+        raise InvalidRecipe(
+            f"The checkpoint's adapter has rank {found.lora_r}, alpha {found.lora_alpha} on "
+            f"{', '.join(found.target_modules)}; the job asks for another shape. Use the same shape to train it on, "
+            "or full weights, which start from the merged checkpoint.",
+            param="lora_r",
+        )
+    config = LoraConfig.from_pretrained(str(start))
+    config.lora_dropout = spec.lora_dropout
+    config.inference_mode = False
+    return PeftModel.from_pretrained(causal, str(start), is_trainable=True, config=config, autocast_adapter_dtype=False)
+
+
+def _check_output_layer(model: LanguageModel) -> None:
+    """Our split into body and output layer gives the model's own logits, proven on a few tokens at each load."""
+    ids_BT = torch.arange(2, 10, device=model.device)[None]
+    model.network.eval()
+    with torch.inference_mode():
+        own = model.causal(input_ids=ids_BT, use_cache=False).logits.float()
+        ours = model.logits(model.hidden(ids_BT)).float()
+    if not torch.allclose(own, ours, atol=0.05, rtol=0.02):
+        raise ModelProblem(
+            "This model does something to its logits that the trainer does not know. It is not supported."
+        )
