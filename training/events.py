@@ -1,7 +1,6 @@
 """Follow events.jsonl, the trainer's channel to the site, by byte offset."""
 
 import logging
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -53,22 +52,3 @@ class EventReader:
             problem = error.errors(include_url=False, include_input=False)[0]["msg"]
             log.warning("%s at byte %d: line passed over: %s", self.path, self.offset, problem)
             return None
-
-
-def cut_half_line(path: Path) -> None:
-    """Take away what a killed trainer left of its last line, so that the next one starts on a line of its own."""
-    try:
-        with path.open("r+b") as file:
-            size = end = file.seek(0, os.SEEK_END)
-            while end:
-                start = max(0, end - 65536)
-                file.seek(start)
-                found = file.read(end - start).rfind(b"\n")
-                if found >= 0:
-                    end = start + found + 1
-                    break
-                end = start
-            if end != size:
-                file.truncate(end)
-    except FileNotFoundError:
-        pass

@@ -17,7 +17,6 @@ from django.conf import settings
 
 from training import home
 from training.engine.spec import JobSpec
-from training.events import cut_half_line
 
 STOP, PAUSE, SAVE = "stop", "pause", "save"  # control files, looked at by the trainer at every step
 # In the environment of every process of a trainer: how an orphan is known, whatever its parent and its session.
@@ -139,7 +138,6 @@ def start(spec: JobSpec, slot: Slot) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     for control in (STOP, PAUSE, SAVE):
         (folder / control).unlink(missing_ok=True)
-    cut_half_line(folder / "events.jsonl")
     part = folder / "spec.json.part"
     part.write_text(spec.model_dump_json(indent=2))
     part.replace(folder / "spec.json")

@@ -15,7 +15,6 @@ from django.utils import timezone
 from accounts.errors import ApiError
 from training import files, notify
 from training.engine.errors import EngineError
-from training.engine.spec import DataFacts
 from training.models import DatasetFile, TrainingJob
 from training.recording import add_event, fail, refresh_queue
 from training.workers import holder_is_gone, new_claim
@@ -128,17 +127,12 @@ def _resolve(job: TrainingJob) -> tuple[dict, dict]:
 
     assert job.training_file
     model, device = job.base_model.facts, device_facts()
-    if job.training_file.format == "chat" and not model.has_chat_template:
-        text = (
-            f"The job failed due to an invalid training file. {job.base_model.name} has no chat template, so it cannot "
-            "be trained on conversations. Use prompt/completion pairs, or a model made for chat."
-        )
-        raise Refused(text, code="invalid_training_file", param="training_file")
     data = files.token_facts(job.training_file, job.base_model)
-    valid: DataFacts | None = None
-    if job.validation_file:
-        valid = files.token_facts(job.validation_file, job.base_model)
-    resolved = engine.resolve(job.recipe, data, model, device)
+    valid = files.token_facts(job.validation_file, job.base_model) if job.validation_file else None
+    start = engine.read_start_facts(job.start_checkpoint.path) if job.start_checkpoint else None
+    resolved = engine.resolve(
+        job.recipe, data, model, device, valid=valid, start=start, data_format=job.training_file.format
+    )
     estimate = engine.estimate(resolved, data, model, device, valid)
     return resolved.model_dump(mode="json"), estimate.model_dump(mode="json")
 
