@@ -1,7 +1,7 @@
 """The models one can put in a column: found by name, searched for, and described for the page."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db.models import Q
 
@@ -22,6 +22,7 @@ class Contender:
     base: BaseModel | None = None
     checkpoint: Checkpoint | None = None
     deployment: Deployment | None = None
+    best: bool = False  # lowest loss over the whole validation set among its job's epochs; known in a search only
 
     @property
     def gone(self) -> bool:
@@ -45,10 +46,16 @@ class Contender:
         return bool(self.deployment and self.deployment.proof == Deployment.Proof.VERIFIED)
 
     @property
-    def best(self) -> bool:
-        """Lowest loss over the whole validation set among the epochs of its job."""
-        best = self.checkpoint.job.best_checkpoint() if self.checkpoint else None
-        return bool(best and best.pk == self.checkpoint.pk)  # type: ignore[union-attr]
+    def proof_words(self) -> str:
+        """What the mark beside the name says."""
+        return PROOF_WORDS.get(self.deployment.proof, "") if self.deployment else ""
+
+
+PROOF_WORDS = {
+    Deployment.Proof.VERIFIED: "Verified: the server answers as the trained weights do",
+    Deployment.Proof.TOO_CLOSE: "Too close to the base model to tell them apart",
+    Deployment.Proof.REFUSED: "Refused: the server does not answer as the trained weights do",
+}
 
 
 def of_base(base: BaseModel) -> Contender:
@@ -71,11 +78,13 @@ def of_checkpoint(checkpoint: Checkpoint, name: str = "") -> Contender:
 def find(project: Project, names: Iterable[str]) -> dict[str, Contender]:
     """By name, what this project may use; a name that is not there is left out."""
     wanted = list(names)
-    found = {base.name: of_base(base) for base in BaseModel.objects.filter(name__in=wanted)}
+    found = {
+        base.name: of_base(base) for base in BaseModel.objects.filter(name__in=wanted).select_related("deployment")
+    }
     checkpoints = (
         Checkpoint.objects.of(project)
         .filter(Q(step_name__in=wanted) | Q(final_name__in=wanted))
-        .select_related("job", "base_model")
+        .select_related("job", "base_model", "deployment")
     )
     for checkpoint in checkpoints:
         for name in {checkpoint.step_name, checkpoint.final_name} & set(wanted):
@@ -93,23 +102,39 @@ def named(project: Project, names: Iterable[str]) -> list[Contender]:
 def search(project: Project, query: str = "") -> list[Contender]:
     """Base models on disk, then checkpoints, newest job first and each job's epochs in order.
 
-    Every word must occur in the name, the job, its base model or its id; a bare number also means an epoch.
+    Every word must occur in the name, the job, its base model or its id; a short number means an epoch.
     """
-    bases = BaseModel.objects.ready()
-    checkpoints = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job", "base_model")
+    bases = BaseModel.objects.ready().select_related("deployment")
+    checkpoints = Checkpoint.objects.of(project).filter(archived_at=None)
+    checkpoints = checkpoints.select_related("job", "base_model", "deployment")
     for word in query.split():
-        if word.lower() == "epoch":
-            bases = bases.none()
-            continue
-        bases = bases.filter(Q(name__icontains=word) | Q(title__icontains=word))
-        checkpoints = checkpoints.filter(_mentions(word))
-    newest = checkpoints.order_by("-job__created_at", "job_id", "step")[:MOST_FOUND]
-    return [of_base(base) for base in bases] + [of_checkpoint(checkpoint) for checkpoint in newest]
+        epochs = word.lower() == "epoch" or (word.isdecimal() and len(word) < 4)
+        bases = bases.none() if epochs else bases.filter(Q(name__icontains=word) | Q(title__icontains=word))
+        if word.lower() != "epoch":
+            checkpoints = checkpoints.filter(_mentions(word))
+    newest = list(checkpoints.order_by("-job__created_at", "job_id", "step")[:MOST_FOUND])
+    best = _best_of_jobs({checkpoint.job_id for checkpoint in newest})
+    return [of_base(base) for base in bases] + [
+        replace(of_checkpoint(checkpoint), best=checkpoint.pk in best) for checkpoint in newest
+    ]
+
+
+def _best_of_jobs(job_ids: set[str]) -> set[str]:
+    """The id of the best checkpoint of each job."""
+    ranked = Checkpoint.objects.filter(job_id__in=job_ids).exclude(full_valid_loss=None)
+    best: dict[str, str] = {}
+    for job_id, pk in ranked.order_by("full_valid_loss", "step").values_list("job_id", "pk"):
+        best.setdefault(job_id, pk)
+    return set(best.values())
 
 
 def _mentions(word: str) -> Q:
-    fields = ("step_name", "final_name", "label", "job__label", "job__suffix", "job__id", "base_model__name")
-    mentions = Q()
-    for field in fields:
-        mentions |= Q(**{f"{field}__icontains": word})
-    return mentions | Q(epoch=int(word)) if word.isdecimal() and len(word) < 6 else mentions
+    names = ("label", "job__label", "job__suffix")
+    if word.isdecimal() and len(word) < 4:
+        mentions = Q(epoch=int(word))  # digits also occur in every id and model name
+    else:
+        names = (*names, "step_name", "final_name", "job__id", "base_model__name")
+        mentions = Q()
+    for name in names:
+        mentions |= Q(**{f"{name}__icontains": word})
+    return mentions

@@ -337,6 +337,7 @@ class Fleet:
         waiting = [row for row in group if row.state != State.READY]
         if not waiting:
             return
+        waiting.sort(key=lambda row: (row.checkpoint is not None, row.used_at))  # the base at once, then first come
         row = waiting[0]
         checkpoint = row.checkpoint
         if checkpoint and member.server.plan.lora_rank:

@@ -14,7 +14,7 @@ from playground.comparisons import Answer
 from playground.contenders import Contender
 from playground.forms import MOST_COLUMNS
 from playground.models import Comparison, Deployment, Response, Turn, Vote
-from playground.ratings import Pair, pairs, sentence
+from playground.ratings import FEWEST_VOTES, Pair, pairs, sentence
 
 HIDDEN_FAILURE = "This column gave no answer."
 
@@ -92,6 +92,33 @@ class Record:
     pair: Pair
     first: str
     second: str
+
+    @property
+    def bar(self) -> dict[str, float] | None:
+        """The interval on a scale of 0 to 200, for the drawing."""
+        interval = self.pair.interval
+        if interval is None:
+            return None
+        low, high, rate = (round(200 * value, 1) for value in (interval.low, interval.high, interval.rate))
+        return {"low": low, "width": round(high - low, 1), "rate": rate}
+
+    @property
+    def percent(self) -> str:
+        return f"{self.pair.interval.rate * 100:.0f} %" if self.pair.interval else ""
+
+    @property
+    def range_words(self) -> str:
+        interval = self.pair.interval
+        if interval is None:
+            return ""
+        return f"{interval.rate * 100:.0f} %, between {interval.low * 100:.0f} and {interval.high * 100:.0f} %"
+
+    @property
+    def unsure(self) -> str:
+        """How much is wanting until the votes tell."""
+        if self.pair.votes < FEWEST_VOTES:
+            return "not enough votes"
+        return f"about {self.pair.more_votes} more votes" if self.pair.more_votes else "no difference seen"
 
     @property
     def words(self) -> str:

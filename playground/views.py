@@ -10,9 +10,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
 from playground import comparisons, contenders, sheets
-from playground.forms import MOST_COLUMNS, Sampling, SetupForm, VoteForm
+from playground.forms import MOST_COLUMNS, Sampling, Setup, SetupForm, VoteForm
 from playground.models import Comparison
-from playground.sheets import Sheet
+from playground.sheets import Cell, Sheet
 
 PAGE = "playground/playground.html"
 
@@ -80,10 +80,9 @@ def vote(request: HttpRequest, comparison_id: str) -> HttpResponse:
     try:
         comparisons.record_vote(turn=turn, voter=request.user, verdict=verdict, best_column=best_column)
     except ApiError as error:
-        return _show(request, found, problem=error.message, status=error.status)
-    if request.htmx:
-        return _show(request, found)
-    return redirect(address(found))
+        status = 422 if request.htmx else error.status  # the one error that htmx shows in place
+        return _show(request, found, problem=error.message, status=status)
+    return _show(request, found) if request.htmx else redirect(address(found))
 
 
 @require_GET
@@ -158,10 +157,12 @@ def _context(
     return {
         "sheets": headers,
         "rounds": rounds,
+        "empty_cells": [Cell(sheet) for sheet in headers],  # what the script makes a new turn of
         "last": rounds[-1] if rounds else None,
         "comparison": found,
         "blind": bool(found and found.blind),
         "hidden": not revealed,
+        "names_hidden": not revealed,  # the frame says nothing of what serves either
         "over": bool(found and found.blind and revealed),
         "records": sheets.records(request.project, blind_only=bool(found and found.blind), among=keys) if voted else [],
         "problem": problem,
@@ -169,6 +170,7 @@ def _context(
         "names": names,
         "columns_address": sheets.columns_address(names) if revealed else "",
         "can_add": sheets.can_add(headers) and not (found and found.blind),
+        "setup_json": _setup_json(found, names) if len(names) > 1 else "",
         "page_data": _page_data(headers, found or source, found, revealed),
         **({} if found and found.blind else _choices(request, names)),
     }
@@ -188,6 +190,12 @@ def _page_data(
         "own": {column["model"]: column for column in shown.columns} if shown else {},
     }
     return {**plain, "setup": setup}
+
+
+def _setup_json(found: Comparison | None, names: list[str]) -> str:
+    """What "Judge blind" sends; the script replaces it by what the page shows at that moment."""
+    plain = Setup.model_validate({"columns": [{"model": name} for name in names]})
+    return (comparisons.setup_of(found) if found else plain).model_dump_json(exclude_none=True)
 
 
 def _choices(request: HttpRequest, names: list[str]) -> dict[str, Any]:
