@@ -24,6 +24,12 @@ def percent(value: float | None) -> str:
 
 
 @register.filter
+def share(value: float | None) -> str:
+    """A share of 1 as a whole number of per cent, for bars and tight places."""
+    return "0" if value is None else f"{value * 100:.0f}"
+
+
+@register.filter
 def count(value: float | None) -> str:
     """1,234 up to a million, then 1.2 M or 3.4 B."""
     if value is None:

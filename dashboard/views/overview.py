@@ -1,5 +1,257 @@
-"""Screens: overview."""
+"""Screens: overview, search, the device strip, and the error pages."""
 
-from django.urls import URLPattern
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
-urlpatterns: list[URLPattern] = []
+from django.contrib import messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from accounts.errors import ApiError
+from accounts.models import Project
+from dashboard import guide, health
+from dashboard.headline import headline
+from dashboard.views.jobs import row
+from playground.models import Deployment
+from training import devices
+from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
+
+RECENT = timedelta(days=7)
+CARDS = 6
+CHECKPOINTS = 8
+FOUND_EACH = 6
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Something that needs a person: what, why, and where to go."""
+
+    icon: str
+    title: str
+    text: str
+    url: str
+    verb: str
+    level: str = "bad"
+
+
+def overview(request: HttpRequest) -> HttpResponse:
+    """The open page fetches `#live` again when something changed."""
+    project = request.project
+    unfinished = TrainingJob.objects.of(project).visible().unfinished().select_related("base_model")
+    # what runs first, then in the order of the queue
+    jobs = sorted(unfinished, key=lambda job: (job.status != "running", job.queued_at or job.created_at))
+    context = {
+        "cards": [(row(job), headline(job)) for job in jobs[:CARDS]],
+        "more_jobs": max(0, len(jobs) - CARDS),
+        "waiting": waiting(project),
+        "checkpoints": newest_checkpoints(project),
+        "usage": devices.usage(),
+        "used_here": disk_use(project),
+        "guide": guide.guide(project),
+        "last_jobs": [row(job) for job in finished_lately(project)],
+    }
+    return render(request, f"dashboard/overview.html{'#live' if request.htmx else ''}", context)
+
+
+def newest_checkpoints(project: Project) -> QuerySet[Checkpoint]:
+    mine = Checkpoint.objects.of(project).filter(archived_at=None, job__archived_at=None)
+    return mine.select_related("job", "base_model", "deployment")[:CHECKPOINTS]
+
+
+def finished_lately(project: Project) -> QuerySet[TrainingJob]:
+    finished = TrainingJob.objects.of(project).visible().filter(status="succeeded")
+    return finished.select_related("base_model").order_by("-finished_at")[:4]
+
+
+def disk_use(project: Project) -> dict[str, int]:
+    """Bytes by what they are for; the models are the whole server's."""
+    return {
+        "datasets": sum(DatasetFile.objects.of(project).values_list("bytes", flat=True)),
+        "checkpoints": sum(Checkpoint.objects.of(project).values_list("size_bytes", flat=True)),
+        "models": sum(BaseModel.objects.ready().exclude(source="folder").values_list("bytes_total", flat=True)),
+    }
+
+
+def waiting(project: Project) -> list[Waiting]:
+    """What waits for a person, the newest failure first."""
+    since = timezone.now() - RECENT
+    found: list[Waiting] = []
+    for job in TrainingJob.objects.of(project).visible().filter(status="failed", finished_at__gt=since)[:5]:
+        text = job.error_message or job.status_text or "It ended without a word why; its log says more."
+        found.append(Waiting("circle-x", job.display_name, text, reverse("job", args=[job.pk]), "Look at the job"))
+    for file in DatasetFile.objects.of(project).datasets().filter(status="error", created_at__gt=since)[:5]:
+        found.append(
+            Waiting(
+                "file-text",
+                file.filename,
+                file.status_details or f"{file.problem_count} problems",
+                reverse("dataset", args=[file.pk]),
+                "See the problems",
+            )
+        )
+    for model in BaseModel.objects.exclude(status="downloading"):
+        reason = _model_trouble(model)
+        if reason:
+            found.append(Waiting("boxes", model.name, reason, reverse("models"), "Open models"))
+    refused = Deployment.objects.filter(Q(checkpoint__project=project) | Q(checkpoint=None), wanted=True)
+    for deployment in refused.filter(state="failed").select_related("checkpoint", "base_model")[:5]:
+        found.append(
+            Waiting("server", deployment.served_name, deployment.reason, _home_of(deployment), "See why it failed")
+        )
+    return found
+
+
+def _model_trouble(model: BaseModel) -> str:
+    if model.status == "failed":
+        return model.status_text or "It could not be brought to disk."
+    if model.status == "ready" and not model.is_present:
+        return f"Its folder is gone: {model.folder}"
+    return ""
+
+
+def _home_of(deployment: Deployment) -> str:
+    return reverse("job", args=[deployment.checkpoint.job_id]) if deployment.checkpoint else reverse("models")
+
+
+@require_POST
+def train_sample(request: HttpRequest) -> HttpResponse:
+    """Step two of the first run, in place."""
+    try:
+        job = guide.start_sample_job(project=request.project, user=request.user)  # type: ignore[arg-type]
+    except ApiError as error:
+        messages.error(request, error.message)
+        return redirect("overview")
+    return redirect("job", job.pk)
+
+
+# ---- search ----
+
+
+@dataclass(frozen=True)
+class Found:
+    title: str
+    url: str
+    note: str = ""
+    icon: str = ""
+    colour: int | None = None  # of a job: its dot
+
+
+PAGES = (
+    ("Overview", "overview", "house", "start home"),
+    ("Datasets", "datasets", "database", "files upload data jsonl"),
+    ("Jobs", "jobs", "trending-down", "training fine-tuning runs"),
+    ("New job", "new-job", "plus", "start training fine-tune create"),
+    ("Models", "models", "boxes", "base models catalogue download hub"),
+    ("Playground", "playground", "columns-3", "chat compare prompt"),
+    ("Settings", "settings", "settings", "members people keys password device api invite"),
+)
+
+
+def search(request: HttpRequest) -> HttpResponse:
+    """What the palette (Ctrl+K) lists for ?q=: pages, jobs, datasets, models, checkpoints of this project."""
+    words = request.GET.get("q", "").split()[:8]
+    project = request.project
+    groups = [
+        ("Jobs", [_found_job(job) for job in _matching(_jobs(project), words, JOB_FIELDS)]),
+        ("Datasets", [_found_file(file) for file in _matching(_files(project), words, ("filename", "pk"))]),
+        ("Models", [_found_model(each) for each in _matching(BaseModel.objects.all(), words, ("name", "source_id"))]),
+        ("Checkpoints", [_found_checkpoint(each) for each in _checkpoints(project, words)]),
+    ]
+    pages = ("Pages", _pages(words))
+    groups = [pages, *groups] if words else [pages, *groups[:2]]
+    return render(request, "dashboard/search.html", {"groups": [g for g in groups if g[1]], "words": " ".join(words)})
+
+
+JOB_FIELDS = ("label", "suffix", "pk", "base_model__name", "training_file_name")
+CHECKPOINT_FIELDS = ("step_name", "final_name", "label", "job__label", "pk")
+
+
+def _jobs(project: Project) -> QuerySet[TrainingJob]:
+    return TrainingJob.objects.of(project).select_related("base_model").order_by("archived_at", "-created_at")
+
+
+def _files(project: Project) -> QuerySet[DatasetFile]:
+    return DatasetFile.objects.of(project).datasets()
+
+
+def _checkpoints(project: Project, words: list[str]) -> list[Checkpoint]:
+    mine = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job")
+    return _matching(mine, words, CHECKPOINT_FIELDS) if words else []
+
+
+def _matching(rows: QuerySet[Any], words: list[str], fields: tuple[str, ...]) -> list[Any]:
+    """Every word must stand in one of the fields."""
+    for word in words:
+        condition = Q()
+        for field in fields:
+            condition |= Q(**{f"{field}__icontains": word})
+        rows = rows.filter(condition)
+    return list(rows[:FOUND_EACH])
+
+
+def _pages(words: list[str]) -> list[Found]:
+    def fits(title: str, more: str) -> bool:
+        text = f"{title} {more}".lower()
+        return all(any(part.startswith(word.lower()) for part in text.split()) for word in words)
+
+    return [Found(title, reverse(name), icon=icon) for title, name, icon, more in PAGES if fits(title, more)]
+
+
+def _found_job(job: TrainingJob) -> Found:
+    note = f"{job.get_status_display()}{', archived' if job.archived_at else ''} · {job.base_model.name}"
+    return Found(job.display_name, reverse("job", args=[job.pk]), note, colour=job.colour)
+
+
+def _found_file(file: DatasetFile) -> Found:
+    return Found(file.filename, reverse("dataset", args=[file.pk]), f"{file.rows:,} rows", "file-text")
+
+
+def _found_model(model: BaseModel) -> Found:
+    return Found(model.name, f"{reverse('models')}#{model.name}", model.get_status_display(), "boxes")
+
+
+def _found_checkpoint(checkpoint: Checkpoint) -> Found:
+    address = f"{reverse('playground')}?models={checkpoint.name}"
+    return Found(checkpoint.label or checkpoint.name, address, "Open in playground", colour=checkpoint.job.colour)
+
+
+# ---- the device strip ----
+
+
+def device(request: HttpRequest) -> HttpResponse:
+    """The strip of the top bar; ?detail=1 gives what a press opens."""
+    training = TrainingJob.objects.filter(status="running").select_related("project")
+    served = Deployment.objects.wanted().select_related("checkpoint", "base_model")
+    mine = Q(checkpoint=None) | Q(checkpoint__project=request.project)
+    context = {
+        "usage": devices.usage(),
+        "training": [_trains(job, request.project) for job in training],
+        "queued": TrainingJob.objects.filter(status="queued").count(),
+        "served": served.filter(mine),
+        "served_ready": served.ready().count(),
+        "others_served": served.exclude(mine).count(),
+    }
+    if "detail" in request.GET:
+        context |= {"facts": devices.device_facts(), "processes": health.process_states()}
+        return render(request, "dashboard/device.html#detail", context)
+    return render(request, "dashboard/device.html#strip", context)
+
+
+def _trains(job: TrainingJob, project: Project) -> dict[str, Any]:
+    """Another project's job takes the device too, but shows nothing of itself."""
+    mine = job.project_id == project.pk
+    percent = round(100 * job.step / job.total_steps) if job.total_steps else 0
+    return {"mine": mine, "job": job if mine else None, "percent": percent}
+
+
+urlpatterns: list[URLPattern] = [
+    path("", overview, name="overview"),
+    path("search/", search, name="search"),
+    path("device/", device, name="device"),
+    path("first-steps/train", train_sample, name="train-sample"),
+]

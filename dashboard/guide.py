@@ -1,0 +1,98 @@
+"""The three steps of a first run: look at the sample data, train on it, compare what came out."""
+
+from dataclasses import dataclass
+
+from accounts.errors import ApiError
+from accounts.models import Project, User
+from playground.models import Comparison
+from training import catalogue
+from training.engine import estimate
+from training.engine.errors import EngineError
+from training.engine.spec import Recipe
+from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
+
+TASK = "ticket"
+SUFFIX = "first-steps"
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What is there already; the first missing thing is the step to take next."""
+
+    starter: BaseModel | None
+    train: DatasetFile | None
+    valid: DatasetFile | None
+    job: TrainingJob | None
+    checkpoint: Checkpoint | None
+    compared: bool
+
+    @property
+    def step(self) -> int:
+        """1 to 3, or 4 when all is done."""
+        if not self.train:
+            return 1
+        if not self.checkpoint:
+            return 2
+        return 4 if self.compared else 3
+
+    @property
+    def compare_models(self) -> str:
+        """The names for the playground's address: the base, then the newest checkpoints."""
+        assert self.checkpoint
+        newest = self.checkpoint.job.checkpoints.filter(archived_at=None).order_by("-step")[:3]
+        return ",".join([self.checkpoint.base_model.name, *(each.name for each in reversed(newest))])
+
+    @property
+    def expected_seconds(self) -> float | None:
+        """How long the sample job would take here; None where it cannot be told yet."""
+        if not (self.train and self.starter and self.starter.facts_json):
+            return None
+        return expected_seconds(self.train, self.valid, self.starter)
+
+
+def guide(project: Project) -> Guide:
+    files = DatasetFile.objects.of(project).usable().filter(sample_task=TASK)
+    checkpoint = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job", "base_model").first()
+    return Guide(
+        starter=BaseModel.objects.filter(name=catalogue.STARTER_NAME).first() or BaseModel.objects.ready().first(),
+        train=files.filter(filename__contains="train").first(),
+        valid=files.filter(filename__contains="valid").first(),
+        job=TrainingJob.objects.of(project).visible().exclude(status__in=["failed", "cancelled"]).first(),
+        checkpoint=checkpoint,
+        compared=Comparison.objects.of(project).filter(turns__isnull=False).exists(),
+    )
+
+
+def expected_seconds(train: DatasetFile, valid: DatasetFile | None, model: BaseModel) -> float | None:
+    from training import devices, files
+
+    try:
+        facts = files.facts_or_start(train, model)
+        valid_facts = files.facts_or_start(valid, model) if valid else None
+        if facts is None:
+            return None  # a worker counts the tokens now
+        device = devices.device_facts()
+        resolved = estimate.resolve(Recipe(), facts, model.facts, device, valid=valid_facts)
+        return estimate.estimate(resolved, facts, model.facts, device, valid_facts).seconds
+    except (EngineError, ApiError):
+        return None
+
+
+def start_sample_job(*, project: Project, user: User) -> TrainingJob:
+    """Everything on auto. Raises ApiError with what is missing."""
+    from training import actions
+
+    now = guide(project)
+    if not now.train:
+        raise ApiError("The sample dataset is not there yet, or still being checked. Load it first.")
+    if not now.starter or not now.starter.is_present:
+        raise ApiError("The starter model is not on disk. Bring it on the Models page first.")
+    return actions.create_job(
+        project=project,
+        user=user,
+        base_model=now.starter,
+        training_file=now.train,
+        validation_file=now.valid,
+        suffix=SUFFIX,
+        label="First steps: tickets",
+    )
