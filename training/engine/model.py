@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from training.engine.errors import InvalidRecipe, ModelProblem
-from training.engine.estimate import logit_rows, read_start_facts
+from training.engine.estimate import logit_rows, read_model_facts, read_start_facts
 from training.engine.spec import JobSpec
 from training.engine.weights import is_adapter
 
@@ -129,7 +129,7 @@ def _new_adapter(causal: PreTrainedModel, spec: JobSpec) -> PeftModel:
         r=spec.lora_r or 0,
         lora_alpha=spec.lora_alpha or 0,
         lora_dropout=spec.lora_dropout,
-        target_modules=spec.target_modules or "all-linear",
+        target_modules=spec.target_modules or read_model_facts(spec.base_path, spec.base_model).linear_modules,
         bias="none",
         task_type="CAUSAL_LM",
         base_model_name_or_path=str(spec.base_path),

@@ -47,9 +47,10 @@ def choose_probes(model: LanguageModel, chat: ChatFormat, rows: Rows) -> ProbeSe
 
 
 def _window(rows: Rows, row: int) -> tuple[list[int], int]:
-    first = int(np.flatnonzero(rows.weights(row)[1:])[0]) + 1
-    begin = max(0, first - PROMPT_TOKENS)
-    return rows.ids(row)[begin : first + CONTINUATION_TOKENS].tolist(), first - begin
+    trained = np.flatnonzero(rows.weights(row)[1:]) + 1
+    first = int(trained[0])
+    begin, end = max(0, first - PROMPT_TOKENS), min(int(trained[-1]) + 1, first + CONTINUATION_TOKENS)
+    return rows.ids(row)[begin:end].tolist(), first - begin
 
 
 def measure_probes(model: LanguageModel, spec: JobSpec, chosen: ProbeSet) -> Probes:
