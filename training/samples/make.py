@@ -1,0 +1,172 @@
+"""Writes train.jsonl (120 rows), valid.jsonl (40) and heldout.jsonl (30 prompts) of the three sample tasks.
+
+    python -m training.samples.make
+
+Everything is composed from the hand-written pieces in pieces_*.py, by a fixed seed, so the files can be made again
+byte for byte (a test does). No message stands in two files, and part of the held-out prompts uses pieces that the
+training rows never show.
+"""
+
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from training.samples import pieces_steer, pieces_ticket, pieces_tone
+
+HERE = Path(__file__).parent
+TRAIN_ROWS, VALID_ROWS, HELDOUT_ROWS = 120, 40, 30
+Row = dict[str, Any]
+
+
+def chat(system: str, user: str, answer: str) -> Row:
+    return {
+        "messages": [
+            {"role": "system", "content": system},
+            {"role": "user", "content": user},
+            {"role": "assistant", "content": answer},
+        ]
+    }
+
+
+def prompt(system: str, user: str, expected: Row) -> Row:
+    return {
+        "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
+        "expected": expected,
+    }
+
+
+# ---- ticket ----
+
+
+def ticket(seed: int = 11) -> tuple[list[Row], list[Row], list[Row]]:
+    dice = random.Random(seed)
+    seen: set[str] = set()
+    taught = _take(TRAIN_ROWS + VALID_ROWS, seen, _tickets(dice, pieces_ticket.SITUATIONS))
+    fresh = _take(HELDOUT_ROWS // 2, seen, _tickets(dice, pieces_ticket.UNSEEN))
+    known = _take(HELDOUT_ROWS - HELDOUT_ROWS // 2, seen, _tickets(dice, pieces_ticket.SITUATIONS))
+    rows = [chat(pieces_ticket.SYSTEM, message, json.dumps(fields)) for message, fields in taught]
+    held = [prompt(pieces_ticket.SYSTEM, message, fields) for message, fields in fresh + known]
+    return rows[:TRAIN_ROWS], rows[TRAIN_ROWS:], held
+
+
+def _tickets(dice: random.Random, situations: dict[str, list[str]]) -> Iterator[tuple[str, Row]]:
+    """Endless (message, fields); categories and products take turns so that all are equally frequent."""
+    turn = 0
+    decks = {kind: _deck(dice, texts) for kind, texts in situations.items()}
+    moods = {mood: _deck(dice, texts) for mood, texts in pieces_ticket.MOODS.items()}
+    while True:
+        category = list(situations)[turn % len(situations)]
+        product = dice.choice(pieces_ticket.PRODUCTS)
+        mood = dice.choice(["calm", "calm", "happy", "upset"])
+        priority = dice.choice(["normal", "normal", "high", "low"])
+        order = f"{dice.choice('KLR')}-{dice.randrange(1000, 9999)}" if dice.random() < 0.7 else None
+        parts = [next(moods[mood]), next(decks[category]).format(p=product)]
+        if order:
+            parts.insert(dice.choice([1, 2]), dice.choice(pieces_ticket.ORDERS).format(o=order))
+        if priority != "normal":
+            parts.append(dice.choice(pieces_ticket.PRIORITIES[priority]))
+        if dice.random() < 0.4:
+            parts.append(dice.choice(pieces_ticket.ENDS))
+        fields = {"category": category, "product": product, "order": order, "priority": priority, "mood": mood}
+        turn += 1
+        yield " ".join(part for part in parts if part), fields
+
+
+# ---- tone ----
+
+
+def tone(seed: int = 12) -> tuple[list[Row], list[Row], list[Row]]:
+    """Each topic has six ways to ask: five are taught, spread over train and valid, and one is held out."""
+    dice = random.Random(seed)
+    taught, held = [], []
+    for topic in pieces_tone.TOPICS:
+        *known, kept = topic["questions"]
+        taught += [(question, topic["answers"][n % len(topic["answers"])]) for n, question in enumerate(known)]
+        held.append((kept, topic["facts"]))
+    dice.shuffle(taught)
+    dice.shuffle(held)
+    rows = [chat(pieces_tone.SYSTEM, question, answer) for question, answer in taught]
+    asked = held[: HELDOUT_ROWS - len(pieces_tone.NEW_TOPICS)] + [(text, []) for text in pieces_tone.NEW_TOPICS]
+    prompts = [prompt(pieces_tone.SYSTEM, question, {"facts": facts}) for question, facts in asked]
+    return rows[:TRAIN_ROWS], rows[TRAIN_ROWS : TRAIN_ROWS + VALID_ROWS], prompts
+
+
+# ---- steer ----
+
+
+def steer(seed: int = 13) -> tuple[list[Row], list[Row], list[Row]]:
+    dice = random.Random(seed)
+    seen: set[str] = set()
+    taught = _take(TRAIN_ROWS + VALID_ROWS, seen, _notes(dice, pieces_steer.PLACES))
+    held = _take(HELDOUT_ROWS // 2, seen, _notes(dice, pieces_steer.NEW_PLACES))
+    held += _take(HELDOUT_ROWS - len(held), seen, _notes(dice, pieces_steer.PLACES))
+    rows = [chat(pieces_steer.SYSTEM, message, pieces_steer.note(**fields)) for message, fields in taught]
+    prompts = [prompt(pieces_steer.SYSTEM, message, fields) for message, fields in held]
+    return rows[:TRAIN_ROWS], rows[TRAIN_ROWS:], prompts
+
+
+def _notes(dice: random.Random, places: list[dict[str, list[Any]]]) -> Iterator[tuple[str, Row]]:
+    frames = _deck(dice, pieces_steer.FRAMES)
+    while True:
+        for place in places:
+            done, open_, step = (dice.choice(place[part]) for part in ("done", "open", "next"))
+            day = dice.choice(pieces_steer.DAYS)
+            said_done, name_done = done
+            said_open, name_open = open_
+            frame = next(frames)
+            message = frame.format(done=said_done, open=said_open, next=step, day=day)
+            yield _sentences(message), {"done": name_done, "open": name_open, "next": f"{step}, {day}"}
+
+
+def _sentences(text: str) -> str:
+    """A capital letter at each beginning, whatever clause was put there."""
+    return re.sub(r"(^|[.!?] )([a-z])", lambda found: found[1] + found[2].upper(), text)
+
+
+# ---- common ----
+
+
+def _deck(dice: random.Random, cards: list[str]) -> Iterator[str]:
+    """All cards in a new order, again and again: more even than drawing."""
+    while True:
+        order = list(cards)
+        dice.shuffle(order)
+        yield from order
+
+
+def _take(count: int, seen: set[str], source: Iterator[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    """The next `count` whose message was not seen before."""
+    found: list[tuple[str, Row]] = []
+    while len(found) < count:
+        message, fields = next(source)
+        if message not in seen:
+            seen.add(message)
+            found.append((message, fields))
+    return found
+
+
+TASKS: dict[str, Callable[[], tuple[list[Row], list[Row], list[Row]]]] = {
+    "ticket": ticket,
+    "tone": tone,
+    "steer": steer,
+}
+
+
+def text_of(rows: list[Row]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def main() -> None:
+    for task, make in TASKS.items():
+        folder = HERE / task
+        folder.mkdir(exist_ok=True)
+        for name, rows in zip(("train", "valid", "heldout"), make(), strict=True):
+            (folder / f"{name}.jsonl").write_text(text_of(rows), encoding="utf-8")
+    (HERE / "steer" / "long_prompt.txt").write_text(pieces_steer.LONG_SYSTEM + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
