@@ -22,6 +22,7 @@ from training.models import BaseModel, DatasetFile, TrainingJob
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS: Final = 2.0
+ALIVE_SECONDS: Final = 15.0  # a page that hears nothing for three times as long connects again
 STATE_SECONDS: Final = 1.0  # the parts of the page are looked at no more often than this
 ROWS_A_MESSAGE: Final = 500
 NOT_FOUND: Final = 4404  # for a stranger and for a deleted job alike
@@ -33,6 +34,11 @@ class NewsConsumer(AsyncJsonWebsocketConsumer):
     group: str
     arrived: asyncio.Event
     pump: asyncio.Task[None] | None = None
+    spoke_at = 0.0
+
+    async def say(self, message: dict[str, Any]) -> None:
+        self.spoke_at = time.monotonic()
+        await self.send_json(message)
 
     async def start(self, group: str) -> None:
         self.group, self.arrived = group, asyncio.Event()
@@ -59,6 +65,8 @@ class NewsConsumer(AsyncJsonWebsocketConsumer):
             while True:
                 self.arrived.clear()  # before the look, or a word that arrives meanwhile is lost
                 pause = await self.look()
+                if time.monotonic() - self.spoke_at > ALIVE_SECONDS:
+                    await self.say({"alive": True})
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.arrived.wait(), pause)
         except asyncio.CancelledError:
@@ -93,7 +101,7 @@ class JobConsumer(NewsConsumer):
     async def look(self) -> float:
         while rows := await after(self.job_id, self.cursor):
             self.cursor = rows[-1][0]
-            await self.send_json({"fields": ROW_FIELDS, "rows": rows})
+            await self.say({"fields": ROW_FIELDS, "rows": rows})
             if len(rows) < ROWS_A_MESSAGE:
                 break
         wait = self.state_at + STATE_SECONDS - time.monotonic()
@@ -106,15 +114,15 @@ class JobConsumer(NewsConsumer):
         self.state_at = time.monotonic()
         marks = await job_marks(self.job_id, self.scope["user"].pk)
         if marks is None:
-            await self.send_json({"gone": True})
+            await self.say({"gone": True})
             await self.close(code=NOT_FOUND)
             return
         before, self.seen = self.seen, marks
         if before is None or before["header"] != marks["header"]:
-            await self.send_json({"state": dict(zip(STATE_FIELDS, marks["header"], strict=True))})
+            await self.say({"state": dict(zip(STATE_FIELDS, marks["header"], strict=True))})
         changed = [part for part in marks if before is not None and before[part] != marks[part]]
         if changed:
-            await self.send_json({"changed": changed})
+            await self.say({"changed": changed})
 
 
 class ProjectConsumer(NewsConsumer):
@@ -139,7 +147,7 @@ class ProjectConsumer(NewsConsumer):
         before, self.seen = self.seen, marks
         changed = [part for part in marks if before is not None and before[part] != marks[part]]
         if changed:
-            await self.send_json({"changed": changed})
+            await self.say({"changed": changed})
         return POLL_SECONDS
 
 

@@ -20,6 +20,7 @@ class Forecast:
     valid: DataFacts | None = None
     problem: str = ""
     problem_field: str = ""
+    refused: bool = False  # the pair cannot work; otherwise the figures are only not there yet
     missing: list[str] = field(default_factory=list)
 
     @property
@@ -39,9 +40,17 @@ def forecast(form: JobForm) -> Forecast:
     try:
         train, valid = _data(form, file, model)
         return _figures(form, model, train, valid)
-    except (EngineError, ApiError) as problem:
-        message, param = problem.message, (problem.param or "").rsplit(".", 1)[-1]
-        return Forecast(problem=message, problem_field=param)
+    except EngineError as problem:
+        return Forecast(problem=problem.message, problem_field=_last(problem.param), refused=True)
+    except ApiError as problem:
+        return Forecast(problem=problem.message, problem_field=_last(problem.param))
+    except OSError as problem:
+        return Forecast(problem=f"{problem.filename or 'A file'} cannot be read: {problem.strerror}.", refused=True)
+
+
+def _last(param: str | None) -> str:
+    """The control's name out of a full path such as method.supervised.hyperparameters.lora_r."""
+    return (param or "").rsplit(".", 1)[-1]
 
 
 def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts | None) -> Forecast:
@@ -50,7 +59,9 @@ def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts
 
     assert form.recipe
     device = devices.device_facts()
-    resolved = estimate.resolve(form.recipe, train, model.facts, device)
+    start = estimate.read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
+    kind = form.cleaned_data["training_file"].format
+    resolved = estimate.resolve(form.recipe, train, model.facts, device, valid=valid, start=start, data_format=kind)
     expected = estimate.estimate(resolved, train, model.facts, device, valid)
     return Forecast(resolved, expected, device, train, valid)
 

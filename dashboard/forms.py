@@ -25,7 +25,7 @@ AUTO_FIELDS: Final = (
 )  # fmt: skip
 LARGEST_SEED: Final = 2_147_483_647
 OWN_RULES: Final = {
-    "suffix": "1 to 64 characters, without “:” and “/”: it stands inside the model's name, between colons.",
+    "suffix": "1 to 64 characters without colons, slashes and spaces: it stands inside the model's name.",
 }
 
 LABELS: Final = {
@@ -146,7 +146,7 @@ class JobForm(forms.Form):
 
     def clean_suffix(self) -> str:
         suffix: str = self.cleaned_data["suffix"]
-        if suffix and not re.fullmatch(r"[^:/]{1,64}", suffix):
+        if suffix and not re.fullmatch(r"[^:/\s\x00-\x1f]{1,64}", suffix):
             raise forms.ValidationError(OWN_RULES["suffix"])
         return suffix
 

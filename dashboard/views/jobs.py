@@ -18,6 +18,7 @@ from accounts.errors import ApiError
 from dashboard import differences
 from dashboard.curves import sparkline
 from dashboard.views import job_figures, job_page, new_job
+from training.launcher import SAVE
 from training.models import Checkpoint, TrainingJob
 
 ROWS_A_PAGE = 50
@@ -67,7 +68,8 @@ def jobs(request: HttpRequest) -> HttpResponse:
         "filters": [(key, label, mine.filter(which).count()) for key, (label, which) in STATUSES.items()],
         "any_jobs": mine.exists(),
     }
-    return render(request, "dashboard/jobs.html#rows" if request.htmx else "dashboard/jobs.html", context)
+    part = request.htmx and not request.htmx.history_restore_request
+    return render(request, "dashboard/jobs.html#rows" if part else "dashboard/jobs.html", context)
 
 
 def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
@@ -131,10 +133,18 @@ def _rename(job: TrainingJob, request: HttpRequest) -> str:
 
 def _archive(job: TrainingJob, request: HttpRequest) -> str:
     if job.archived_at:
-        _action("restore_job")(job)
+        _action("archive_job")(job, archived=False)
         return f"{job.display_name} is back in the list"
     _action("archive_job")(job)
     return f"{job.display_name} is archived; nothing was deleted"
+
+
+def _save(job: TrainingJob, request: HttpRequest) -> str:
+    """The trainer looks for this file at every step; it is gone when the checkpoint is made."""
+    if job.status != "running" or not job.step:
+        raise ApiError(f"{job.display_name} is not training now, so there is nothing new to save.")
+    (job.folder / SAVE).touch()
+    return f"{job.display_name} saves a checkpoint after this step"
 
 
 def _plain(name: str, said: str) -> Callable[[TrainingJob, HttpRequest], str]:
@@ -148,8 +158,8 @@ def _plain(name: str, said: str) -> Callable[[TrainingJob, HttpRequest], str]:
 JOB_ACTIONS: dict[str, Callable[[TrainingJob, HttpRequest], str]] = {
     "pause": _plain("pause_job", "{job} pauses after this step"),
     "resume": _plain("resume_job", "{job} goes on"),
-    "stop": _plain("cancel_job", "{job} stops after this step"),
-    "save": _plain("save_checkpoint", "{job} saves a checkpoint after this step"),
+    "stop": _plain("cancel_job", "{job} is stopped; its checkpoints stay"),
+    "save": _save,
     "rename": _rename,
     "archive": _archive,
     "delete": _plain("delete_job", "{job} is deleted and its disk freed"),

@@ -114,6 +114,10 @@ def _create(request: HttpRequest, form: JobForm) -> TrainingJob | None:
     from training import actions, files
 
     asked, parts = form.cleaned_data, []
+    expected = forecast(form)
+    if expected.refused:
+        form.add_error(expected.problem_field if expected.problem_field in form.fields else None, expected.problem)
+        return None
     try:
         training, validation = asked["training_file"], asked["validation_file"]
         if asked["validation"] == "split":

@@ -1,0 +1,50 @@
+// The form of a rerun: what differs from the parent is marked while one types.
+(() => {
+  "use strict";
+  const form = document.getElementById("job-form");
+  const rows = [...form.querySelectorAll("[data-field][data-parent]")];
+  const summary = document.getElementById("changed-summary");
+  const asText = (value) => value.trim().toLowerCase().replace(/^auto$/, "").replace(/[,\s]+/g, ",");
+  const label = (row) => row.querySelector(".field__label").textContent;
+
+  function readable(row) {
+    const value = row.dataset.parent;
+    const control = form.elements[row.dataset.field];
+    const option = [...(control.options ?? [])].find((each) => each.value === value);
+    const radio = control instanceof RadioNodeList ? [...control].find((each) => each.value === value)?.parentElement : null;
+    return (option?.textContent ?? radio?.textContent ?? value) || "auto";
+  }
+  function mark() {
+    const changed = [];
+    for (const row of rows) {
+      const control = form.elements[row.dataset.field];
+      if (!control) continue;
+      const same = asText(control.value) === asText(row.dataset.parent);
+      const hidden = row.offsetParent === null && !row.closest("details:not([open])");
+      row.classList.toggle("field--changed", !same && !hidden);
+      const was = row.querySelector(":scope > .field__was");
+      was.hidden = same;
+      was.textContent = same ? "" : `was ${row.dataset.parent === "" ? (row.dataset.field === "validation_file" || row.dataset.field === "suffix" || row.dataset.field === "label" ? "empty" : "auto") : readable(row)}`;
+      if (!same && !hidden) changed.push(label(row).toLowerCase());
+    }
+    if (summary) summary.textContent = changed.length ? `Changed: ${changed.join(", ")}.` : "Nothing is changed yet.";
+  }
+  if (rows.length) { form.addEventListener("input", mark); form.addEventListener("change", mark); mark(); }
+
+  // The code stays open and on its tab when the card is fetched again.
+  let open = false, tab = 1;
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target.id !== "answer") return;
+    open = Boolean(document.querySelector(".same-as-code[open]"));
+    tab = [...document.querySelectorAll(".same-as-code [role=tab]")].findIndex((each) => each.getAttribute("aria-selected") === "true");
+  });
+  document.body.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target.id !== "answer") return;
+    const code = document.querySelector(".same-as-code");
+    if (open && code) { code.open = true; code.querySelectorAll("[role=tab]")[tab]?.click(); }
+    for (const row of form.querySelectorAll("[data-field]")) {
+      const error = row.querySelector(":scope > .field__error");
+      if (error) row.classList.toggle("field--bad", Boolean(error.textContent));
+    }
+  });
+})();
