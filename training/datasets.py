@@ -457,8 +457,7 @@ def job_error(problem: Problem, name: str = "training") -> str:
 
 
 def too_few_rows(rows: int) -> str:
-    examples = "example" if rows == 1 else "examples"
-    return f"Training file has {rows} {examples}, but must have at least {MIN_JOB_ROWS} examples"
+    return f"Training file has {rows} example(s), but must have at least {MIN_JOB_ROWS} examples"
 
 
 # ---- splitting ----
