@@ -6,7 +6,6 @@ modules it wrote (`training.engine.spec.Probes`). Before a load the file is comp
 docs/serving.md has the figures behind the two thresholds.
 """
 
-import hashlib
 import json
 import re
 import struct
@@ -17,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from training.engine.spec import Probes
+from training.engine.weights import weight_files, weights_sha256
 
 TOLERANCE_NATS = 0.1  # mean difference per token to the trained weights; 0.02 to 0.04 is what rounding makes
 APART_NATS = 0.05  # trained and base must differ by this much per token before nearness means anything
@@ -66,16 +66,6 @@ def adapted_modules(names: Iterable[str]) -> set[str]:
     return {match["module"] for match in found if match}
 
 
-def sha256_of(paths: Iterable[Path]) -> str:
-    """Of the files' content, one after the other in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(paths):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def check_adapter_files(folder: Path, probes: Probes, recorded_sha256: str) -> None:
     """Raises Refused when the adapter is empty, has other modules, or is another adapter than the one trained."""
     weights = folder / "adapter_model.safetensors"
@@ -86,15 +76,14 @@ def check_adapter_files(folder: Path, probes: Probes, recorded_sha256: str) -> N
     found = adapted_modules(names)
     if found != expected:
         raise Refused(_module_difference(expected, found, folder))
-    _check_sha256([weights], probes.weights_sha256, recorded_sha256)
+    _check_sha256(folder, probes.weights_sha256, recorded_sha256)
 
 
 def check_full_files(folder: Path, probes: Probes, recorded_sha256: str) -> None:
     """Raises Refused when the weights are missing or not those that were trained."""
-    weights = list(folder.glob("*.safetensors"))
-    if not any(tensor_names(path) for path in weights):
+    if not any(tensor_names(path) for path in weight_files(folder)):
         raise Refused(f"{folder} holds no weights. Restore the checkpoint folder or train again.")
-    _check_sha256(weights, probes.weights_sha256, recorded_sha256)
+    _check_sha256(folder, probes.weights_sha256, recorded_sha256)
 
 
 def _module_difference(expected: set[str], found: set[str], folder: Path) -> str:
@@ -108,8 +97,8 @@ def _module_difference(expected: set[str], found: set[str], folder: Path) -> str
     )
 
 
-def _check_sha256(weights: list[Path], trained: str, recorded: str) -> None:
-    actual = sha256_of(weights)
+def _check_sha256(folder: Path, trained: str, recorded: str) -> None:
+    actual = weights_sha256(folder)
     if actual != trained or (recorded and actual != recorded):
         raise Refused(
             f"The weights are not the ones that were trained: sha256 {actual[:12]}… on disk, "

@@ -11,6 +11,7 @@ from playground import parity
 from tests.factories import tiny_model
 from tests.made_checkpoint import write_checkpoint
 from training.engine.spec import Probe, Probes
+from training.engine.weights import weights_sha256
 
 
 def probes(trained: list[float], base: list[float]) -> Probes:
@@ -104,7 +105,7 @@ def check(folder: Path, recorded: str = "") -> None:
 
 
 def test_the_adapter_that_was_trained_passes(folder: Path) -> None:
-    check(folder, parity.sha256_of([folder / "adapter_model.safetensors"]))
+    check(folder, weights_sha256(folder))
 
 
 def test_another_adapter_of_the_same_shape_is_refused(folder: Path, tmp_path: Path, base: Path) -> None:
@@ -119,7 +120,7 @@ def test_another_adapter_with_its_own_probes_is_refused_by_the_recorded_hash(
 ) -> None:
     other = write_checkpoint(tmp_path / "other", base, seed=1)
     with pytest.raises(parity.Refused, match="sha256"):
-        check(other, parity.sha256_of([folder / "adapter_model.safetensors"]))
+        check(other, weights_sha256(folder))
 
 
 def test_an_empty_adapter_is_refused(folder: Path) -> None:
@@ -180,7 +181,7 @@ def test_full_weights_are_known_by_their_hash_over_all_files(tmp_path: Path) -> 
     for name in ("model-1.safetensors", "model-2.safetensors"):
         save_file({"w": np.ones(2, np.float32)}, folder / name)
     found = probes([-1.0], [-2.0])
-    found.weights_sha256 = parity.sha256_of(folder.glob("*.safetensors"))
+    found.weights_sha256 = weights_sha256(folder)
     parity.check_full_files(folder, found, found.weights_sha256)
     save_file({"w": np.zeros(2, np.float32)}, folder / "model-2.safetensors")
     with pytest.raises(parity.Refused, match="sha256"):
