@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from accounts.errors import ApiError
 
 MISSING = object()
+KEY = "[key]"  # pydantic's mark for an error in a key of an object
 CODES = {
     "missing": "missing_required_parameter",
     "extra_forbidden": "unknown_parameter",
@@ -56,7 +57,12 @@ def explain(errors: Sequence[dict[str, Any]], request: HttpRequest) -> ApiError:
         return ApiError(f"Missing required parameter: '{param}'.", param=param, code=CODES[kind])
     if kind == "extra_forbidden":
         return ApiError(f"Unknown parameter: '{param}'.", param=param, code=CODES[kind])
-    message = f"Invalid '{param}': {sentence(of_field)}"
+    if errors[0]["loc"][-1] == KEY:
+        of_field, value = of_field[:1], errors[0]["loc"][-2]
+        subject = "each of its keys"
+    else:
+        subject = "it"
+    message = f"Invalid '{param}': {subject} {sentence(of_field)}"
     came = "" if value is MISSING else f" You sent {json.dumps(value, ensure_ascii=False)[:80]}."
     code = next((CODES[error["type"]] for error in of_field if error["type"] in CODES), "invalid_value")
     return ApiError(message + came, param=param, code=code)
@@ -65,9 +71,9 @@ def explain(errors: Sequence[dict[str, Any]], request: HttpRequest) -> ApiError:
 def sentence(errors: Sequence[dict[str, Any]]) -> str:
     """What the field may be; a union such as `"auto"` or a number gives one error for each of its members."""
     if errors[0]["type"] == "value_error":
-        return str(errors[0]["ctx"]["error"]) + "."
+        return "is not right: " + str(errors[0]["ctx"]["error"]) + "."
     kinds = dict.fromkeys(phrase(error) for error in errors)
-    return "it must be " + " or ".join(kinds) + "."
+    return "must be " + " or ".join(kinds) + "."
 
 
 def phrase(error: dict[str, Any]) -> str:
@@ -95,6 +101,8 @@ def locate(error: dict[str, Any], data: Any) -> str:
     source = place.pop(0) if place and place[0] in SOURCES else "body"
     if source != "body" or data is MISSING:
         return ".".join(str(part) for part in place)
+    if place[-1] == KEY:
+        place = place[:-2]  # the object, not the key that may be very long
     path: list[str] = []
     for part in place[1:]:  # the first is the name of our function's argument
         if isinstance(data, dict) and (part in data or (error["type"] == "missing" and part == place[-1])):

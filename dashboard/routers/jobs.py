@@ -149,7 +149,7 @@ def list_jobs(request: HttpRequest, after: str | None = None, limit: Limit = 20)
 
 def with_metadata(request: HttpRequest, rows: "QuerySet[TrainingJob]") -> "QuerySet[TrainingJob]":
     if request.GET.get("metadata") == "null":
-        return rows.filter(metadata=None)
+        return rows.filter(metadata__isnull=True)
     for name, value in request.GET.items():
         named = METADATA_FILTER.fullmatch(name)
         if named:

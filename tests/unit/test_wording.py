@@ -1,0 +1,58 @@
+"""Validation errors in words, without a server."""
+
+import json
+
+import pytest
+from django.test import RequestFactory
+from pydantic import ValidationError
+
+from accounts.errors import ApiError
+from dashboard.schemas import CreateJob
+from dashboard.wording import explain
+
+
+def refused(**fields) -> ApiError:
+    body = {"model": "m", "training_file": "file-1", **fields}
+    request = RequestFactory().post("/v1/fine_tuning/jobs", json.dumps(body), content_type="application/json")
+    with pytest.raises(ValidationError) as caught:
+        CreateJob.model_validate(body)
+    errors = [error | {"loc": ("body", "body", *error["loc"])} for error in caught.value.errors()]
+    return explain(errors, request)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"hyperparameters": {"n_epochs": 51}},
+            "Invalid 'hyperparameters.n_epochs': it must be at most 50 or \"auto\". You sent 51.",
+        ),
+        (
+            {"hyperparameters": {"n_epochs": True}},
+            "Invalid 'hyperparameters.n_epochs': it must be a whole number or \"auto\". You sent true.",
+        ),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": "fast"}},
+            'Invalid \'hyperparameters.learning_rate_multiplier\': it must be a number or "auto". You sent "fast".',
+        ),
+        (
+            {"suffix": "x" * 65},
+            f"Invalid 'suffix': it must be at most 64 characters long. You sent \"{'x' * 65}\".",
+        ),
+        (
+            {"metadata": {"k" * 65: "v"}},
+            f"Invalid 'metadata': each of its keys must be at most 64 characters long. You sent \"{'k' * 65}\".",
+        ),
+        ({"lora": 3}, "Invalid 'lora': it must be an object. You sent 3."),
+        ({"training_file": 3}, "Invalid 'training_file': it must be a string. You sent 3."),
+        ({"training": {"warmup": 1}}, "Unknown parameter: 'training.warmup'."),
+        ({"method": {}}, "Missing required parameter: 'method.type'."),
+    ],
+)
+def test_a_refusal_says_what_is_allowed_and_what_came(fields, message):
+    assert refused(**fields).message == message
+
+
+def test_null_means_absent():
+    body = CreateJob.model_validate({"model": "m", "training_file": "f", "suffix": None, "hyperparameters": None})
+    assert body.suffix is None and body.hyperparameters is None
