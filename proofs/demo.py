@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ EPOCHS = 2
 BATCH = 4
 LORA = {"r": 8, "alpha": 16}  # on a CPU vLLM's adapter path costs by rank
 NEEDED_POINTS = 50
-AT_ONCE = 12
+AT_ONCE = 16
+MAX_TOKENS = 96  # the longest right answer takes about 60
+VALID_MEANS = {"ticket": "schema validity", "tone": "voice kept", "steer": "form kept"}
 POLL_SECONDS = 1.0
 WAIT_FOR_MODEL_SECONDS = 900
 FINAL = {"succeeded", "failed", "cancelled"}
@@ -42,7 +44,7 @@ class Contender:
 
     name: str
     shown: str
-    epoch: int | None = None
+    system: str | None = None  # in place of the prompt's own
     full_valid_loss: float | None = None
     full_valid_accuracy: float | None = None
     answers: list[str] = field(default_factory=list)
@@ -135,8 +137,8 @@ def progress(job: FineTuningJob, client: OpenAI) -> str:
     return f"{bar(step / total)} step {step}/{total}{loss}{left}"
 
 
-def contenders(client: OpenAI, screen: Screen, job: FineTuningJob, base: str) -> list[Contender]:
-    """The base model and every checkpoint, oldest first."""
+def contenders(client: OpenAI, screen: Screen, job: FineTuningJob, base: str, task: str) -> list[Contender]:
+    """The base model, also with the long prompt where the task has one, and every checkpoint, oldest first."""
     rows = list(client.fine_tuning.jobs.checkpoints.list(job.id))[::-1]
     screen.table(
         table(
@@ -148,13 +150,16 @@ def contenders(client: OpenAI, screen: Screen, job: FineTuningJob, base: str) ->
         Contender(
             name=row.fine_tuned_model_checkpoint,
             shown=f"epoch {getattr(row, 'epoch', index)}",
-            epoch=getattr(row, "epoch", index),
             full_valid_loss=row.metrics.full_valid_loss,
             full_valid_accuracy=row.metrics.full_valid_mean_token_accuracy,
         )
         for index, row in enumerate(rows, start=1)
     ]
-    return [Contender(name=base, shown="base"), *tuned]
+    untrained = [Contender(name=base, shown="base")]
+    long_prompt = SAMPLES / task / "long_prompt.txt"
+    if long_prompt.exists():
+        untrained.append(Contender(name=base, shown="base, long prompt", system=long_prompt.read_text()))
+    return [*untrained, *tuned]
 
 
 def checkpoint_cells(row: FineTuningJobCheckpoint) -> list[str]:
@@ -179,10 +184,10 @@ def number(value: float | None) -> str:
 class Asking:
     """Puts every prompt to every contender, many at once, and waits for models that are still being loaded."""
 
-    def __init__(self, client: AsyncOpenAI, screen: Screen, models: list[Contender], max_tokens: int) -> None:
-        self.client, self.screen, self.models, self.max_tokens = client, screen, models, max_tokens
+    def __init__(self, client: AsyncOpenAI, screen: Screen, models: list[Contender]) -> None:
+        self.client, self.screen, self.models = client, screen, models
         self.places = asyncio.Semaphore(AT_ONCE)
-        self.done = dict.fromkeys((model.name for model in models), 0)
+        self.done = dict.fromkeys((model.shown for model in models), 0)
 
     async def warm_up(self) -> None:
         """One token from each, so that loading is not counted as answering."""
@@ -199,10 +204,10 @@ class Asking:
     async def ask(self, model: Contender, index: int, prompts: list[list[dict[str, str]]]) -> None:
         async with self.places:
             began = time.monotonic()
-            model.answers[index] = await self.complete(model, prompts[index], self.max_tokens)
+            model.answers[index] = await self.complete(model, with_system(model, prompts[index]), MAX_TOKENS)
             model.seconds += time.monotonic() - began
-        self.done[model.name] += 1
-        self.screen.status("  ".join(f"{m.shown} {bar(self.done[m.name] / len(prompts), 10)}" for m in self.models))
+        self.done[model.shown] += 1
+        self.screen.status("  ".join(f"{m.shown} {bar(self.done[m.shown] / len(prompts), 10)}" for m in self.models))
 
     async def complete(self, model: Contender, messages: list[dict[str, str]], max_tokens: int) -> str:
         deadline = time.monotonic() + WAIT_FOR_MODEL_SECONDS
@@ -229,10 +234,16 @@ class Asking:
         await asyncio.sleep(float(error.response.headers.get("Retry-After", 5)))
 
 
+def with_system(model: Contender, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    if model.system is None:
+        return messages
+    return [{"role": "system", "content": model.system}, *(each for each in messages if each["role"] != "system")]
+
+
 async def ask(hone: Hone, screen: Screen, models: list[Contender], task: str) -> None:
     prompts = [row["messages"] for row in score.heldout(task)]
     async with AsyncOpenAI(base_url=hone.api, api_key=hone.key, max_retries=0, timeout=600) as client:
-        asking = Asking(client, screen, models, score.MAX_TOKENS[task])
+        asking = Asking(client, screen, models)
         with screen.part("Models loaded and checked by vLLM"):
             await asking.warm_up()
         with screen.part(f"{len(prompts)} held-out prompts x {len(models)} models answered"):
@@ -242,28 +253,33 @@ async def ask(hone: Hone, screen: Screen, models: list[Contender], task: str) ->
 # ---- judge ----
 
 
-def judge(screen: Screen, models: list[Contender], task: str) -> bool:
-    """Prints the table; true when the last checkpoint is better than the base by enough."""
-    rows, validities, scores = [], [], []
-    for model in models:
-        result = score.score(task, model.answers)
-        validities.append(result["valid"])
-        scores.append(result["score"])
-        rows.append(
-            [
-                model.shown,
-                model.name,
-                number(model.full_valid_loss),
-                "" if model.full_valid_accuracy is None else f"{model.full_valid_accuracy * 100:.1f} %",
-                f"{result['valid'] * 100:.0f} %",
-                f"{result['score'] * 100:.1f} %",
-            ]
-        )
-    screen.table(table(["", "model", "full valid. loss", "accuracy", score.VALID_MEANS[task], "score"], rows))
-    gain = (validities[-1] - validities[0]) * 100
-    better = gain >= NEEDED_POINTS
-    screen.line(f"{score.VALID_MEANS[task]}: {gain:+.0f} points over the base model (needed: +{NEEDED_POINTS})")
-    return better
+def judge(screen: Screen, models: list[Contender], task: str) -> list[score.Summary]:
+    """Prints the table and what was gained."""
+    results = [score.score_task(task, model.answers) for model in models]
+    head = ["", "model", "full valid. loss", "accuracy", VALID_MEANS[task], "score", "tokens"]
+    rows = [table_cells(model, result) for model, result in zip(models, results, strict=True)]
+    screen.table(table(head, rows))
+    gain = points_gained(results)
+    screen.line(f"{VALID_MEANS[task]}: {gain:+.0f} points over the base model (needed: +{NEEDED_POINTS})")
+    return results
+
+
+def table_cells(model: Contender, result: score.Summary) -> list[str]:
+    accuracy = model.full_valid_accuracy
+    return [
+        model.shown,
+        model.name,
+        number(model.full_valid_loss),
+        "" if accuracy is None else f"{accuracy * 100:.1f} %",
+        f"{result.valid_share * 100:.0f} %",
+        f"{result.score * 100:.1f} %",
+        str(model.tokens),
+    ]
+
+
+def points_gained(results: list[score.Summary]) -> float:
+    """The last checkpoint against the base model with the same prompt."""
+    return (results[-1].valid_share - results[0].valid_share) * 100
 
 
 def show_one(screen: Screen, models: list[Contender], task: str) -> None:
@@ -280,11 +296,13 @@ def run_task(hone: Hone, screen: Screen, task: str, base: str) -> bool:
         files = upload(client, screen, task)
     with screen.part("Fine-tuned"):
         job = train(client, screen, task, base, files)
-    models = contenders(client, screen, job, base)
+    models = contenders(client, screen, job, base, task)
     asyncio.run(ask(hone, screen, models, task))
     show_one(screen, models, task)
-    passed = judge(screen, models, task)
-    hone.results.append({"task": task, "job": job.id, "passed": passed, "models": [vars(model) for model in models]})
+    results = judge(screen, models, task)
+    passed = points_gained(results) >= NEEDED_POINTS
+    measured = [vars(model) | asdict(result) for model, result in zip(models, results, strict=True)]
+    hone.results.append({"task": task, "job": job.id, "passed": passed, "models": measured})
     return passed
 
 
