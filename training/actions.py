@@ -240,9 +240,9 @@ def delete_job(job: TrainingJob) -> None:
             raise ApiError(f"Job {row.pk} is {row.status}. Cancel it first, then delete it.", code="job_not_finished")
         for checkpoint in row.checkpoints.all():
             _refuse_needed(checkpoint)
-        result = row.result_file
+        result, folder = row.result_file, row.folder
         row.delete()
-        transaction.on_commit(lambda: _free(row.folder))
+        transaction.on_commit(lambda: _free(folder))
     if result:
         files.delete(result)
     notify.job_changed(job.pk)

@@ -5,6 +5,7 @@ The database is the truth and the queue only a wake-up: a message can be lost wi
 
 import hashlib
 import logging
+import multiprocessing
 import os
 import secrets
 import socket
@@ -33,7 +34,11 @@ class Wakeful(Middleware):
         self._lock = threading.Lock()
 
     def after_process_boot(self, broker: Broker) -> None:
-        die_with_parent()  # a worker whose master was killed would go on beside the next one
+        """A worker whose master was killed would go on beside the next one."""
+        die_with_parent()
+        master = multiprocessing.parent_process()
+        if master and os.getppid() != master.pid:  # killed before the line above; nothing has begun here
+            os._exit(1)
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         stopping.clear()
