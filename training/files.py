@@ -550,7 +550,7 @@ def ensure_samples(project: Project) -> list[DatasetFile]:
     """The sample tasks as files of this project, those that are missing are made; train and valid of each task."""
     there = {(file.sample_task, file.filename): file for file in project.files.exclude(sample_task="")}
     files = []
-    for task in SAMPLE_TASKS:
+    for task in reversed(SAMPLE_TASKS):  # the newest stands first in lists: ticket
         for part in ("valid", "train"):  # the training file last, so that it stands first in the list
             name = f"{task}-{part}.jsonl"
             file = there.get((task, name))
