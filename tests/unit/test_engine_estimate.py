@@ -1,0 +1,172 @@
+"""Facts of a model folder, auto values, refusals and estimates, against hand-computed numbers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.factories import tiny_model
+from training.engine import estimate as e
+from training.engine.errors import EngineError, InvalidRecipe, InvalidTrainingFile, ModelProblem
+from training.engine.spec import DataFacts, DeviceFacts, ModelFacts, Recipe
+
+MODEL = ModelFacts(
+    name="small",
+    parameters=135_000_000,
+    hidden_size=576,
+    intermediate_size=1536,
+    layers=30,
+    vocabulary=49_152,
+    heads=9,
+    kv_heads=3,
+    context_length=8192,
+    linear_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+)
+CPU = DeviceFacts(kind="cpu", name="a CPU", memory_bytes=16 << 30, free_bytes=12 << 30)
+
+
+def facts(rows: int = 120, length: int = 100) -> DataFacts:
+    return DataFacts(
+        rows=rows, tokens=rows * length, trained_tokens=rows * 40, longest_tokens=length, lengths=[length] * rows
+    )
+
+
+def test_facts_are_read_from_config_and_headers(tmp_path: Path) -> None:
+    found = e.read_model_facts(tiny_model(tmp_path / "m"), "tiny")
+    assert (found.hidden_size, found.layers, found.heads, found.kv_heads, found.context_length) == (128, 2, 2, 1, 8192)
+    assert found.parameters == 355_712
+    assert set(found.linear_modules) == set(MODEL.linear_modules)
+    assert found.has_chat_template
+    assert not e.read_model_facts(tiny_model(tmp_path / "b", chat_template=False), "base").has_chat_template
+
+
+def test_a_folder_that_is_gone_damaged_or_quantised_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelProblem, match=r"no config\.json"):
+        e.read_model_facts(tmp_path, "gone")
+    damaged = tiny_model(tmp_path / "d")
+    (damaged / "model.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(ModelProblem, match="not a whole safetensors file"):
+        e.read_model_facts(damaged, "damaged")
+    config = json.loads((damaged / "config.json").read_text()) | {"quantization_config": {"bits": 4}}
+    (damaged / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelProblem, match="quantised"):
+        e.read_model_facts(damaged, "quantised")
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [(1, 25), (4, 25), (10, 10), (11, 9), (20, 5), (25, 4), (26, 3), (100, 3), (8333, 3), (8334, 2), (12_501, 1)],
+)
+def test_auto_epochs_follow_the_published_rule(rows: int, epochs: int) -> None:
+    assert e.auto_epochs(rows) == epochs
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(1, 1), (10, 1), (50, 2), (100, 4), (2000, 4), (3000, 6), (10**6, 256)])
+def test_auto_batch_is_a_share_of_the_rows_with_a_floor_of_ours(rows: int, batch: int) -> None:
+    assert e.auto_batch_size(rows) == batch
+
+
+def test_every_auto_becomes_a_number_with_a_reason() -> None:
+    resolved = e.resolve(Recipe(), facts(), MODEL, CPU)
+    assert (resolved.n_epochs, resolved.batch_size, resolved.learning_rate) == (3, 4, 5e-4)
+    assert (resolved.lora_r, resolved.lora_alpha, resolved.max_length, resolved.dtype) == (16, 32, 128, "bfloat16")
+    assert resolved.target_modules == MODEL.linear_modules
+    autos = {name for name, value in Recipe() if value == "auto"}
+    assert set(resolved.reasons) == autos
+    assert all(reason.endswith(".") for reason in resolved.reasons.values())
+
+
+def test_given_values_are_kept_and_need_no_reason() -> None:
+    recipe = Recipe(n_epochs=2, batch_size=8, learning_rate_multiplier=2, lora_r=8, dtype="float32", adaptation="lora")
+    resolved = e.resolve(recipe, facts(), MODEL, CPU)
+    assert (resolved.n_epochs, resolved.batch_size, resolved.lora_r, resolved.lora_alpha) == (2, 8, 8, 16)
+    assert resolved.learning_rate == pytest.approx(1e-3)
+    assert "n_epochs" not in resolved.reasons and "lora_alpha" in resolved.reasons
+
+
+def test_full_weights_take_a_tenth_of_the_rate_and_no_adapter() -> None:
+    resolved = e.resolve(Recipe(adaptation="full"), facts(), MODEL, CPU)
+    assert resolved.learning_rate == pytest.approx(5e-5)
+    assert (resolved.lora_r, resolved.lora_alpha, resolved.target_modules) == (None, None, [])
+
+
+def test_max_length_follows_the_longest_row_of_both_files_within_the_context() -> None:
+    assert e.resolve(Recipe(), facts(length=100), MODEL, CPU, valid=facts(length=300)).max_length == 320
+    long = e.resolve(Recipe(), facts(length=9000), MODEL, CPU)
+    assert long.max_length == 8192 and "cut" in long.reasons["max_length"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "param"),
+    [
+        (Recipe(max_length=9000), "max_length"),
+        (Recipe(target_modules=["q_proj", "nonsense"]), "target_modules"),
+        (Recipe(target_modules=[]), "target_modules"),
+        (Recipe(adaptation="full", lora_r=8), "lora_r"),
+    ],
+)
+def test_impossible_pairs_are_refused_by_field(recipe: Recipe, param: str) -> None:
+    with pytest.raises(InvalidRecipe) as refused:
+        e.resolve(recipe, facts(), MODEL, CPU)
+    assert refused.value.param == param
+
+
+def test_chat_rows_on_a_model_without_template_are_refused() -> None:
+    plain = MODEL.model_copy(update={"has_chat_template": False})
+    with pytest.raises(InvalidTrainingFile, match="no chat template"):
+        e.resolve(Recipe(), facts(), plain, CPU, data_format="chat")
+    assert e.resolve(Recipe(), facts(), plain, CPU, data_format="completion")
+
+
+def test_a_file_with_nothing_to_train_on_is_refused() -> None:
+    for rows, trained in ((0, 0), (5, 0)):
+        data = DataFacts(rows=rows, tokens=rows * 10, trained_tokens=trained, longest_tokens=10)
+        with pytest.raises(InvalidTrainingFile) as refused:
+            e.resolve(Recipe(), data, MODEL, CPU)
+        assert (refused.value.code, refused.value.param) == ("invalid_training_file", "training_file")
+
+
+def test_continuing_takes_the_adapters_shape_and_refuses_another() -> None:
+    start = e.StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
+    resolved = e.resolve(Recipe(), facts(), MODEL, CPU, start=start)
+    assert (resolved.lora_r, resolved.lora_alpha, resolved.target_modules) == (8, 64, ["k_proj", "q_proj"])
+    assert e.resolve(Recipe(adaptation="full"), facts(), MODEL, CPU, start=start).adaptation == "full"
+    with pytest.raises(InvalidRecipe, match="lora_r 8"):
+        e.resolve(Recipe(lora_r=16), facts(), MODEL, CPU, start=start)
+    with pytest.raises(InvalidRecipe, match="full weights"):
+        e.resolve(Recipe(), facts(), MODEL, CPU, start=e.StartFacts("full"))
+
+
+def test_an_estimate_counts_steps_and_tokens_exactly() -> None:
+    data = DataFacts(rows=5, tokens=1500, trained_tokens=500, longest_tokens=500, lengths=[100, 200, 300, 400, 500])
+    recipe = Recipe(n_epochs=2, batch_size=2, max_length=300)
+    found = e.estimate(e.resolve(recipe, data, MODEL, CPU), data, MODEL, CPU)
+    assert (found.steps_per_epoch, found.steps, found.tokens, found.truncated_rows) == (3, 6, 2400, 2)
+    assert found.trained_tokens == round(500 * 2 * 1200 / 1500)
+    assert found.fits and found.seconds > 0 and found.memory_bytes > 270_000_000
+    assert any("cut" in warning for warning in found.warnings)
+
+
+def test_a_model_that_does_not_fit_is_told() -> None:
+    small = CPU.model_copy(update={"free_bytes": 1 << 30})
+    found = e.estimate(e.resolve(Recipe(adaptation="full"), facts(), MODEL, small), facts(), MODEL, small)
+    assert not found.fits and "LoRA" in found.warnings[0]
+
+
+def test_trainable_parameters_are_those_of_peft() -> None:
+    """r x (in + out) of each of Llama's seven matrices, 30 layers: 4,884,480 at rank 16, as peft counts it."""
+    assert e.trainable_parameters(e.resolve(Recipe(), facts(), MODEL, CPU), MODEL) == 4_884_480
+
+
+def test_long_rows_make_activations_be_computed_again_when_memory_is_short() -> None:
+    roomy = e.plan_memory(MODEL, 5_000_000, "bfloat16", 4096, 4, CPU)
+    tight = e.plan_memory(MODEL, 5_000_000, "bfloat16", 4096, 4, CPU.model_copy(update={"free_bytes": 3 << 30}))
+    assert not roomy.checkpoint_activations and tight.checkpoint_activations
+    assert tight.peak_bytes < roomy.peak_bytes
+    assert roomy.micro_batch_tokens >= 4096
+
+
+def test_errors_have_one_root_and_openais_words() -> None:
+    assert all(issubclass(kind, EngineError) for kind in (InvalidRecipe, InvalidTrainingFile, ModelProblem))
+    assert InvalidTrainingFile("x").param == "training_file"
+    assert InvalidTrainingFile("x", param="validation_file").param == "validation_file"
