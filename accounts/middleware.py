@@ -5,9 +5,11 @@ from typing import Any
 
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
 from accounts.models import Project
 
+WITHOUT_PROJECT = {"sign-in", "sign-out", "link", "forgotten-password", "welcome"}
 OPEN_PREFIXES = ("/v1/", "/healthz", "/static/")  # the API has keys of its own
 
 
@@ -29,6 +31,14 @@ class CurrentProject:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.project = current_project(request)  # type: ignore[attr-defined]
         return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> Any:
+        """Somebody who was removed from the last project sees a page that says so, wherever they go."""
+        if request.path.startswith(OPEN_PREFIXES) or not request.user.is_authenticated:
+            return None
+        if request.project or request.resolver_match.url_name in WITHOUT_PROJECT:  # type: ignore[attr-defined,union-attr]
+            return None
+        return render(request, "accounts/no_project.html", status=403)
 
 
 def current_project(request: HttpRequest) -> Project | None:

@@ -11,5 +11,4 @@ urlpatterns = [
     path("link/<str:token>/", views.one_time_link, name="link"),
     path("welcome/", views.welcome, name="welcome"),
     path("project/", views.choose_project, name="choose-project"),
-    path("no-project/", views.no_project, name="no-project"),
 ]

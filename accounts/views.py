@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_POST
 
 from accounts import actions, throttle
 from accounts.forms import Forgotten, Join, NewPassword, SignIn, Welcome
@@ -176,9 +176,3 @@ def choose_project(request: HttpRequest) -> HttpResponse:
     project = get_object_or_404(Project.objects.of(request.user), pk=request.POST.get("project", ""))  # type: ignore[arg-type]
     request.session["project"] = project.pk
     return redirect("overview")
-
-
-@require_safe
-def no_project(request: HttpRequest) -> HttpResponse:
-    """Somebody who was removed from their last project."""
-    return render(request, "accounts/no_project.html", status=403)

@@ -13,5 +13,6 @@ urlpatterns = [
     path("datasets/", include("dashboard.views.datasets")),
     path("jobs/", include("dashboard.views.jobs")),
     path("models/", include("dashboard.views.models")),
+    path("settings/", include("dashboard.views.settings")),
     path("playground/", include("playground.urls")),
 ]

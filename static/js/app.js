@@ -246,7 +246,10 @@
     confirm(event.detail.question, confirmWords(event.detail.elt)).then((yes) => { if (yes) event.detail.issueRequest(true); });
   });
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden && event.detail.elt.closest("[data-poll]")) event.preventDefault();  // nobody looks
+    const polled = event.detail.elt.closest("[data-poll]");
+    if (!polled || event.detail.elt.matches("button, a, form")) return;
+    // nobody looks, or somebody is in the middle of a menu or a field that a swap would take away
+    if (document.hidden || polled.querySelector("details.menu[open], input:focus, textarea:focus, select:focus")) event.preventDefault();
   });
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt } = event.detail;

@@ -1,0 +1,231 @@
+"""Screens: settings. One's own account, the project's people and API keys, and this server."""
+
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings as site
+from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
+
+from accounts import actions
+from accounts.errors import ApiError
+from accounts.forms import ChangePassword, Invite, NewKey, Profile
+from accounts.models import ApiKey, Membership, User
+from accounts.views import sends_mail
+from training import devices
+
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+
+
+@never_cache
+def settings(request: HttpRequest) -> HttpResponse:
+    return page(request)
+
+
+def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
+    """The whole page; `more` puts in a form with its errors, or a secret that is shown once."""
+    user, project = request.user, request.project
+    assert isinstance(user, User)
+    context = {
+        "profile": Profile(user=user, initial={"name": user.name, "email": user.email}),
+        "password": ChangePassword(user=user),
+        "invite": Invite(),
+        "new_key": NewKey(),
+        "members": project.memberships.select_related("user").order_by("created_at"),
+        "is_owner": is_owner(request),
+        "keys": ApiKey.objects.live().filter(project=project).select_related("user").order_by("-created_at"),
+        "api_address": request.build_absolute_uri("/v1"),
+        "server": server(),
+        "sends_mail": sends_mail(),
+    }
+    return render(request, "dashboard/settings.html", context | more, status=status)
+
+
+def server() -> dict[str, Any]:
+    """What somebody who looks after this server wants to know."""
+    return {
+        "version": version(),
+        "home": site.HONE_HOME,
+        "device": devices.device_facts(),
+        "usage": devices.usage(),
+        "database": {"sqlite": "SQLite, embedded", "postgresql": "PostgreSQL"}.get(
+            connection.vendor, connection.vendor
+        ),
+        "queue": "Redis" if site.HONE_REDIS_URL else "embedded",
+        "hub": "never asked (HONE_OFFLINE)" if site.HONE_OFFLINE else site.HONE_HUB,
+        "organisation": site.HONE_ORG,
+        "python": platform.python_version(),
+    }
+
+
+def version() -> str:
+    """Installed, or as the checkout says."""
+    try:
+        return metadata.version("hone")
+    except metadata.PackageNotFoundError:
+        found = re.search(r'^version = "([^"]+)"', PYPROJECT.read_text(), re.M)
+        return found.group(1) if found else "unknown"
+
+
+def is_owner(request: HttpRequest) -> bool:
+    mine = Membership.objects.filter(project=request.project, user=request.user)  # type: ignore[misc]
+    return mine.filter(role=Membership.Role.OWNER).exists()
+
+
+def owners_only(request: HttpRequest) -> None:
+    if not is_owner(request):
+        raise ApiError("Only an owner of the project can do this.", status=403)
+
+
+def back(section: str) -> HttpResponse:
+    return redirect(f"{reverse('settings')}#{section}")
+
+
+# ---- oneself ----
+
+
+@require_POST
+def change_profile(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.user, User)
+    form = Profile(request.POST, user=request.user)
+    if not form.is_valid():
+        return page(request, 422, profile=form)
+    request.user.name, request.user.email = form.cleaned_data["name"], form.cleaned_data["email"]
+    request.user.save(update_fields=["name", "email"])
+    messages.success(request, "Saved.")
+    return back("you")
+
+
+@require_POST
+@sensitive_post_parameters()
+def change_password(request: HttpRequest) -> HttpResponse:
+    """Every other session of this person ends by itself."""
+    assert isinstance(request.user, User)
+    form = ChangePassword(request.POST, user=request.user)
+    if not form.is_valid():
+        return page(request, 422, password=form)
+    actions.set_password(user=request.user, password=form.cleaned_data["password"])
+    update_session_auth_hash(request, request.user)
+    messages.success(request, "Your password is changed. You are signed out everywhere else.")
+    return back("you")
+
+
+@require_POST
+def end_sessions(request: HttpRequest) -> HttpResponse:
+    assert isinstance(request.user, User)
+    ended = actions.end_other_sessions(user=request.user, keep=request.session.session_key)
+    messages.success(request, f"Signed out in {ended} other place{'' if ended == 1 else 's'}.")
+    return back("you")
+
+
+# ---- people ----
+
+
+@require_POST
+def rename_project(request: HttpRequest) -> HttpResponse:
+    name = request.POST.get("name", "").strip()[:120]
+    try:
+        owners_only(request)
+        if not name:
+            raise ApiError("A project needs a name.")
+    except ApiError as error:
+        messages.error(request, error.message)
+        return back("people")
+    request.project.name = name
+    request.project.save(update_fields=["name"])
+    messages.success(request, "Saved.")
+    return back("people")
+
+
+@require_POST
+def invite(request: HttpRequest) -> HttpResponse:
+    """The link is shown once, in this answer."""
+    form = Invite(request.POST)
+    try:
+        owners_only(request)
+    except ApiError as error:
+        return page(request, error.status, people_problem=error.message)
+    if not form.is_valid():
+        return page(request, 422, invite=form)
+    assert isinstance(request.user, User)
+    token = actions.invite(project=request.project, by=request.user, **form.cleaned_data)
+    return page(request, invite_link=request.build_absolute_uri(reverse("link", args=[token])))
+
+
+@require_POST
+def act_on_member(request: HttpRequest, membership_id: int, action: str) -> HttpResponse:
+    membership = get_object_or_404(request.project.memberships.select_related("user"), pk=membership_id)
+    try:
+        if membership.user != request.user or action != "remove":
+            owners_only(request)  # everybody may leave
+        return _act_on_member(request, membership, action)
+    except ApiError as error:
+        return page(request, error.status, people_problem=error.message)
+
+
+def _act_on_member(request: HttpRequest, membership: Membership, action: str) -> HttpResponse:
+    assert isinstance(request.user, User)
+    if action == "reset":
+        if not actions.may_reset(by=request.user, user=membership.user):
+            raise ApiError(
+                f"{membership.user} is also in projects that are not yours, so you cannot reset it.", status=403
+            )
+        token = actions.reset_link(user=membership.user, by=request.user)
+        link = request.build_absolute_uri(reverse("link", args=[token]))
+        return page(request, reset_link=link, reset_person=membership.user)
+    if action == "remove":
+        actions.remove_member(membership=membership)
+        messages.success(request, f"{membership.user} left the project.")
+    elif action in Membership.Role.values:
+        actions.change_role(membership=membership, role=action)
+    else:
+        raise ApiError(f"No such action: {action}", status=404)
+    return redirect("overview") if membership.user == request.user and action == "remove" else back("people")
+
+
+# ---- API keys ----
+
+
+@require_POST
+def make_key(request: HttpRequest) -> HttpResponse:
+    """The secret is shown once, in this answer."""
+    form = NewKey(request.POST)
+    if not form.is_valid():
+        return page(request, 422, new_key=form)
+    assert isinstance(request.user, User)
+    _, secret = ApiKey.make(project=request.project, user=request.user, name=form.cleaned_data["name"])
+    return page(request, secret=secret)
+
+
+@require_POST
+def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
+    """One's own, or as an owner anybody's."""
+    key = get_object_or_404(ApiKey.objects.live().filter(project=request.project), pk=key_id)
+    if key.user != request.user and not is_owner(request):
+        return page(request, 403, key_problem="This key is somebody else's. Only they or an owner can revoke it.")
+    actions.revoke_key(key=key)
+    messages.success(request, f"The key “{key.name}” does not work any more.")
+    return back("keys")
+
+
+urlpatterns: list[URLPattern] = [
+    path("", settings, name="settings"),
+    path("profile", change_profile, name="change-profile"),
+    path("password", change_password, name="change-password"),
+    path("sessions/end", end_sessions, name="end-sessions"),
+    path("project/rename", rename_project, name="rename-project"),
+    path("people/invite", invite, name="invite"),
+    path("people/<int:membership_id>/<str:action>", act_on_member, name="act-on-member"),
+    path("keys/make", make_key, name="make-key"),
+    path("keys/<int:key_id>/revoke", revoke_key, name="revoke-key"),
+]
