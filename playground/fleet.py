@@ -25,6 +25,7 @@ from playground import deployments, parity, room, vllm
 from playground.models import Deployment
 from training.engine.chat import ChatFormat
 from training.engine.errors import EngineError
+from training.engine.spec import Probes
 from training.home import home, log_folder
 from training.models import Checkpoint
 
@@ -46,6 +47,20 @@ CHAT_EXAMPLE = [
 ]
 
 
+class Threads(ThreadPoolExecutor):
+    """Gives the database connection back after each piece of work."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(self._do, work, args, kwargs)
+
+    @staticmethod
+    def _do(work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return work(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+
 @dataclass
 class Member:
     """One server."""
@@ -55,6 +70,7 @@ class Member:
     claim_bytes: int
     up_at: float | None = None
     loaded: dict[str, int] = field(default_factory=dict)  # adapter name in vLLM -> deployment id
+    base_answers: dict[str, list[list[float]]] = field(default_factory=dict)  # to probes, which a job's epochs share
     work: Future[None] | None = None
     health: Future[bool] | None = None
     asked_at: float = 0.0
@@ -100,7 +116,7 @@ def rank_of(checkpoint: Checkpoint) -> int:
 class Fleet:
     def __init__(self, executor: Executor | None = None, python: str | None = None) -> None:
         self.python = python or vllm.interpreter(settings.HONE_VLLM_PYTHON)
-        self.executor = executor or ThreadPoolExecutor(8, thread_name_prefix="fleet")
+        self.executor = executor or Threads(8, thread_name_prefix="fleet")
         self.members: dict[str, Member] = {}
         self.troubles: dict[str, Trouble] = {}
         self.noted: list[int] = []
@@ -116,7 +132,6 @@ class Fleet:
             deployments.change(row, **_cold(State.QUEUED if row.wanted else State.OFF, ""))
 
     def tick(self) -> None:
-        close_old_connections()
         for member in list(self.members.values()):
             self._watch(member)
         self._let_go()
@@ -261,6 +276,10 @@ class Fleet:
         if not any(room.claim_bytes(place, needed) <= place.budget_bytes for place in places):
             self._set(group, State.FAILED, _never_fits(needed, places))
             return
+        starting = next((member for member in self.members.values() if not member.up_at and not member.stopping), None)
+        if starting and not starting.server.plan.gpu:  # on a CPU two that start at once are both late
+            self._set(group, State.QUEUED, f"Waiting until vLLM for {starting.server.plan.name} has started.")
+            return
         place = room.find_place(places, needed, self._claimed())
         if place is None:
             self._make_room(first, group, needed)
@@ -380,7 +399,6 @@ class Fleet:
 
     def _bring_up(self, member: Member, row: Deployment) -> None:
         """In a thread: load, check, and only then ready."""
-        close_old_connections()
         try:
             started = time.monotonic()
             fields = self._prove(member, row)
@@ -407,8 +425,6 @@ class Fleet:
             self._withdraw(member, row)
             deployments.change(row, **_cold(State.FAILED, f"It could not be checked: {error!r}"))
             return
-        finally:
-            close_old_connections()
         if not member.is_up:  # stopped or lost in the meantime
             return
         deployments.change(
@@ -451,13 +467,12 @@ class Fleet:
             server.load_adapter(name, checkpoint.path)
             figures["load_ms"] = round(1000 * (time.monotonic() - started), 1)
             member.loaded[name] = row.pk
-            base = server.plan.name
-            noise = parity.noise_of_base(probes, parity.measure(probes, _asker(server, base)))
+            noise = parity.noise_of_base(probes, self._base_answers(member, probes))
         else:
             parity.check_full_files(checkpoint.path, probes, checkpoint.sha256)
         if name not in server.models():
             raise parity.Refused(f"vLLM took {name} but does not list it.")
-        agreement = parity.compare(probes, parity.measure(probes, _asker(server, name)))
+        agreement = parity.compare(probes, server.prompt_logprobs(name, _continuations(probes)))
         figures |= {key: round(value, 5) for key, value in vars(agreement).items()} | {"noise": round(noise, 5)}
         verdict = parity.judge(agreement, noise)
         if verdict.proof == Proof.REFUSED:
@@ -466,6 +481,13 @@ class Fleet:
             parity.check_chat_ids(probes.chat_token_ids, server.tokenize_chat(name, probes.chat_messages))
             figures["chat_tokens"] = len(probes.chat_token_ids)
         return {"proof": verdict.proof, "proof_json": figures, "reason": verdict.reason}
+
+    def _base_answers(self, member: Member, probes: Probes) -> list[list[float]]:
+        """What the base in the same server answers to these probes; asked once a server."""
+        questions = _continuations(probes)
+        if str(questions) not in member.base_answers:
+            member.base_answers[str(questions)] = member.server.prompt_logprobs(member.server.plan.name, questions)
+        return member.base_answers[str(questions)]
 
     def _withdraw(self, member: Member, row: Deployment) -> None:
         """What the gate refused must not stay under its name."""
@@ -501,8 +523,8 @@ class Fleet:
             vllm.remember(servers, self._notes())
 
 
-def _asker(server: vllm.VllmServer, model: str) -> Callable[[list[int], int], list[float]]:
-    return lambda token_ids, prompt_length: server.prompt_logprobs(model, token_ids, prompt_length)
+def _continuations(probes: Probes) -> list[tuple[list[int], int]]:
+    return [(probe.token_ids, probe.prompt_length) for probe in probes.probes]
 
 
 def _cold(state: str, reason: str) -> dict[str, Any]:

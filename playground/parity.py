@@ -9,7 +9,7 @@ docs/serving.md has the figures behind the two thresholds.
 import json
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,11 +186,6 @@ def check_chat_ids(expected: list[int], served: list[int]) -> None:
         f"vLLM renders a chat to other tokens than the trainer: {len(served)} against {len(expected)}, different from "
         f"position {at}. The chat template or tokenizer in the model folder was changed after training."
     )
-
-
-def measure(probes: Probes, logprobs: Callable[[list[int], int], list[float]]) -> list[list[float]]:
-    """Asks for each probe's continuation; `logprobs(token_ids, prompt_length)`."""
-    return [logprobs(probe.token_ids, probe.prompt_length) for probe in probes.probes]
 
 
 def noise_of_base(probes: Probes, served_base: list[list[float]]) -> float:

@@ -301,13 +301,23 @@ class VllmServer:
         body = {"model": model, "messages": messages, "add_generation_prompt": True}
         return self._request("POST", "/tokenize", body)["tokens"]
 
-    def prompt_logprobs(self, model: str, token_ids: list[int], prompt_length: int) -> list[float]:
-        """Log-probabilities (nats) of `token_ids[prompt_length:]`, each given all tokens before it."""
-        body = {"model": model, "prompt": token_ids, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+    def prompt_logprobs(self, model: str, prompts: list[tuple[list[int], int]]) -> list[list[float]]:
+        """For each (token_ids, prompt_length): the log-probabilities (nats) of `token_ids[prompt_length:]`, each given
+        all tokens before it."""
+        body = {
+            "model": model,
+            "prompt": [token_ids for token_ids, _ in prompts],
+            "max_tokens": 1,
+            "temperature": 0,
+            "prompt_logprobs": 0,
+        }
         # the very first request on a fresh machine compiles kernels: half a minute was seen
-        choice = self._request("POST", "/v1/completions", body, timeout=300)["choices"][0]
-        given = choice["prompt_logprobs"]
-        return [given[i][str(token_ids[i])]["logprob"] for i in range(prompt_length, len(token_ids))]
+        choices = self._request("POST", "/v1/completions", body, timeout=300)["choices"]
+        given = [choice["prompt_logprobs"] for choice in sorted(choices, key=lambda choice: choice["index"])]
+        return [
+            [table[i][str(token_ids[i])]["logprob"] for i in range(prompt_length, len(token_ids))]
+            for (token_ids, prompt_length), table in zip(prompts, given, strict=True)
+        ]
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None, timeout: float = 60) -> Any:
         request = urllib.request.Request(

@@ -151,21 +151,27 @@ class Handler(BaseHTTPRequestHandler):
         self.stream(chunks)
 
     def complete(self, body: dict[str, Any]) -> None:
-        prompt = body["prompt"]
+        prompts = body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
+        prompts = [prompts] if isinstance(prompts[0], int) else prompts
+        choices = [self.choice(index, prompt, body) for index, prompt in enumerate(prompts)]
+        head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time())}
+        answer = head | {"model": body["model"], "choices": choices}
+        if body.get("stream"):
+            return self.stream([answer])
+        tokens = sum(map(len, prompts))
+        usage = {"prompt_tokens": tokens, "completion_tokens": len(prompts), "total_tokens": tokens + len(prompts)}
+        return self.answer(answer | {"usage": usage})
+
+    def choice(self, index: int, prompt: str | list[int], body: dict[str, Any]) -> dict[str, Any]:
         ids = prompt if isinstance(prompt, list) else [ord(letter) for letter in prompt]
-        choice: dict[str, Any] = {"index": 0, "text": " and", "logprobs": None, "finish_reason": "length"}
+        choice: dict[str, Any] = {"index": index, "text": " and", "logprobs": None, "finish_reason": "length"}
         if body.get("prompt_logprobs") is not None:
             found = self.state.logprobs(body["model"], ids)
             given = [
                 {str(i): {"logprob": p, "rank": 1, "decoded_token": ""}} for i, p in zip(ids[1:], found, strict=True)
             ]
             choice["prompt_logprobs"] = [None, *given]
-        head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time())}
-        usage = {"prompt_tokens": len(ids), "completion_tokens": 1, "total_tokens": len(ids) + 1}
-        answer = head | {"model": body["model"], "choices": [choice]}
-        if body.get("stream"):
-            return self.stream([answer])
-        return self.answer(answer | {"usage": usage})
+        return choice
 
     def stream(self, chunks: list[dict[str, Any]]) -> None:
         self.send_response(200)

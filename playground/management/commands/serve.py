@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import close_old_connections
 
 from playground import deployments
 from playground.fleet import Fleet
@@ -30,6 +31,7 @@ class Command(BaseCommand):
         try:
             while not stop.is_set():
                 try:
+                    close_old_connections()
                     fleet.tick()
                 except Exception:  # the loop is a process border: a fault in one tick must not end serving
                     logger.exception("a tick failed")

@@ -1,0 +1,118 @@
+"""Rows and folders that the serving tests start from, and a fleet on the fake vLLM that works in the test's thread."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import Project
+from playground.fleet import Fleet
+from playground.models import Deployment
+from tests.factories import tiny_model
+from tests.fakes.vllm import fake_python
+from tests.made_checkpoint import write_checkpoint
+from training.engine.weights import weights_sha256
+from training.models import BaseModel, Checkpoint, TrainingJob
+
+
+class Inline(Executor):
+    """Does the work at once, in the caller's thread."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        pass
+
+
+@dataclass
+class Shelf:
+    """Makes base models and checkpoints of one project."""
+
+    project: Project
+    folder: Path
+    count: int = field(default=0)
+
+    def base(self, name: str = "tiny", chat_template: bool = True) -> BaseModel:
+        folder = tiny_model(self.folder / name, chat_template=chat_template)
+        return BaseModel.objects.create(
+            name=name,
+            source="folder",
+            source_id=str(folder),
+            folder=str(folder),
+            status="ready",
+            facts_json={"has_chat_template": chat_template},
+        )
+
+    def checkpoint(
+        self,
+        base: BaseModel,
+        make: Callable[[Path], Path] | None = None,
+        kind: str = "lora",
+        project: Project | None = None,
+        **fields: Any,
+    ) -> Checkpoint:
+        self.count += 1
+        project = project or self.project
+        job = TrainingJob.objects.create(
+            project=project, base_model=base, status="succeeded", finished_at=timezone.now()
+        )
+        folder = job.folder / "checkpoints" / "epoch-1-step-10"
+        if make:
+            make(folder)
+        else:
+            write_checkpoint(folder, base.path, seed=self.count)
+        name = f"ft:{base.name}:hone:test:abcdef{self.count:02d}"
+        given = {"step_name": f"{name}:ckpt-step-10", "sha256": weights_sha256(folder)} | fields
+        return Checkpoint.objects.create(
+            project=project,
+            job=job,
+            base_model=base,
+            step=10,
+            epoch=1,
+            kind=kind,
+            path_in_run="checkpoints/epoch-1-step-10",
+            **given,
+        )
+
+
+@pytest.fixture
+def shelf(project: Project, tmp_path: Path) -> Shelf:
+    return Shelf(project, tmp_path)
+
+
+@pytest.fixture
+def fleet(db: None, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(Inline(), fake_python(tmp_path))
+    fleet.begin()
+    yield fleet
+    fleet.end()
+
+
+def settle(fleet: Fleet, until: Callable[[], bool], seconds: float = 20) -> None:
+    """Ticks until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not until():
+        rows = list(Deployment.objects.values_list("state", "reason"))
+        assert time.monotonic() < deadline, f"not settled: {rows}"
+        fleet.tick()
+        time.sleep(0.05)
+
+
+def row_of(thing: BaseModel | Checkpoint) -> Deployment:
+    which = {"checkpoint": thing} if isinstance(thing, Checkpoint) else {"base_model": thing}
+    return Deployment.objects.get(**which)
+
+
+def state_is(state: str, *things: BaseModel | Checkpoint) -> Callable[[], bool]:
+    return lambda: all(row_of(thing).state == state for thing in things)
