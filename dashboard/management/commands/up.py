@@ -19,6 +19,7 @@ from training.launcher import worker_commands
 
 from accounts import first_start
 from dashboard.supervisor import Child, Supervisor
+from playground import deployments
 from training import catalogue, files
 from training.home import home, log_folder
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
         self.began = time.monotonic()
         lock = self._lock_home()  # held until the process ends
         self._refuse_a_taken_port(host, port)
-        self._prepare()
+        self._prepare(no_serve)
         supervisor = Supervisor(
             self._children(host, port, no_serve),
             log_folder=log_folder(),
@@ -82,13 +83,15 @@ class Command(BaseCommand):
                     ) from error
                 raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}") from error
 
-    def _prepare(self) -> None:
+    def _prepare(self, no_serve: bool) -> None:
         self.say(f"Data lies in {home()}")
         call_command("migrate", verbosity=0)
         self.project, self.token = first_start.ensure_first_owner()
         self.key_path = first_start.ensure_local_key(self.project)
         if settings.HONE_STARTER:
-            catalogue.ensure_starter(self.say)
+            starter = catalogue.ensure_starter(self.say)
+            if starter and starter.is_present and not no_serve:
+                deployments.want(base_model=starter)  # warm before the first visit to the playground
         files.ensure_samples(self.project)
 
     def _children(self, host: str, port: int, no_serve: bool) -> list[Child]:

@@ -1,0 +1,107 @@
+"""Pictures of the real site with the sample job, for the README and for looking at: `make screenshots`.
+
+Starts Hone on a folder of its own, trains the ticket sample with the starter model, asks base and checkpoints one
+question in the playground, and writes docs/img/*.png (light and dark, desktop and phone).
+`--url URL --home FOLDER` uses a running Hone that already has a finished job.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "img"
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"]
+SWITCHES += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SIZES = {"": (1440, 900), "-phone": (390, 844)}
+ANSWER_MS = 600_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    options = parser.parse_args()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=SWITCHES)
+        state = signed_in(browser, options.url, options.home)
+        page = browser.new_page(storage_state=state, viewport={"width": 1440, "height": 900})
+        addresses = pages_to_show(page, options.url)
+        for scheme in ("light", "dark"):
+            for size, (width, height) in SIZES.items():
+                context = browser.new_context(
+                    storage_state=state, color_scheme=scheme, viewport={"width": width, "height": height}
+                )
+                shown = context.new_page()
+                for name, address in addresses.items():
+                    shown.goto(address)
+                    shown.wait_for_timeout(1500)  # charts draw after the first paint
+                    shown.screenshot(path=IMAGES / f"{name}-{scheme}{size}.png")
+                    print(f"{name}-{scheme}{size}.png")
+                context.close()
+        browser.close()
+
+
+def signed_in(browser: Browser, url: str, home: Path) -> dict:
+    """The cookies of a person who followed a fresh one-time link."""
+    command = [sys.executable, "manage.py", "sign_in_link"]
+    env = {**os.environ, "HONE_HOME": str(home)}
+    printed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
+    token = re.search(r"/link/([\w-]+)/", printed)
+    assert token, printed
+    page = browser.new_page()
+    page.goto(f"{url}/link/{token[1]}/")
+    state = page.context.storage_state()
+    page.close()
+    return state
+
+
+def pages_to_show(page: Page, url: str) -> dict[str, str]:
+    """Name of each picture and its address; asks one question in the playground on the way."""
+    page.goto(f"{url}/jobs/")
+    job = page.locator("a[href^='/jobs/ftjob-']").first.get_attribute("href")
+    page.goto(f"{url}/datasets/")
+    dataset = page.get_by_role("link", name="ticket-train.jsonl").first.get_attribute("href")
+    page.goto(f"{url}{job}")
+    for box in page.locator("#checkpoints tbody").get_by_role("checkbox").all()[:2]:
+        box.check()
+    page.get_by_role("button", name="Open side by side").click()
+    playground = asked(page)
+    return {
+        "overview": f"{url}/",
+        "datasets": f"{url}/datasets/",
+        "dataset": f"{url}{dataset}",
+        "jobs": f"{url}/jobs/",
+        "job": f"{url}{job}",
+        "new-job": f"{url}/jobs/new/?from={job.split('/')[2]}",
+        "models": f"{url}/models/",
+        "playground": playground,
+        "votes": f"{url}/playground/votes/",
+        "settings": f"{url}/settings/",
+    }
+
+
+def asked(page: Page) -> str:
+    """Sends a held-out message to every column; returns the address that reopens the comparison."""
+    states = page.locator(".sheets__heads [data-state]")
+    for index in range(states.count()):
+        expect(states.nth(index)).to_have_text("Ready", timeout=ANSWER_MS)
+    message = "The export to CSV stops at row 1,000 since this morning. We need it for tomorrow's audit!"
+    page.get_by_label("Message", exact=True).fill(message)
+    page.get_by_role("button", name="Send").click()
+    figures = page.locator(".turn .cell [data-figures]")
+    for index in range(figures.count()):
+        expect(figures.nth(index)).to_contain_text("tok/s", timeout=ANSWER_MS)
+    page.get_by_role("button", name=re.compile("^2 ?B is better")).click()
+    expect(page.locator(".cell--won")).to_have_count(1)
+    return page.url
+
+
+if __name__ == "__main__":
+    main()
