@@ -69,6 +69,13 @@ def session() -> aiohttp.ClientSession:
     return _sessions[loop]
 
 
+async def close() -> None:
+    """Ends the connections of this event loop."""
+    found = _sessions.pop(asyncio.get_running_loop(), None)
+    if found:
+        await found.close()
+
+
 # ---- the body ----
 
 
