@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import torch
 from accelerate import PartialState
+from safetensors import SafetensorError
 from torch import Tensor
 
 from training.engine.batches import Batch, Rows, collate, epoch_batches, micro_batches, read_rows
@@ -338,7 +339,7 @@ def _resume(run: Run, optimizer: MasterAdamW) -> Progress:
     for folder in states(run.folder):
         try:
             progress = read_state(folder, optimizer)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             run.note(f"{folder.relative_to(run.folder)} cannot be read and is passed over: {error}", "warn")
             continue
         run.note(f"Continuing after step {progress.step}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -114,13 +115,11 @@ def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTra
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
+    except SafetensorError as error:
+        raise ModelProblem(f"The weights in {folder} are damaged: {error}. Add the base model again.") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         architecture = json.loads(config_path.read_text()).get("architectures")
         raise ModelProblem(f"The model in {folder} ({architecture}) cannot be loaded: {error}") from error
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise ModelProblem(f"The weights in {folder} are damaged: {error}. Add the base model again.") from error
     return model.to(device)
 
 

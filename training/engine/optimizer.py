@@ -65,8 +65,9 @@ class MasterAdamW:
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor]) -> None:
+        weights = {name: tensors[f"weight/{name}"] for name in self._masters}  # all there, before any is changed
         for name, master in self._masters.items():
-            master.copy_(tensors[f"weight/{name}"])
+            master.copy_(weights[name])
             keys = ("step", "exp_avg", "exp_avg_sq")
             if f"step/{name}" in tensors:
                 self._adam.state[master] = {key: tensors[f"{key}/{name}"].to(master.device) for key in keys}

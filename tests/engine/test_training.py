@@ -1,0 +1,418 @@
+"""The real trainer on a tiny model: what it learns, what it tells, how it stops, and that it goes on exactly."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from proofs.full_validation import recompute
+from tests.factories import chat_row, chat_rows, tiny_model, write_jsonl
+from training.engine import loop, sft
+from training.engine.spec import JobSpec, Probes, event_adapter
+from training.engine.weights import weights_sha256
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The same number of threads in this process and in the ones we start: sums in the same order."""
+    os.environ["HONE_TRAIN_THREADS"] = "1"
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    del os.environ["HONE_TRAIN_THREADS"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture
+def make_run(tmp_path: Path, base: Path) -> Callable[..., Path]:
+    """Writes a run folder: 12 training rows, 5 validation rows, batch 4, two epochs of 3 steps, unless told."""
+
+    def make(
+        name: str = "run", rows: list[dict] | None = None, valid: list[dict] | None = None, **changes: Any
+    ) -> Path:
+        folder = tmp_path / name
+        fields = {
+            "job_id": "ftjob-test",
+            "base_model": "tiny",
+            "base_path": base,
+            "training_file": write_jsonl(folder / "train.jsonl", rows or chat_rows(12)),
+            "validation_file": write_jsonl(folder / "valid.jsonl", valid or chat_rows(5, start=50)),
+            "n_epochs": 2,
+            "batch_size": 4,
+            "learning_rate": 5e-3,
+            "max_length": 128,
+            "lora_r": 4,
+            "lora_alpha": 8,
+            "seed": 7,
+            "valid_batch_rows": 2,
+        }
+        spec = JobSpec.model_validate(fields | changes)
+        (folder / "spec.json").write_text(spec.model_dump_json())
+        return folder
+
+    return make
+
+
+FULL = {"adaptation": "full", "lora_r": None, "lora_alpha": None, "learning_rate": 1e-3}
+
+
+def train(folder: Path, loss: Any = sft.batch_loss) -> list[Any]:
+    """Runs the trainer in this process and returns all events of the folder."""
+    loop.run(folder, sft.encode_row, loss)
+    return events(folder)
+
+
+def events(folder: Path, kind: str = "") -> list[Any]:
+    path = folder / "events.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [event_adapter.validate_json(line) for line in lines if line.endswith("}")]
+    return [event for event in found if not kind or event.type == kind]
+
+
+def losses(folder: Path) -> dict[int, float]:
+    """Train loss by step; replayed steps replace the former ones, as the reader does it."""
+    return {event.step: event.train_loss for event in events(folder, "step")}
+
+
+def ended(folder: Path) -> Any:
+    last = events(folder)[-1]
+    assert last.type == "end"
+    return last
+
+
+def after(count: int, action: Callable[[], None]) -> Any:
+    """The method's loss, with `action` done at the `count`-th training pass."""
+    seen = 0
+
+    def loss(model: Any, batch: Any) -> Any:
+        nonlocal seen
+        if torch.is_grad_enabled():
+            seen += 1
+            if seen == count:
+                action()
+        return sft.batch_loss(model, batch)
+
+    return loss
+
+
+# ---- what it does and tells ----
+
+
+def test_a_run_learns_validates_and_leaves_a_checkpoint_an_epoch(make_run: Callable[..., Path]) -> None:
+    folder = make_run(valid_every_steps=2)
+    told = train(folder)
+    assert ended(folder).status == "succeeded"
+    started = events(folder, "started")[0]
+    assert (started.total_steps, started.steps_per_epoch, started.train_rows, started.valid_rows) == (6, 3, 12, 5)
+    assert started.trainable_parameters < started.parameters
+
+    steps = events(folder, "step")
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert steps[-1].train_loss < steps[0].train_loss - 1
+    assert steps[-1].trained_tokens == 2 * started.trained_tokens_per_epoch
+    assert [step.epoch for step in steps][2::3] == [1.0, 2.0]
+
+    assert [(v.step, v.whole) for v in events(folder, "validation")] == [
+        (2, False),
+        (3, False),
+        (3, True),
+        (4, False),
+        (6, False),
+        (6, True),
+    ]
+    assert {"tokenizing", "loading", "training", "saving"} <= {event.phase for event in told if event.type == "phase"}
+
+    saved = events(folder, "checkpoint")
+    assert [(c.epoch, c.step, c.path) for c in saved] == [
+        (1, 3, "checkpoints/epoch-1-step-3"),
+        (2, 6, "checkpoints/epoch-2-step-6"),
+    ]
+    assert saved[1].full_valid_loss < saved[0].full_valid_loss
+    assert None not in saved[0].model_dump().values()
+    assert not (folder / "resume").exists()
+
+
+def test_a_checkpoint_is_complete_and_says_what_it_holds(make_run: Callable[..., Path], base: Path) -> None:
+    folder = make_run(n_epochs=1)
+    train(folder)
+    saved = events(folder, "checkpoint")[0]
+    checkpoint = folder / saved.path
+    assert saved.sha256 == weights_sha256(checkpoint)
+    adapter = json.loads((checkpoint / "adapter_config.json").read_text())
+    assert (adapter["r"], adapter["peft_type"], adapter["modules_to_save"]) == (4, "LORA", None)
+    assert "q_proj" in adapter["target_modules"]
+    assert (checkpoint / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
+    assert (checkpoint / "chat_template.jinja").exists()
+    assert json.loads((checkpoint / "meta.json").read_text())["step"] == 3
+
+    probes = Probes.model_validate_json((checkpoint / "probes.json").read_text())
+    assert probes.weights_sha256 == saved.sha256 and len(probes.probes) == 5 and len(probes.modules) == 14
+    assert probes.chat_token_ids and probes.chat_messages[0]["role"] == "user"
+    for probe in probes.probes:
+        continuation = len(probe.token_ids) - probe.prompt_length
+        assert len(probe.trained_logprobs) == len(probe.base_logprobs) == continuation > 0
+        assert sum(probe.trained_logprobs) > sum(probe.base_logprobs)  # it has learned them
+
+
+def test_probes_are_those_of_transformers_and_peft(make_run: Callable[..., Path], base: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = make_run(n_epochs=1)
+    train(folder)
+    checkpoint = folder / events(folder, "checkpoint")[0].path
+    probes = Probes.model_validate_json((checkpoint / "probes.json").read_text())
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    for name in ("base_logprobs", "trained_logprobs"):
+        if name == "trained_logprobs":
+            model = PeftModel.from_pretrained(model, str(checkpoint))
+        for probe in probes.probes:
+            with torch.no_grad():
+                logprobs = model(torch.tensor([probe.token_ids])).logits[0].log_softmax(-1)
+            own = [logprobs[i - 1, probe.token_ids[i]].item() for i in range(probe.prompt_length, len(probe.token_ids))]
+            assert getattr(probe, name) == pytest.approx(own, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "adaptation"), [("float32", {}), ("bfloat16", {}), ("float32", FULL), ("bfloat16", FULL)]
+)
+def test_whole_validation_figures_are_those_of_an_independent_forward(
+    make_run: Callable[..., Path], dtype: str, adaptation: dict
+) -> None:
+    folder = make_run(dtype=dtype, **adaptation)
+    train(folder)
+    checks = recompute(folder)
+    assert len(checks) == 2
+    assert all(check.agrees for check in checks), checks
+
+
+def test_prompt_and_completion_rows_train_a_model_without_template(
+    make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    plain = tiny_model(tmp_path / "plain", chat_template=False)
+    rows = [{"prompt": f"{n} plus {n} is", "completion": f" {2 * n}."} for n in range(12)]
+    folder = make_run(rows=rows, valid=rows[:4], base_path=plain)
+    train(folder)
+    assert ended(folder).status == "succeeded"
+    assert losses(folder)[6] < losses(folder)[1]
+    assert all(check.agrees for check in recompute(folder))
+
+
+def test_how_a_batch_is_cut_into_passes_changes_only_rounding(make_run: Callable[..., Path]) -> None:
+    rows = [chat_row("Say it", "word " * (1 + 3 * (n % 5))) for n in range(12)]
+    curves = []
+    for tokens in (10_000, 100, 1):
+        folder = make_run(f"budget-{tokens}", rows=rows, micro_batch_tokens=tokens)
+        train(folder)
+        curves.append(losses(folder))
+    for curve in curves[1:]:
+        assert curve == pytest.approx(curves[0], abs=2e-5)
+
+
+def test_a_row_of_4000_tokens_trains(make_run: Callable[..., Path]) -> None:
+    rows = [*chat_rows(3), chat_row("Count", "one two three four five six " * 700)]
+    folder = make_run(rows=rows, n_epochs=1, batch_size=4, max_length=4096)
+    train(folder)
+    assert ended(folder).status == "succeeded"
+    started = events(folder, "started")[0]
+    assert started.train_tokens > 4000
+    assert events(folder, "step")[0].trained_tokens == started.trained_tokens_per_epoch
+
+
+# ---- control ----
+
+
+def test_stop_saves_what_there_is_and_ends_cancelled(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    train(folder, after(2, (folder / "stop").touch))
+    assert ended(folder).status == "cancelled"
+    assert [c.path for c in events(folder, "checkpoint")] == ["checkpoints/epoch-1-step-2"]
+    assert not (folder / "stop").exists()
+
+
+def test_save_leaves_a_checkpoint_and_goes_on(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    train(folder, after(2, (folder / "save").touch))
+    assert ended(folder).status == "succeeded"
+    assert [c.step for c in events(folder, "checkpoint")] == [2, 3, 6]
+
+
+@pytest.mark.parametrize("changes", [{"lora_dropout": 0.1}, {"dtype": "bfloat16"}, FULL, {**FULL, "dtype": "bfloat16"}])
+def test_a_paused_run_goes_on_exactly(make_run: Callable[..., Path], changes: dict) -> None:
+    whole, paused = make_run("whole", **changes), make_run("paused", **changes)
+    train(whole)
+    train(paused, after(4, (paused / "pause").touch))
+    assert ended(paused).status == "paused" and len(events(paused, "step")) == 4
+    train(paused)
+    assert ended(paused).status == "succeeded"
+    assert events(paused, "started")[-1].resumed_step == 4
+    assert [step.step for step in events(paused, "step")] == [1, 2, 3, 4, 5, 6]
+    assert losses(paused) == losses(whole)
+    assert events(paused, "checkpoint")[-1].sha256 == events(whole, "checkpoint")[-1].sha256
+
+
+def test_sigterm_keeps_a_resume_point_that_is_no_checkpoint(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    train(folder, after(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert ended(folder).status == "interrupted"
+    assert [path.name for path in (folder / "resume").iterdir()] == ["step-2"]
+    assert not events(folder, "checkpoint")
+    train(folder)
+    assert ended(folder).status == "succeeded" and not (folder / "resume").exists()
+    assert [step.step for step in events(folder, "step")] == [1, 2, 3, 4, 5, 6]
+
+
+# ---- kill -9 ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "kill_at", "resumed"),
+    [
+        pytest.param({"n_epochs": 1, "batch_size": 1}, 4, 0, id="from the start, with nothing saved"),
+        pytest.param({"n_epochs": 2, "batch_size": 2}, 8, 6, id="from the checkpoint of the first epoch"),
+        pytest.param({"n_epochs": 1, "batch_size": 1, "resume_every_seconds": 1e-6}, 5, 4, id="from the resume point"),
+    ],
+)
+def test_kill_9_and_the_same_command_again_give_the_unbroken_curve_bit_for_bit(
+    make_run: Callable[..., Path], changes: dict, kill_at: int, resumed: int
+) -> None:
+    whole, broken = make_run("whole", **changes), make_run("broken", **changes)
+    train(whole)
+    command = [sys.executable, "-m", "training.engine.sft", str(broken)]
+    with (broken / "trainer.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        deadline = time.monotonic() + 240
+        while max(losses(broken), default=0) < kill_at:
+            assert process.poll() is None and time.monotonic() < deadline, (broken / "trainer.log").read_text()
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+    assert events(broken)[-1].type != "end"
+    train(broken)
+    assert events(broken, "started")[-1].resumed_step >= resumed
+    assert losses(broken) == losses(whole)
+    last = [events(folder, "checkpoint")[-1] for folder in (whole, broken)]
+    assert last[0].sha256 == last[1].sha256
+    assert last[0].full_valid_loss == last[1].full_valid_loss
+    assert not list(broken.rglob(".*.part"))
+
+
+def test_a_damaged_state_is_passed_over_for_the_one_before(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    train(folder)
+    (folder / "checkpoints/epoch-2-step-6/trainer_state/state.safetensors").write_bytes(b"rubbish")
+    train(folder)
+    assert events(folder, "started")[-1].resumed_step == 3
+    assert ended(folder).status == "succeeded"
+
+
+def test_a_finished_run_started_again_only_says_so(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    train(folder)
+    train(folder)
+    assert ended(folder).status == "succeeded" and len(events(folder, "step")) == 6
+
+
+# ---- what goes wrong ----
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+
+    def loss(model: Any, batch: Any) -> Any:
+        value, correct = sft.batch_loss(model, batch)
+        broken = torch.is_grad_enabled() and len(events(folder, "step")) == 3
+        return (value * float("nan") if broken else value), correct
+
+    train(folder, loss)
+    end = ended(folder)
+    assert (end.status, end.code) == ("failed", "non_finite_loss")
+    assert len(events(folder, "step")) == 3 and "learning rate" in end.message
+
+
+def test_a_full_disk_during_a_checkpoint_is_told_and_leaves_nothing_half_written(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # larger files are refused by the kernel
+    try:
+        train(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    end = ended(folder)
+    assert (end.status, end.code) == ("failed", "disk_full")
+    assert "Free some space" in end.message
+    assert list((folder / "checkpoints").iterdir()) == []
+    train(folder)
+    assert ended(folder).status == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"base_path": "/nowhere/model"}, "model_not_available", "tokenizer.json"),
+        ({"training_file": "/nowhere/t.jsonl"}, "invalid_training_file", "gone"),
+        ({"validation_file": "/nowhere/v.jsonl"}, "invalid_validation_file", "gone"),
+        ({"rows": [*chat_rows(2), {"messages": "no"}]}, "invalid_training_file", "Line 3"),
+        ({"max_length": 2}, "invalid_training_file", "no row to train on"),
+        ({"target_modules": ["nonsense"]}, "invalid_hyperparameters", "nonsense"),
+    ],
+)
+def test_bad_input_ends_with_its_reason(make_run: Callable[..., Path], changes: dict, code: str, words: str) -> None:
+    folder = make_run(**changes)
+    train(folder)
+    end = ended(folder)
+    assert (end.status, end.code) == ("failed", code)
+    assert words in end.message
+
+
+# ---- continuing from a checkpoint ----
+
+
+def test_continuing_trains_the_same_adapter_on(make_run: Callable[..., Path]) -> None:
+    first = make_run("first")
+    train(first)
+    start = first / events(first, "checkpoint")[-1].path
+    second = make_run("second", start_path=start, seed=8, learning_rate=1e-3)
+    train(second)
+    assert ended(second).status == "succeeded"
+    assert losses(second)[1] < min(losses(first).values()) + 0.3
+    assert all(check.agrees for check in recompute(second))
+
+
+def test_continuing_with_another_shape_is_refused_and_full_weights_take_the_merged_ones(
+    make_run: Callable[..., Path],
+) -> None:
+    first = make_run("first")
+    train(first)
+    start = first / events(first, "checkpoint")[-1].path
+    refused = make_run("refused", start_path=start, lora_r=8)
+    train(refused)
+    assert ended(refused).code == "invalid_hyperparameters" and "rank 4" in ended(refused).message
+
+    merged = make_run("merged", start_path=start, **FULL)
+    train(merged)
+    assert losses(merged)[1] < min(losses(first).values()) + 0.3
+    assert all(check.agrees for check in recompute(merged))
+    full = merged / events(merged, "checkpoint")[-1].path
+
+    on_top = make_run("on top", start_path=full)
+    train(on_top)
+    assert "full weights" in ended(on_top).message
+    further = make_run("further", start_path=full, **FULL)
+    train(further)
+    assert losses(further)[1] < losses(merged)[1]
