@@ -15,13 +15,13 @@ from typing import Any, TextIO
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from training.launcher import worker_commands
 
 from accounts import first_start
 from dashboard.supervisor import Child, Supervisor
 from playground import deployments
 from training import catalogue, files
 from training.home import home, log_folder
+from training.launcher import worker_commands
 
 READY_WITHIN_SECONDS = 60
 
