@@ -34,6 +34,7 @@ AT_ONCE = 16
 MAX_TOKENS = 96  # the longest right answer takes about 60
 VALID_MEANS = {"ticket": "schema validity", "tone": "voice kept", "steer": "form kept"}
 POLL_SECONDS = 1.0
+LOOK_BACK = 20  # events behind the newest that may still change
 WAIT_FOR_MODEL_SECONDS = 900
 FINAL = {"succeeded", "failed", "cancelled"}
 
@@ -98,7 +99,7 @@ def train(client: OpenAI, screen: Screen, task: str, model: str, files: tuple[st
 
 def follow(client: OpenAI, screen: Screen, job: FineTuningJob) -> FineTuningJob:
     """Prints messages as they come and one line that moves for the steps; returns the job when it has ended."""
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     while True:
         job = client.fine_tuning.jobs.retrieve(job.id)  # before its events: the last ones are then surely among them
         for event in new_events(client, job.id, seen):
@@ -114,13 +115,16 @@ def follow(client: OpenAI, screen: Screen, job: FineTuningJob) -> FineTuningJob:
         time.sleep(POLL_SECONDS)
 
 
-def new_events(client: OpenAI, job_id: str, seen: set[str]) -> list[Any]:
-    """Oldest first; asks for older pages only as far as something new is on them."""
-    found = []
+def new_events(client: OpenAI, job_id: str, seen: set[tuple[str, str]]) -> list[Any]:
+    """Oldest first. The text of a step's event grows when its validation is done: then it is new once more."""
+    found, known = [], 0
     for event in client.fine_tuning.jobs.list_events(job_id, limit=50):
-        if event.id in seen:
-            break
-        seen.add(event.id)
+        if (event.id, event.message) in seen:
+            known += 1
+            if known == LOOK_BACK:
+                break
+            continue
+        seen.add((event.id, event.message))
         found.append(event)
     return found[::-1]
 
@@ -227,11 +231,11 @@ class Asking:
 
     async def wait_or_give_up(self, error: APIStatusError, model: Contender, deadline: float) -> None:
         """A model that is still being loaded answers 429 and says when to come again."""
-        for_ever = error.response.headers.get("x-should-retry") == "false"
-        if error.status_code not in (429, 503) or for_ever or time.monotonic() > deadline:
+        again = error.response.headers.get("Retry-After")
+        if not again or time.monotonic() > deadline:
             raise DemoFailed(f"{model.name}: {reason(error)}") from error
         self.screen.status(f"{model.shown}: {reason(error)}")
-        await asyncio.sleep(float(error.response.headers.get("Retry-After", 5)))
+        await asyncio.sleep(float(again))
 
 
 def with_system(model: Contender, messages: list[dict[str, str]]) -> list[dict[str, str]]:
