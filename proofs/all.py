@@ -1,0 +1,64 @@
+"""`make proof`: every long proof, one after the other, with its own verdict.
+
+    demo           each sample task through the public API: base against every epoch's checkpoint
+    validation     each checkpoint of those jobs recomputed by a plain forward pass
+    recovery       kill -9 of worker, trainer and everything in the middle of epoch 2
+    live curve     trainer to drawn point in a browser, 10,000 points, a job of 100,000 steps
+
+`python -m proofs.all NAME ...` runs some of them.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from proofs.server import home
+
+
+def run(*command: str | Path) -> bool:
+    print(f"\n== {' '.join(str(part) for part in command)}", flush=True)
+    return subprocess.run([sys.executable, *map(str, command)], check=False).returncode == 0
+
+
+def demo() -> bool:
+    return run("-m", "proofs.demo", "--task", "all")
+
+
+def validation() -> bool:
+    """Of the jobs that the demo left in $HONE_HOME/proofs/demo.json."""
+    results = json.loads((home() / "proofs" / "demo.json").read_text())
+    return all([run("-m", "proofs.full_validation", home() / "runs" / result["job"]) for result in results])
+
+
+def recovery() -> bool:
+    return run("-m", "proofs.recovery")
+
+
+def live_curve() -> bool:
+    return run("-m", "proofs.live_curve")
+
+
+PROOFS: dict[str, Callable[[], bool]] = {
+    "demo": demo,
+    "validation": validation,
+    "recovery": recovery,
+    "live_curve": live_curve,
+}
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(PROOFS)
+    verdicts = {}
+    for name in names:
+        began = time.monotonic()
+        passed = PROOFS[name]()
+        verdicts[name] = f"{'proven' if passed else 'FAILED'} in {(time.monotonic() - began) / 60:.1f} min"
+    print("\n" + "\n".join(f"{name:12} {verdict}" for name, verdict in verdicts.items()))
+    sys.exit(any("FAILED" in verdict for verdict in verdicts.values()))
+
+
+if __name__ == "__main__":
+    main()
