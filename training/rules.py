@@ -107,9 +107,11 @@ Found = tuple[str, str, str, int, str]  # field, message, fix, turn, kind
 
 def row_errors(row: Row, kind: str) -> list[Found]:
     """Everything that makes this row unfit for training, as a row of the format `kind`."""
-    return {"chat": _chat_errors, "completion": _completion_errors, "preference": _preference_errors}.get(
-        kind, _text_errors
-    )(row)
+    if kind == "chat":
+        return _chat_errors(row)
+    if kind == "completion":
+        return _completion_errors(row)
+    return _preference_errors(row) if kind == "preference" else _text_errors(row)
 
 
 def _chat_errors(row: Row) -> list[Found]:
