@@ -179,11 +179,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
+        pause_seconds = bent(self.state.folder).get("token_seconds", 0.002)
         try:
             for chunk in chunks:
                 self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
                 self.wfile.flush()
-                time.sleep(self.state.bent.get("token_seconds", 0.002))
+                time.sleep(pause_seconds)
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
             self.state.left += 1

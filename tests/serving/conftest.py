@@ -1,5 +1,6 @@
 """Rows and folders that the serving tests start from, and a fleet on the fake vLLM that works in the test's thread."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -9,13 +10,15 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from openai import OpenAI
 
 from accounts.models import Project
+from playground import vllm
 from playground.fleet import Fleet
 from playground.models import Deployment
 from tests.factories import tiny_model
 from tests.fakes.vllm import fake_python
-from tests.made_checkpoint import write_checkpoint
+from tests.made_checkpoint import make_checkpoint, write_checkpoint
 from training.engine.weights import weights_sha256
 from training.models import BaseModel, Checkpoint, TrainingJob
 
@@ -116,3 +119,52 @@ def row_of(thing: BaseModel | Checkpoint) -> Deployment:
 
 def state_is(state: str, *things: BaseModel | Checkpoint) -> Callable[[], bool]:
     return lambda: all(row_of(thing).state == state for thing in things)
+
+
+# ---- a server for the whole test session, fake and real ----
+
+
+@dataclass
+class Stand:
+    """A server with what it was made from; `adapters` are folders with probes."""
+
+    server: vllm.VllmServer
+    base: Path
+    adapters: list[Path]
+    tolerance: float  # of log-probabilities, mean per token
+
+    @property
+    def client(self) -> OpenAI:
+        return OpenAI(base_url=self.server.url + "/v1", api_key="none", max_retries=0, timeout=120)
+
+
+def start(base: Path, adapters: list[Path], python: str, tolerance: float) -> Stand:
+    plan = vllm.Plan(
+        "tiny", base, base.parent / "vllm.log", lora_rank=16, context_tokens=vllm.context_of(base), cache_gib=1
+    )
+    server = vllm.VllmServer(plan, python)
+    server.start()
+    server.wait_until_ready(300)
+    return Stand(server, base, adapters, tolerance)
+
+
+@pytest.fixture(scope="session")
+def fake_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    folder = tmp_path_factory.mktemp("fake-vllm")
+    base = tiny_model(folder / "base")
+    adapters = [write_checkpoint(folder / f"adapter-{i}", base, seed=i) for i in range(3)]
+    stand = start(base, adapters, fake_python(folder), tolerance=1e-9)
+    yield stand
+    stand.server.stop()
+
+
+@pytest.fixture(scope="session")
+def real_stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    if vllm.find_build(sys.executable) is None:
+        pytest.skip("vLLM is not installed for this Python")
+    folder = tmp_path_factory.mktemp("real-vllm")
+    base = tiny_model(folder / "base")
+    adapters = [make_checkpoint(base, folder / f"adapter-{i}", seed=i) for i in range(3)]
+    stand = start(base, adapters, sys.executable, tolerance=0.1)
+    yield stand
+    stand.server.stop()

@@ -1,0 +1,232 @@
+"""The real vLLM with a tiny Llama: the gate on real log-probabilities, several models streaming at once, long prompts.
+
+One server for all of it; the fleet is handed the running one.
+"""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import AsyncClient
+from safetensors.numpy import load_file, save_file
+
+from playground import deployments, gateway, parity
+from playground.fleet import Fleet, Member
+from playground.models import Deployment
+from tests.factories import chat_rows, write_jsonl
+from tests.serving.conftest import Inline, Shelf, Stand, row_of, settle, state_is
+from training.engine.spec import JobSpec
+from training.models import BaseModel, Checkpoint
+
+pytestmark = [pytest.mark.vllm, pytest.mark.django_db(transaction=True)]
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def base(real_stand: Stand, shelf: Shelf) -> BaseModel:
+    return BaseModel.objects.create(
+        name="tiny",
+        source="folder",
+        source_id=str(real_stand.base),
+        folder=str(real_stand.base),
+        status="ready",
+        facts_json={"has_chat_template": True},
+    )
+
+
+@pytest.fixture
+def fleet(real_stand: Stand, base: BaseModel) -> Iterator[Fleet]:
+    fleet = Fleet(Inline(), sys.executable)
+    key = f"base:{base.pk}"
+    fleet.members[key] = Member(key, real_stand.server, 0, up_at=time.monotonic())
+    yield fleet
+    for name in real_stand.server.models()[1:]:
+        real_stand.server.unload_adapter(name)
+
+
+@pytest.fixture(autouse=True)
+async def connections() -> AsyncIterator[None]:
+    yield
+    await gateway.close()
+
+
+def copied(folder: Path) -> Callable[[Path], Path]:
+    return lambda out: shutil.copytree(folder, out)
+
+
+def train(base: Path, folder: Path, **changes: Any) -> Path:
+    """Runs the trainer for one epoch; returns its checkpoint."""
+    rows = write_jsonl(folder / "rows.jsonl", chat_rows(16))
+    given: dict[str, Any] = {
+        "job_id": "ftjob-real",
+        "base_model": "tiny",
+        "base_path": base,
+        "training_file": rows,
+        "validation_file": rows,
+        "n_epochs": 1,
+        "batch_size": 2,
+        "learning_rate": 1e-2,
+        "max_length": 256,
+        "lora_r": 8,
+        "lora_alpha": 16,
+    }
+    run = folder / "run"
+    run.mkdir()
+    (run / "spec.json").write_text(JobSpec(**given | changes).model_dump_json())
+    subprocess.run([sys.executable, "-m", "training.engine.sft", str(run)], check=True, cwd=ROOT, timeout=300)
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    return checkpoint
+
+
+def test_the_trainers_own_checkpoint_is_verified(
+    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, tmp_path: Path
+) -> None:
+    checkpoint = shelf.checkpoint(base, copied(train(base.path, tmp_path)))
+    deployments.want(base_model=base)
+    deployments.want(checkpoint=checkpoint)
+    settle(fleet, state_is("ready", base, checkpoint), 60)
+    row = row_of(checkpoint)
+    print(json.dumps(row.proof_json))
+    assert row.proof == "verified", row.proof_json
+    assert row.proof_json["chat_tokens"] > 0
+
+
+async def test_base_and_three_checkpoints_stream_at_once_out_of_one_server(
+    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, api_key: str
+) -> None:
+    def load() -> list[str]:
+        checkpoints = [shelf.checkpoint(base, copied(folder)) for folder in real_stand.adapters]
+        for thing in (base, *checkpoints):
+            deployments.want_target(thing)
+        settle(fleet, state_is("ready", base, *checkpoints), 60)
+        rows = [row_of(thing) for thing in (base, *checkpoints)]
+        assert {row.server_pid for row in rows} == {real_stand.server.pid}
+        assert [row.proof for row in rows] == ["verified"] * 4
+        return [row.served_name for row in rows]
+
+    names = await asyncio.to_thread(load)
+    loop = asyncio.get_running_loop()
+
+    async def stream(name: str) -> tuple[float, float, str]:
+        """When its first token came, when its last, and what it said."""
+        body = {
+            "model": name,
+            "messages": [{"role": "user", "content": "Order 12345?"}],
+            "max_tokens": 64,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": True,
+        }
+        response = await AsyncClient().post(
+            "/v1/chat/completions",
+            json.dumps(body),
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {api_key}"},
+        )
+        assert response.status_code == 200, response.content
+        times, said = [], ""
+        async for part in response.streaming_content:
+            for line in part.decode().split("\n\n"):
+                if line.startswith("data: {"):
+                    chunk = json.loads(line[6:])
+                    assert chunk["model"] == name
+                    if chunk["choices"] and chunk["choices"][0]["delta"].get("content"):
+                        times.append(loop.time())
+                        said += chunk["choices"][0]["delta"]["content"]
+        return times[0], times[-1], said
+
+    found = await asyncio.gather(*(stream(name) for name in names))
+    assert max(first for first, _, _ in found) < min(last for _, last, _ in found), "not at the same time"
+    assert len({said for _, _, said in found}) == 4, "two models said the same"
+
+
+# ---- the gate, with the look at the files left out: by the answers alone ----
+
+
+def another_adapter(folder: Path, stand: Stand) -> None:
+    shutil.copy(stand.adapters[1] / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+
+
+def an_empty_adapter(folder: Path, stand: Stand) -> None:
+    save_file({}, folder / "adapter_model.safetensors")
+
+
+def an_adapter_of_zeros(folder: Path, stand: Stand) -> None:
+    path = folder / "adapter_model.safetensors"
+    save_file({name: tensor * 0 for name, tensor in load_file(path).items()}, path)
+
+
+def a_renamed_module(folder: Path, stand: Stand) -> None:
+    path = folder / "adapter_model.safetensors"
+    save_file({name.replace("q_proj", "query_proj"): tensor for name, tensor in load_file(path).items()}, path)
+
+
+def another_prefix(folder: Path, stand: Stand) -> None:
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    save_file({name.replace("model.layers", "language_model.layers"): tensor for name, tensor in tensors.items()}, path)
+
+
+def half_of_the_layers(folder: Path, stand: Stand) -> None:
+    path = folder / "adapter_model.safetensors"
+    save_file({name: tensor for name, tensor in load_file(path).items() if "layers.0." in name}, path)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [another_adapter, an_empty_adapter, an_adapter_of_zeros, a_renamed_module, another_prefix, half_of_the_layers],
+)
+@pytest.mark.parametrize("look_at_files", [True, False])
+def test_a_spoilt_adapter_never_becomes_ready(
+    real_stand: Stand,
+    base: BaseModel,
+    fleet: Fleet,
+    shelf: Shelf,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path, Stand], None],
+    look_at_files: bool,
+) -> None:
+    checkpoint: Checkpoint = shelf.checkpoint(base, copied(real_stand.adapters[0]))
+    spoil(checkpoint.path, real_stand)
+    if not look_at_files:
+        monkeypatch.setattr(parity, "check_adapter_files", lambda *_: None)
+    deployments.want(base_model=base)
+    deployments.want(checkpoint=checkpoint)
+    settle(fleet, state_is("failed", checkpoint), 60)
+    print(f"{spoil.__name__}, files {'looked at' if look_at_files else 'ignored'}: {row_of(checkpoint).reason}")
+    assert real_stand.server.models() == ["tiny"]
+    settle(fleet, state_is("ready", base), 60)
+
+
+# ---- long prompts ----
+
+
+async def test_a_prompt_of_4000_tokens_is_answered(
+    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, api_key: str
+) -> None:
+    def load() -> Deployment:
+        checkpoint = shelf.checkpoint(base, copied(real_stand.adapters[0]))
+        deployments.want(checkpoint=checkpoint)
+        settle(fleet, state_is("ready", checkpoint), 60)
+        return row_of(checkpoint)
+
+    row = await asyncio.to_thread(load)
+    name = await asyncio.to_thread(lambda: row.served_name)
+    messages = [{"role": "user", "content": "one two three " * 1330}]
+    response = await AsyncClient().post(
+        "/v1/chat/completions",
+        json.dumps({"model": name, "messages": messages, "max_tokens": 4}),
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {api_key}"},
+    )
+    assert response.status_code == 200, response.content
+    usage = response.json()["usage"]
+    assert 3900 < usage["prompt_tokens"] < 4500
+    assert usage["completion_tokens"] >= 1
