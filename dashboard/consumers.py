@@ -41,7 +41,7 @@ class NewsConsumer(AsyncJsonWebsocketConsumer):
         await self.send_json(message)
 
     async def start(self, group: str) -> None:
-        self.group, self.arrived = group, asyncio.Event()
+        self.group, self.arrived, self.spoke_at = group, asyncio.Event(), time.monotonic()
         try:
             await self.channel_layer.group_add(self.group, self.channel_name)
         except Exception:  # a layer that is down delays the page, it does not break it
@@ -200,7 +200,7 @@ def project_marks(project_id: str) -> dict[str, Any]:
             list(jobs.values_list("status").annotate(Count("pk")).order_by("status")),
             jobs.filter(archived_at=None).count(),
             list(jobs.unfinished().values_list("pk", "step", "status_text", "phase", "wanted").order_by("pk")),
-            jobs.aggregate(checkpoints=Count("checkpoints"), latest=Max("checkpoints__created_at")),
+            jobs.aggregate(kept=Count("checkpoints"), latest=Max("checkpoints__created_at")),
         ],
         "files": [
             list(files.values_list("status").annotate(Count("pk")).order_by("status")),

@@ -36,7 +36,8 @@ def forecast(form: JobForm) -> Forecast:
     model, file, recipe = form.base_model, form.cleaned_data.get("training_file"), form.recipe
     missing = [name for name, there in (("a base model", model), ("a training file", file)) if not there]
     if missing or model is None or recipe is None:
-        return Forecast(missing=missing, problem="" if missing else "Mend the marked fields to see what the job takes.")
+        problem = "" if missing else "Correct the marked fields to see what the job takes."
+        return Forecast(missing=missing, problem=problem)
     try:
         train, valid = _data(form, file, model)
         return _figures(form, model, train, valid)

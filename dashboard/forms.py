@@ -171,12 +171,17 @@ class JobForm(forms.Form):
             cleaned["validation_file"] = None
         elif not file and "validation_file" not in self.errors:
             self.add_error("validation_file", "Choose the file to validate on, or choose “None” above.")
-        elif file and file == training:
+        elif file and file == training and not self._parent_had(file):
             self.add_error(
                 "validation_file", "This is the training file. Validation needs rows that are not trained on."
             )
         if how == "split" and cleaned.get("split_share") is None and "split_share" not in self.errors:
             self.add_error("split_share", "Say how many per cent of the rows to keep aside, 1 to 50.")
+
+    def _parent_had(self, file: DatasetFile) -> bool:
+        """A rerun may repeat what its parent did, wise or not."""
+        parent = self.parent_job
+        return bool(parent and parent.training_file_id == parent.validation_file_id == file.pk)
 
     def _asked_for(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         """What was typed, as a recipe's raw values; what was left empty keeps the recipe's default."""

@@ -9,18 +9,19 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 DASH = "–"
+ABSENT = (None, "")  # a template gives "" for an attribute of nothing
 
 
 @register.filter
 def loss(value: float | None) -> str:
     """Four significant digits."""
-    return DASH if value is None else f"{value:.4g}"
+    return DASH if value in ABSENT else f"{value:.4g}"
 
 
 @register.filter
 def percent(value: float | None) -> str:
     """A share of 1 as per cent with one decimal."""
-    return DASH if value is None else f"{value * 100:.1f} %"
+    return DASH if value in ABSENT else f"{value * 100:.1f} %"
 
 
 @register.filter
@@ -32,7 +33,7 @@ def share(value: float | None) -> str:
 @register.filter
 def count(value: float | None) -> str:
     """1,234 up to a million, then 1.2 M or 3.4 B."""
-    if value is None:
+    if value in ABSENT:
         return DASH
     for limit, unit in ((1e9, "B"), (1e6, "M")):
         if abs(value) >= limit:
@@ -43,7 +44,7 @@ def count(value: float | None) -> str:
 @register.filter
 def size(value: float | None) -> str:
     """Bytes as kB, MB, GB (powers of 1000, as disks are sold)."""
-    if value is None:
+    if value in ABSENT:
         return DASH
     amount = float(value)
     for unit in ("B", "kB", "MB", "GB", "TB"):
@@ -56,7 +57,7 @@ def size(value: float | None) -> str:
 @register.filter
 def duration(value: float | None) -> str:
     """Seconds as '2 min 14 s' or '3 h 05 min'."""
-    if value is None:
+    if value in ABSENT:
         return DASH
     seconds = round(value)
     if seconds < 1:
@@ -71,7 +72,7 @@ def duration(value: float | None) -> str:
 @register.filter
 def ago(value: datetime | None) -> SafeString | str:
     """'3 min ago' in a <time> whose title is the exact moment; app.js keeps it fresh."""
-    if value is None:
+    if value in ABSENT:
         return DASH
     exact = value.astimezone(timezone.get_current_timezone())
     return format_html(

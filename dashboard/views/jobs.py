@@ -83,7 +83,7 @@ def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
             | Q(fine_tuned_model__icontains=word)
         )
     found = jobs.select_related("base_model", "training_file", "start_checkpoint")
-    return found.annotate(best_loss=Min("checkpoints__full_valid_loss"))
+    return found.annotate(best_loss=Min("checkpoints__full_valid_loss")).order_by("-created_at", "-id")
 
 
 def row(job: TrainingJob) -> JobRow:

@@ -116,7 +116,7 @@
         scales: { x: { time: false, range: (_, low, high) => this.#acrossRange(low, high) }, y: { distr: log ? 3 : 1, range: (_, low, high) => this.#upRange(low, high) } },
         axes: [
           { stroke: muted, font: text, size: 34, gap: 6, grid: { show: false }, ticks: { stroke: line, width: 1, size: 4 }, values: (_, ticks) => ticks.map((v) => v === null ? null : AXES[axis].tick(v)), ...(axis === "time" ? { incrs: TIME_STEPS } : axis === "epoch" ? {} : { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7, 1e8, 2e8, 5e8, 1e9] }), space: 90 },
-          { stroke: muted, font: text, size: 58, gap: 6, grid: { stroke: line, width: 1 }, ticks: { show: false }, values: (_, ticks) => ticks.map((v) => v === null ? null : value(v)), space: 44 },
+          { stroke: muted, font: text, size: 58, gap: 6, grid: { stroke: line, width: 1 }, ticks: { show: false }, values: (_, ticks) => ticks.map((v) => v === null ? null : value(v)), space: height < 200 ? 30 : 44 },
         ],
         series: [{}, ...series.map((each) => this.#series(each))],
         hooks: {

@@ -5,7 +5,7 @@
   const rows = [...form.querySelectorAll("[data-field][data-parent]")];
   const summary = document.getElementById("changed-summary");
   const asText = (value) => value.trim().toLowerCase().replace(/^auto$/, "").replace(/[,\s]+/g, ",");
-  const label = (row) => row.querySelector(".field__label").textContent;
+  const label = (row) => row.querySelector(".field__label").textContent.replace(/^[A-Z](?=[a-z ])/, (first) => first.toLowerCase());
 
   function readable(row) {
     const value = row.dataset.parent;
@@ -25,7 +25,7 @@
       const was = row.querySelector(":scope > .field__was");
       was.hidden = same;
       was.textContent = same ? "" : `was ${row.dataset.parent === "" ? (row.dataset.field === "validation_file" || row.dataset.field === "suffix" || row.dataset.field === "label" ? "empty" : "auto") : readable(row)}`;
-      if (!same && !hidden) changed.push(label(row).toLowerCase());
+      if (!same && !hidden) changed.push(label(row));
     }
     if (summary) summary.textContent = changed.length ? `Changed: ${changed.join(", ")}.` : "Nothing is changed yet.";
   }

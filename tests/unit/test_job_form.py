@@ -1,0 +1,105 @@
+"""The job form: what is typed becomes a recipe; what is wrong names its field."""
+
+from typing import Any
+
+import pytest
+
+from accounts.models import Project
+from dashboard import differences, forms
+from dashboard.forms import JobForm
+from tests import makers
+from training.engine.spec import Recipe
+
+pytestmark = pytest.mark.django_db
+
+
+def form_of(project: Project, **values: Any) -> JobForm:
+    makers.BaseModel.objects.filter(name="tiny").exists() or makers.make_base_model()
+    file = makers.DatasetFile.objects.of(project).first() or makers.make_file(project)
+    usual = {"model": "base:tiny", "training_file": file.pk, "validation": "none", "adaptation": "lora"}
+    return JobForm(usual | values, project=project)
+
+
+def test_everything_left_empty_is_auto(project: Project) -> None:
+    form = form_of(project)
+    assert form.is_valid(), form.errors
+    assert form.recipe == Recipe()
+
+
+def test_the_word_auto_and_numbers_are_understood(project: Project) -> None:
+    form = form_of(project, n_epochs="Auto", batch_size=" 8 ", learning_rate_multiplier="1e-1", target_modules="a, b c")
+    assert form.is_valid(), form.errors
+    assert form.recipe == Recipe(batch_size=8, learning_rate_multiplier=0.1, target_modules=["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("n_epochs", value) for value in ("0", "51", "-1", "2.5", "three", "1" * 30)),
+        *(("batch_size", value) for value in ("0", "257", "x")),
+        *(("learning_rate_multiplier", value) for value in ("0", "-1", "1001", "nan", "inf", "fast")),
+        *(("lora_r", value) for value in ("0", "257", "1.5")),
+        *(("lora_alpha", value) for value in ("0", "1025")),
+        *(("lora_dropout", value) for value in ("-0.1", "1", "auto")),
+        *(("max_length", value) for value in ("15", "1048577")),
+        *(("lr_scheduler", value) for value in ("wavy",)),
+        *(("warmup_ratio", value) for value in ("-0.1", "1", "lots")),
+        *(("weight_decay", value) for value in ("-1", "1.1")),
+        *(("max_grad_norm", value) for value in ("0", "-2", "1001")),
+        *(("dtype", value) for value in ("float64",)),
+        *(("adaptation", value) for value in ("qlora",)),
+        *(("seed", value) for value in ("-1", "2147483648", "x")),
+        *(("suffix", value) for value in ("a:b", "a/b", "a b", "x" * 65)),
+        *(("model", value) for value in ("base:none", "checkpoint:none", "")),
+        *(("training_file", value) for value in ("file-none", "")),
+    ],
+)
+def test_a_wrong_value_names_its_field_and_no_other(project: Project, field: str, value: str) -> None:
+    form = form_of(project, **{field: value})
+    assert not form.is_valid()
+    assert list(form.errors) == [field]
+    assert form.errors[field][0].strip()
+
+
+def test_the_training_file_cannot_validate_itself(project: Project) -> None:
+    file = makers.make_file(project)
+    form = form_of(project, training_file=file.pk, validation="file", validation_file=file.pk)
+    assert "validation_file" in form.errors
+
+
+def test_a_validation_file_and_a_share_must_be_given_where_they_are_chosen(project: Project) -> None:
+    assert "validation_file" in form_of(project, validation="file").errors
+    assert "split_share" in form_of(project, validation="split").errors
+    assert "split_share" in form_of(project, validation="split", split_share="80").errors
+    assert form_of(project, validation="none", validation_file="").is_valid()
+
+
+def test_files_of_another_project_cannot_be_chosen(project: Project) -> None:
+    foreign = makers.make_file(Project.objects.create(name="Elsewhere"))
+    assert "training_file" in form_of(project, training_file=foreign.pk).errors
+
+
+def test_the_form_of_a_job_gives_its_recipe_back(project: Project) -> None:
+    recipe = Recipe(n_epochs=3, lora_dropout=0.1, target_modules=["q_proj"], weight_decay=0.01, lr_scheduler="cosine")
+    job = makers.make_job(project, recipe=recipe)
+    form = JobForm(forms.initial_from_job(job), project=project)
+    assert form.is_valid(), form.errors
+    assert form.recipe == recipe
+
+
+def test_the_code_says_only_what_is_not_usual(project: Project) -> None:
+    form = form_of(project, n_epochs="3", suffix="it's")
+    form.is_valid()
+    python, curl = forms.as_code(form, "http://localhost:8000")
+    assert '"n_epochs": 3' in python.text and "batch_size" not in python.text
+    compile(python.text, "example", "exec")
+    assert curl.text.startswith("curl http://localhost:8000/v1/fine_tuning/jobs")
+
+
+def test_differences_name_only_what_differs(project: Project) -> None:
+    same = {"seed": 1, "training_file": makers.make_file(project)}
+    parent = makers.make_job(project, recipe=Recipe(n_epochs=2), **same)
+    child = makers.make_job(project, recipe=Recipe(n_epochs=4), validation_file=makers.make_file(project, "v"), **same)
+    changed = {line.field: line.values for line in differences.between(parent, child)}
+    assert changed["n_epochs"] == ["2", "4"]
+    assert set(changed) == {"n_epochs", "validation_file"}

@@ -1,0 +1,429 @@
+"""The screens of jobs."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import Project, User
+from tests import makers
+from training import actions
+from training.engine.spec import Recipe
+from training.models import DatasetFile, TrainingJob
+
+pytestmark = pytest.mark.django_db
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture(autouse=True)
+def present(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The screens' tests need no weights on disk."""
+    monkeypatch.setattr("training.models.BaseModel.is_present", True)
+
+
+def filled(project: Project, **values: Any) -> dict[str, Any]:
+    """What the browser posts for the smallest job."""
+    file = DatasetFile.objects.of(project).usable().first() or makers.make_file(project)
+    if not TrainingJob.objects.exists():
+        makers.BaseModel.objects.filter(name="tiny").exists() or makers.make_base_model()
+    usual = {"model": "base:tiny", "training_file": file.pk, "validation": "none", "adaptation": "lora"}
+    return usual | values
+
+
+# ---- the list ----
+
+
+def test_a_project_without_jobs_is_told_how_to_make_the_first(owner_client: Client) -> None:
+    page = owner_client.get(reverse("jobs"))
+    assert "No job yet" in page.text
+    assert reverse("new-job") in page.text
+
+
+def test_the_list_shows_status_progress_and_best_loss(owner_client: Client, project: Project) -> None:
+    makers.make_job(project, steps=20, total_steps=40, label="Tickets")
+    page = owner_client.get(reverse("jobs"))
+    assert "Tickets" in page.text
+    assert "50 %" in page.text
+    assert 'class="sparkline"' in page.text
+    assert "chip--running" in page.text
+
+
+def test_newest_jobs_stand_first(owner_client: Client, project: Project) -> None:
+    old = makers.make_job(project, label="Older", status="succeeded", steps=4, total_steps=4)
+    new = makers.make_job(project, label="Newer")
+    TrainingJob.objects.filter(pk=new.pk).update(created_at=old.created_at.replace(year=2099))
+    page = owner_client.get(reverse("jobs")).text
+    assert page.index("Newer") < page.index("Older")
+
+
+def test_status_and_words_in_the_address_choose(owner_client: Client, project: Project) -> None:
+    makers.make_job(project, label="Alpha", status="failed")
+    makers.make_job(project, label="Beta", status="running")
+    assert "Beta" not in owner_client.get(reverse("jobs") + "?status=failed").text
+    assert "Alpha" not in owner_client.get(reverse("jobs") + "?q=beta").text
+    assert "No job fits" in owner_client.get(reverse("jobs") + "?q=nothing-like-this").text
+
+
+def test_an_unknown_status_in_the_address_shows_all(owner_client: Client, project: Project) -> None:
+    makers.make_job(project, label="Alpha")
+    assert "Alpha" in owner_client.get(reverse("jobs") + "?status=%22%3E&page=x").text
+
+
+def test_htmx_gets_only_the_rows(owner_client: Client, project: Project) -> None:
+    makers.make_job(project)
+    part = owner_client.get(reverse("jobs"), headers=HTMX).text
+    assert "<html" not in part
+    assert 'id="jobs"' in part
+
+
+def test_strangers_see_none_of_it(stranger_client: Client, project: Project, owner: User) -> None:
+    job = makers.make_job(project, steps=8, label="Secret")
+    assert "Secret" not in stranger_client.get(reverse("jobs")).text
+    for name in ("job", "job-metrics", "job-csv", "job-figures", "job-playground"):
+        assert stranger_client.get(reverse(name, args=[job.id])).status_code == 404, name
+    assert stranger_client.get(reverse("new-job") + f"?from={job.id}").status_code == 404
+    assert stranger_client.get(reverse("compare-jobs") + f"?ids={job.id}").status_code == 404
+    assert stranger_client.post(reverse("act-on-job", args=[job.id, "delete"])).status_code == 404
+    assert TrainingJob.objects.filter(pk=job.pk).exists()
+
+
+def test_nobody_sees_it_signed_out(client: Client, project: Project) -> None:
+    job = makers.make_job(project)
+    for address in (reverse("jobs"), reverse("job", args=[job.id]), reverse("job-metrics", args=[job.id])):
+        assert client.get(address).status_code == 302, address
+
+
+# ---- one job ----
+
+
+def test_the_headline_answers_whether_it_learns(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=25, total_steps=40)
+    page = owner_client.get(reverse("job", args=[job.id])).text
+    found = re.search(r'id="headline">([^<]+)<', page)
+    assert found
+    assert re.fullmatch(r"Learning: validation loss [\d.]+, best at epoch 2, still falling", found[1])
+
+
+def test_a_failed_job_says_why_and_what_to_do(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, status="failed", error_message="Out of memory. Choose a smaller batch.")
+    page = owner_client.get(reverse("job", args=[job.id])).text
+    assert "Choose a smaller batch." in page
+    assert f"{reverse('new-job')}?from={job.id}" in page
+
+
+@pytest.mark.parametrize("tab", ["events", "data", "configuration", "estimate", "log", "lineage", "nonsense"])
+@pytest.mark.parametrize("status", ["validating_files", "queued", "running", "paused", "succeeded", "failed"])
+def test_every_tab_stands_in_every_state(owner_client: Client, project: Project, tab: str, status: str) -> None:
+    steps = 30 if status in ("running", "paused", "succeeded") else 0
+    job = makers.make_job(project, status=status, steps=steps)
+    address = reverse("job", args=[job.id])
+    assert owner_client.get(f"{address}?tab={tab}").status_code == 200
+    part = owner_client.get(f"{address}?tab={tab}&part=tab", headers=HTMX)
+    assert part.status_code == 200
+    assert "<html" not in part.text
+
+
+@pytest.mark.parametrize("part", ["header", "checkpoints"])
+def test_a_part_of_the_page_can_be_fetched_again(owner_client: Client, project: Project, part: str) -> None:
+    job = makers.make_job(project, steps=30)
+    text = owner_client.get(reverse("job", args=[job.id]) + f"?part={part}", headers=HTMX).text
+    assert "<html" not in text
+    assert {"header": 'id="headline"', "checkpoints": "Full validation loss"}[part] in text
+
+
+def test_a_job_that_was_never_prepared_has_a_page(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, status="validating_files", steps=0)
+    TrainingJob.objects.filter(pk=job.pk).update(
+        resolved_json=None, estimate_json=None, started_json=None, started_at=None, total_steps=0, training_file=None
+    )
+    for tab in ("events", "data", "configuration", "estimate", "log", "lineage"):
+        assert owner_client.get(reverse("job", args=[job.id]) + f"?tab={tab}").status_code == 200
+
+
+def test_the_log_tab_shows_the_end_of_the_trainers_log(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=4)
+    job.folder.mkdir(parents=True)
+    (job.folder / "trainer.log").write_text("x" * 70_000 + "\nthe <last> line\n")
+    page = owner_client.get(reverse("job", args=[job.id]) + "?tab=log").text
+    assert "the &lt;last&gt; line" in page
+    assert "xxxx" not in page
+
+
+def test_hostile_names_are_only_text(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, label="<script>alert(1)</script>" + "ä" * 150, steps=12)
+    for address in (reverse("job", args=[job.id]), reverse("jobs"), reverse("new-job") + f"?from={job.id}"):
+        assert "<script>alert" not in owner_client.get(address).text
+
+
+def test_the_checkpoints_lead_to_the_playground(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=40, total_steps=40, status="succeeded")
+    names = list(job.checkpoints.order_by("step").values_list("step_name", flat=True))
+    answer = owner_client.get(reverse("job-playground", args=[job.id]), {"models": ["tiny", *names[:2]]})
+    assert answer.status_code == 302
+    assert answer["Location"].endswith("?models=tiny," + ",".join(names[:2]))
+
+
+def test_figures_come_as_csv_with_empty_cells(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=12, total_steps=40)
+    lines = owner_client.get(reverse("job-csv", args=[job.id])).getvalue().decode().splitlines()
+    assert lines[0].startswith("step,time,epoch,train_loss")
+    assert len(lines) == 13
+    assert lines[1].endswith(",,")
+
+
+# ---- what can be done ----
+
+
+def test_pause_rename_archive_and_delete(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=8)
+
+    def do(action: str, **data: str) -> int:
+        return owner_client.post(reverse("act-on-job", args=[job.id, action]), data).status_code
+
+    assert do("pause") == 302
+    job.refresh_from_db()
+    assert job.wanted == "pause"
+    do("rename", label="A better name")
+    do("archive")
+    job.refresh_from_db()
+    assert job.label == "A better name"
+    assert job.archived_at
+    do("archive")
+    job.refresh_from_db()
+    assert job.archived_at is None
+    do("delete")
+    assert TrainingJob.objects.filter(pk=job.pk).exists(), "a job that trains is not deleted"
+    do("stop")
+    do("delete")
+    assert not TrainingJob.objects.filter(pk=job.pk).exists()
+
+
+def test_save_now_leaves_the_control_file(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=8)
+    job.folder.mkdir(parents=True)
+    owner_client.post(reverse("act-on-job", args=[job.id, "save"]))
+    assert (job.folder / "save").exists()
+
+
+def test_actions_need_a_post_and_a_known_name(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project)
+    assert owner_client.get(reverse("act-on-job", args=[job.id, "delete"])).status_code == 405
+    assert owner_client.post(reverse("act-on-job", args=[job.id, "explode"])).status_code == 404
+
+
+def test_marked_jobs_are_compared_or_deleted(owner_client: Client, project: Project) -> None:
+    one, two = (makers.make_job(project, status="succeeded", steps=8) for _ in "ab")
+    answer = owner_client.post(reverse("act-on-jobs"), {"ids": [one.id, two.id], "action": "compare"})
+    assert answer["Location"] == f"{reverse('compare-jobs')}?ids={one.id},{two.id}"
+    owner_client.post(reverse("act-on-jobs"), {"ids": [one.id], "action": "delete"})
+    assert list(TrainingJob.objects.all()) == [two]
+
+
+def test_a_checkpoint_is_renamed_and_archived(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=40, total_steps=40, status="succeeded")
+    first = job.checkpoints.order_by("step")[0]
+    owner_client.post(reverse("act-on-checkpoint", args=[job.id, first.id, "rename"]), {"label": "The good one"})
+    assert "The good one" in owner_client.get(reverse("job", args=[job.id])).text
+    owner_client.post(reverse("act-on-checkpoint", args=[job.id, first.id, "archive"]))
+    assert "The good one" not in owner_client.get(reverse("job", args=[job.id])).text
+
+
+# ---- new job, rerun, continue ----
+
+
+def test_a_filled_form_makes_the_job(owner_client: Client, project: Project) -> None:
+    data = filled(project, n_epochs="2", lora_r="8", suffix="ticket", seed="7", label="First")
+    answer = owner_client.post(reverse("new-job"), data)
+    job = TrainingJob.objects.get()
+    assert answer["Location"] == reverse("job", args=[job.id])
+    assert job.recipe == Recipe(n_epochs=2, lora_r=8)
+    assert (job.suffix, job.seed, job.label) == ("ticket", 7, "First")
+
+
+def test_a_split_makes_two_files(owner_client: Client, project: Project) -> None:
+    data = filled(project, validation="split", split_share="25", split_seed="3")
+    owner_client.post(reverse("new-job"), data)
+    job = TrainingJob.objects.get()
+    assert job.training_file and job.validation_file
+    rows = [sum(1 for _ in file.path.open()) for file in (job.training_file, job.validation_file)]
+    assert rows == [90, 30]
+
+
+def test_a_refused_job_leaves_no_split_files(owner_client: Client, project: Project, monkeypatch: Any) -> None:
+    def refuse(**_: Any) -> None:
+        raise actions.ApiError("Not today.", param="suffix")
+
+    monkeypatch.setattr(actions, "create_job", refuse)
+    data = filled(project, validation="split", split_share="25")
+    answer = owner_client.post(reverse("new-job"), data)
+    assert answer.status_code == 400
+    assert "Not today." in answer.text
+    assert DatasetFile.objects.count() == 1
+
+
+def test_wrong_input_is_shown_again_with_its_reason(owner_client: Client, project: Project) -> None:
+    answer = owner_client.post(reverse("new-job"), filled(project, n_epochs="99", suffix="a:b"))
+    assert answer.status_code == 400
+    assert "Must be less than or equal to 50; it is 99" in answer.text
+    assert 'value="99"' in answer.text
+    assert not TrainingJob.objects.exists()
+
+
+def test_another_projects_file_cannot_be_used(stranger_client: Client, project: Project) -> None:
+    answer = stranger_client.post(reverse("new-job"), filled(project))
+    assert answer.status_code == 400
+    assert not TrainingJob.objects.exists()
+
+
+def test_the_card_tells_steps_memory_and_every_auto(owner_client: Client, project: Project) -> None:
+    answer = owner_client.post(reverse("estimate-job"), filled(project, n_epochs="4"), headers=HTMX).text
+    assert "What it takes" in answer
+    assert "4 epochs" in answer
+    assert re.search(r'id="auto-batch_size" hx-swap-oob="true">auto is <b>\d+</b>', answer)
+    assert 'id="auto-n_epochs" hx-swap-oob="true"></span>' in answer
+    assert "fine_tuning.jobs.create" in answer and "curl" in answer
+
+
+def test_the_card_says_what_is_missing(owner_client: Client, project: Project) -> None:
+    assert "Choose a base model and a training file" in owner_client.post(reverse("estimate-job"), {}).text
+
+
+def test_an_impossible_pair_is_refused_before_anything_starts(owner_client: Client, project: Project) -> None:
+    data = filled(project, target_modules="no_such_layer")
+    assert "no_such_layer" in owner_client.post(reverse("estimate-job"), data).text
+    assert owner_client.post(reverse("new-job"), data).status_code == 400
+    assert not TrainingJob.objects.exists()
+
+
+def test_a_file_from_the_address_is_chosen(owner_client: Client, project: Project) -> None:
+    file = makers.make_file(project)
+    page = owner_client.get(reverse("new-job") + f"?file={file.id}").text
+    assert f'<option value="{file.id}" selected>' in page
+    assert owner_client.get(reverse("new-job") + "?file=file-none").status_code == 404
+
+
+RECIPE = Recipe(
+    n_epochs=7,
+    batch_size=3,
+    learning_rate_multiplier=0.5,
+    lora_r=8,
+    lora_alpha=16,
+    lora_dropout=0.05,
+    target_modules=["q_proj", "v_proj"],
+    max_length=256,
+    lr_scheduler="cosine",
+    warmup_ratio=0.1,
+    weight_decay=0.01,
+    max_grad_norm=0.5,
+    dtype="float32",
+)
+
+
+def posted_by(page: str) -> dict[str, Any]:
+    """What the form would post if nobody touched it."""
+    form = re.search(r'<form class="split job-form".*?</form>', page, re.S)
+    assert form
+    values: dict[str, Any] = {}
+    for tag in re.findall(r"<input[^>]*>", form[0]):
+        name = re.search(r'name="(\w+)"', tag)
+        kind = re.search(r'type="(\w+)"', tag)
+        if not name or name[1] == "csrfmiddlewaretoken" or (kind and kind[1] == "radio" and " checked" not in tag):
+            continue
+        value = re.search(r'value="([^"]*)"', tag)
+        values[name[1]] = value[1] if value else ""
+    for name, options in re.findall(r'<select name="(\w+)"[^>]*>(.*?)</select>', form[0], re.S):
+        chosen = re.search(r'<option value="([^"]*)" selected', options)
+        values[name] = chosen[1] if chosen else ""
+    return values
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), RECIPE, Recipe(adaptation="full", n_epochs=1)])
+@pytest.mark.parametrize("status", ["queued", "running", "succeeded", "failed", "cancelled"])
+def test_a_rerun_left_alone_is_exactly_its_parent(
+    owner_client: Client, project: Project, recipe: Recipe, status: str
+) -> None:
+    files = {"training_file": makers.make_file(project), "validation_file": makers.make_file(project, "valid.jsonl")}
+    parent = makers.make_job(project, status=status, recipe=recipe, suffix="tone", seed=42, label="Try", **files)
+    page = owner_client.get(reverse("new-job") + f"?from={parent.id}").text
+    answer = owner_client.post(reverse("new-job"), posted_by(page))
+    assert answer.status_code == 302, re.findall(r'field__error"[^>]*>([^<]+)', answer.text)
+    child = TrainingJob.objects.exclude(pk=parent.pk).get()
+    same = ("recipe_json", "base_model", "training_file", "validation_file", "suffix", "seed", "start_checkpoint")
+    assert {name: getattr(child, name) for name in same} == {name: getattr(parent, name) for name in same}
+    assert child.parent == parent
+
+
+def test_both_pages_of_a_rerun_show_the_difference(owner_client: Client, project: Project) -> None:
+    parent = makers.make_job(project, status="succeeded", steps=8, label="Parent")
+    child = makers.make_job(project, status="running", steps=8, parent=parent, recipe=Recipe(n_epochs=9), label="Child")
+    for job, other in ((parent, child), (child, parent)):
+        page = owner_client.get(reverse("job", args=[job.id]) + "?tab=lineage").text
+        assert other.display_name in page
+        assert re.search(r'Epochs</th><td class="mono muted">auto</td>.*?<td class="mono">9</td>', page, re.S)
+
+
+def test_somebody_elses_parent_is_not_stored(owner_client: Client, project: Project, stranger: User) -> None:
+    foreign = makers.make_job(Project.objects.get(name="Elsewhere"))
+    owner_client.post(reverse("new-job"), filled(project, parent=foreign.id))
+    assert TrainingJob.objects.of(project).get().parent is None
+
+
+def test_continuing_prefills_the_checkpoint(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=40, total_steps=40, status="succeeded")
+    checkpoint = job.checkpoints.order_by("step").last()
+    assert checkpoint
+    page = owner_client.get(reverse("new-job") + f"?checkpoint={checkpoint.id}").text
+    assert f'<option value="checkpoint:{checkpoint.id}" selected>' in page
+
+
+# ---- comparison and figures ----
+
+
+def test_the_comparison_shows_only_what_differs(owner_client: Client, project: Project) -> None:
+    one = makers.make_job(project, steps=40, total_steps=40, status="succeeded", label="One")
+    two = makers.make_job(project, steps=8, recipe=Recipe(lora_r=32), label="Two")
+    address = reverse("compare-jobs") + f"?ids={one.id},{two.id}"
+    page = owner_client.get(address).text
+    assert "LoRA rank" in page and "Batch size" not in page
+    assert "Batch size" in owner_client.get(address + "&all=1").text
+    assert "Choose at least two" in owner_client.get(reverse("compare-jobs")).text
+
+
+def test_a_comparison_with_an_unknown_job_is_not_found(owner_client: Client, project: Project) -> None:
+    assert owner_client.get(reverse("compare-jobs") + "?ids=ftjob-none").status_code == 404
+
+
+def test_a_short_run_is_sent_whole(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=30, total_steps=40)
+    payload = json.loads(owner_client.get(reverse("job-metrics", args=[job.id])).content)
+    assert payload["whole"] is True
+    assert payload["columns"]["step"] == list(range(1, 31))
+    assert payload["revision"] == 30
+
+
+def test_a_long_run_is_reduced_and_keeps_its_spikes(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=5000, total_steps=5000, status="succeeded")
+    job.metrics.filter(step=3333).update(train_loss=99.5)
+    address = reverse("job-metrics", args=[job.id])
+    answer = owner_client.get(address + "?points=500")
+    payload = json.loads(answer.content)
+    columns = payload["columns"]
+    assert not payload["whole"]
+    assert len(columns["step"]) < 1200
+    assert max(value for value in columns["train_loss"] if value is not None) == 99.5
+    assert columns["step"][0] == 1 and columns["step"][-1] == 5000
+    assert columns["step"] == sorted(set(columns["step"]))
+    full = {step: loss for step, loss in zip(columns["step"], columns["full_valid_loss"], strict=True) if loss}
+    assert sorted(full) == [1250, 2500, 3750, 5000]
+    near = json.loads(owner_client.get(address + "?from=3300&to=3400").content)
+    assert near["whole"]
+    assert near["columns"]["train_loss"][near["columns"]["step"].index(3333)] == 99.5
+
+
+def test_nonsense_in_the_figures_address_is_ignored(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=8)
+    for query in ("points=x", "points=-5", "from=9&to=1", "points=99999999999999999999"):
+        assert owner_client.get(reverse("job-metrics", args=[job.id]) + "?" + query).status_code == 200
