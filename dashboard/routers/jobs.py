@@ -18,6 +18,7 @@ from accounts.errors import ApiError
 from accounts.models import ApiKey
 from dashboard import schemas
 from dashboard.paging import page
+from playground.deployments import find_target
 from training import actions
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
@@ -111,18 +112,22 @@ def dump(part: Any) -> dict[str, Any]:
 
 
 def find_model(request: HttpRequest, name: str) -> tuple[BaseModel, Checkpoint | None]:
-    """A base model, or a fine-tuned model or checkpoint to continue from."""
-    mine = Checkpoint.objects.of(request.project)  # type: ignore[attr-defined]
-    checkpoint = mine.named(name).select_related("base_model").first()
-    if checkpoint:
-        return checkpoint.base_model, checkpoint
-    base_model = BaseModel.objects.filter(name=name).first()
-    if base_model and base_model.status == BaseModel.Status.READY:
-        return base_model, None
-    why = f"it is in the catalogue but not on disk ({base_model.get_status_display()})" if base_model else "unknown"
+    """A base model (also by its hub id), or a fine-tuned model or checkpoint to continue from."""
+    try:
+        found = find_target(request.project, name)  # type: ignore[attr-defined]
+    except ApiError as error:
+        raise not_available(name, "Hone does not know it") from error
+    if isinstance(found, Checkpoint):
+        return found.base_model, found
+    if found.status != BaseModel.Status.READY:
+        raise not_available(name, f"it is in the catalogue, but {found.get_status_display().lower()}")
+    return found, None
+
+
+def not_available(name: str, why: str) -> ApiError:
     known = ", ".join(BaseModel.objects.ready().values_list("name", flat=True)[:10]) or "none yet"
-    message = f"Model {name} is not available for fine-tuning: {why}. Available base models: {known}."
-    raise ApiError(message, param="model", code="model_not_available")
+    message = f"Model {name} is not available for fine-tuning: {why}. Base models on disk: {known}."
+    return ApiError(message, param="model", code="model_not_available")
 
 
 def find_file(request: HttpRequest, file_id: str, param: str) -> DatasetFile:
