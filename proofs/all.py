@@ -30,7 +30,8 @@ def demo() -> bool:
 def validation() -> bool:
     """Of the jobs that the demo left in $HONE_HOME/proofs/demo.json."""
     results = json.loads((home() / "proofs" / "demo.json").read_text())
-    return all([run("-m", "proofs.full_validation", home() / "runs" / result["job"]) for result in results])
+    verdicts = [run("-m", "proofs.full_validation", home() / "runs" / result["job"]) for result in results]
+    return all(verdicts)
 
 
 def recovery() -> bool:
