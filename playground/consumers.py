@@ -130,6 +130,7 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
             raise ApiError("This answer has been voted on and stays as it is.", status=409)
         if any(not 0 <= index < len(self.comparison.columns) for index in columns):
             raise ApiError("There is no such column.", param="column")
+        await database_sync_to_async(_want_all)(self.project, self.models)  # a model that failed is tried again
         self._run(columns)
 
     # ---- answering ----
@@ -245,21 +246,19 @@ def _unanswered(turn: Turn) -> list[int]:
 
 def _states(project: Project, models: list[str], blind: bool) -> dict[str, Any]:
     """Each column's state; blind only how many are ready, since a state can tell a base from its checkpoint."""
-    found = [contender.deployment for contender in contenders.named(project, models)]
+    found = contenders.named(project, models)
     if blind:
-        ready = sum(bool(one and one.state == Deployment.State.READY) for one in found)
+        ready = sum(bool(one.deployment and one.deployment.state == Deployment.State.READY) for one in found)
         return {"type": "waiting", "ready": ready, "of": len(found)}
-    return {
-        "type": "states",
-        "columns": [
-            {
-                "state": one.state if one else Deployment.State.OFF,
-                "words": sheets.state_words(one),
-                "verified": bool(one and one.proof == Deployment.Proof.VERIFIED),
-            }
-            for one in found
-        ],
-    }
+    return {"type": "states", "columns": [_state(one) for one in found]}
+
+
+def _state(contender: contenders.Contender) -> dict[str, Any]:
+    if contender.gone:
+        return {"state": "failed", "words": "This model has been deleted.", "verified": False}
+    deployment = contender.deployment
+    state = deployment.state if deployment else Deployment.State.OFF
+    return {"state": state, "words": sheets.state_words(deployment), "verified": contender.verified}
 
 
 routes: list[URLPattern] = [path("ws/playground/", PlaygroundConsumer.as_asgi())]

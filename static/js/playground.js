@@ -201,14 +201,15 @@
     line.textContent = words;
     line.hidden = !words || $(".answer__raw", cell).textContent !== "";
   }
-  // Which columns of the last turn are answering now.
+  // Which columns of the last turn are answering now; those that begin are emptied.
   function setRunning(indexes) {
+    const before = running;
     running = new Set(indexes);
     for (const cell of $$(".cell", lastTurn() || document.createElement("i"))) {
       const on = running.has(Number(cell.dataset.column));
       cell.classList.toggle("cell--running", on);
       $("[data-stop]", cell)?.toggleAttribute("hidden", !on);
-      if (!on) continue;
+      if (!on || before.has(Number(cell.dataset.column))) continue;
       $(".answer__raw", cell).textContent = $("[data-figures]", cell).textContent = $("[data-error]", cell).textContent = "";
       $(".answer__shown", cell).replaceChildren();
       $(".cell__error", cell).hidden = true;
@@ -245,11 +246,11 @@
     say({ type: "send", prompt: prompt.value, ...(setup && !data.blind ? { setup: asSetup() } : {}) });
   }
   function retry(index) {
-    if (running.size) return;
+    if (running.has(index) || (index === null && running.size)) return;
     const failed = $$(".cell", lastTurn()).filter((cell) => !$(".cell__error", cell).hidden || !$(".answer__raw", cell).textContent).map((cell) => Number(cell.dataset.column));
     if (!say({ type: "retry", column: index })) return;
     $("#foot").replaceChildren();
-    setRunning(index === null ? failed : [index]);
+    setRunning(index === null ? failed : [...running, index]);
   }
   const newPrompt = () => {
     const next = $("[data-next]");

@@ -196,10 +196,10 @@ async def test_one_column_stops_and_the_others_go_on(owner: User, models: list[s
 async def test_stop_all_stores_what_had_come_and_stops_the_servers_work(
     owner: User, models: list[str], vllm: type[Nameless]
 ) -> None:
-    vllm.state.bent["token_seconds"] = 0.02
+    vllm.state.bent["token_seconds"] = 0.05
     async with page(owner) as socket:
         await socket.send_json_to({"type": "open", "models": models})
-        await socket.send_json_to({"type": "send", "prompt": "word " * 60, "setup": setup_of(models)})
+        await socket.send_json_to({"type": "send", "prompt": "word " * 300, "setup": setup_of(models)})
         await hear(socket, "text")
         await socket.send_json_to({"type": "stop", "column": None})
         await hear(socket, "settled")
@@ -210,10 +210,10 @@ async def test_stop_all_stores_what_had_come_and_stops_the_servers_work(
 async def test_a_page_that_goes_away_stops_everything_and_finds_what_had_come(
     owner: User, models: list[str], vllm: type[Nameless]
 ) -> None:
-    vllm.state.bent["token_seconds"] = 0.02
+    vllm.state.bent["token_seconds"] = 0.05
     async with page(owner) as socket:
         await socket.send_json_to({"type": "open", "models": models})
-        await socket.send_json_to({"type": "send", "prompt": "word " * 60, "setup": setup_of(models)})
+        await socket.send_json_to({"type": "send", "prompt": "word " * 300, "setup": setup_of(models)})
         await hear(socket, "text")
     await until(lambda: vllm.state.left == 3)
     stored = [response async for response in Response.objects.all()]
