@@ -3,6 +3,7 @@
 import errno
 import logging
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
@@ -12,10 +13,12 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.schema import OpenAPISchema
 from ninja.security import HttpBearer
 
 from accounts.errors import ApiError
 from accounts.models import ApiKey
+from dashboard import schemas
 from dashboard.routers import files, jobs, models
 from dashboard.wording import explain
 from playground.routers import router as chat_router
@@ -23,6 +26,7 @@ from playground.routers import router as chat_router
 logger = logging.getLogger(__name__)
 
 USED_AT_PRECISION = timedelta(minutes=1)  # a busy key must not write a row for each request
+PASSED_ON = {"/v1/chat/completions": schemas.AskChat, "/v1/completions": schemas.AskCompletion}
 NOT_SERVED = {
     "assistants": "Assistants are",
     "audio": "Audio is",
@@ -72,7 +76,29 @@ def remember_use(key: ApiKey) -> None:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
 
 
-api = NinjaAPI(
+class HoneAPI(NinjaAPI):
+    """Describes also what ninja cannot know: the error object, and the bodies that are passed on unread."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        schema = super().get_openapi_schema(**options)
+        known = schema["components"]["schemas"]
+        for model in (schemas.ErrorBody, *PASSED_ON.values()):
+            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            known |= {**described.pop("$defs", {}), model.__name__: described}
+        refused = {"description": "An error in OpenAI's shape", **json_of(schemas.ErrorBody)}
+        for path, operations in schema["paths"].items():
+            for operation in operations.values():
+                operation["responses"] |= {"4XX": refused, "5XX": refused}
+                if path in PASSED_ON:
+                    operation["requestBody"] = {"required": True, **json_of(PASSED_ON[path])}
+        return schema
+
+
+def json_of(model: type[schemas.Schema]) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}}
+
+
+api = HoneAPI(
     title="Hone",
     version="1",
     description="Fine-tuning and chat in the words of OpenAI's API: point the official SDK at this address.",

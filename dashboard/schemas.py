@@ -22,7 +22,8 @@ class Asked(Schema):
 def part_of_recipe(title: str, **fields: str) -> Any:
     """A request object whose fields (name here = name in `Recipe`) keep the types and ranges of the recipe."""
     found = {ours: Recipe.model_fields[theirs] for ours, theirs in fields.items()}
-    return create_model(title, __base__=Asked, **{name: (field.annotation, field) for name, field in found.items()})
+    fields_here: dict[str, Any] = {name: (field.annotation, field) for name, field in found.items()}
+    return create_model(title, __base__=Asked, **fields_here)
 
 
 SUPERVISED_FIELDS = {name: name for name in ("n_epochs", "batch_size", "learning_rate_multiplier")}
@@ -76,6 +77,46 @@ class CreateJob(Asked):
     lora: AskedLora | None = None  # type: ignore[valid-type]
     training: AskedTraining | None = None  # type: ignore[valid-type]
     label: Annotated[str, Field(max_length=200)] | None = None
+
+
+class AskChat(Schema):
+    """Body of POST /v1/chat/completions; described here, read and passed on to vLLM by the playground's gateway."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    messages: list[dict[str, Any]]
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    n: int = 1
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    stream: bool = False
+    stream_options: dict[str, Any] | None = None
+    logprobs: bool = False
+    top_logprobs: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    response_format: dict[str, Any] | None = None
+
+
+class AskCompletion(Schema):
+    """Body of POST /v1/completions, passed on like a chat."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    prompt: str | list[str] | list[int] | list[list[int]]
+    max_tokens: int = 16
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1
+    n: int = 1
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    stream: bool = False
+    logprobs: int | None = None
+    echo: bool = False
 
 
 # ---- answers ----

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal, cast
 
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
@@ -46,7 +46,7 @@ def create_file(request: HttpRequest, form: Form[Expiry], file: UploadedFile = F
         user=request.auth_user,  # type: ignore[attr-defined]
         filename=file.name or "",
         purpose=form.purpose,
-        source=file,
+        source=cast(BinaryIO, file),
     )
     if form.seconds:
         made.expires_at = made.created_at + timedelta(seconds=form.seconds)

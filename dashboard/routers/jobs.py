@@ -158,7 +158,7 @@ def with_metadata(request: HttpRequest, rows: "QuerySet[TrainingJob]") -> "Query
     for name, value in request.GET.items():
         named = METADATA_FILTER.fullmatch(name)
         if named:
-            rows = has_pair(rows, named[1], value)
+            rows = has_pair(rows, named[1], str(value))
     return rows
 
 
