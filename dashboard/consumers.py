@@ -169,7 +169,8 @@ def after(job_id: str, revision: int) -> list[list[Any]]:
 @database_sync_to_async
 def job_marks(job_id: str, user_id: int | None) -> dict[str, Any] | None:
     """A mark for each part of the page that changes when the part changes; None: not this person's job."""
-    job = TrainingJob.objects.filter(pk=job_id, project__memberships__user=user_id).first()
+    mine = Project.objects.filter(memberships__user=user_id or 0)  # None would ask for projects without members
+    job = TrainingJob.objects.filter(pk=job_id, project__in=mine).first()
     if job is None:
         return None
     header = [getattr(job, name) for name in STATE_FIELDS if name not in {"archived", "error_message"}]
@@ -185,7 +186,7 @@ def job_marks(job_id: str, user_id: int | None) -> dict[str, Any] | None:
 @database_sync_to_async
 def project_of(user_id: int | None, chosen: str) -> str | None:
     """The same choice as accounts.middleware.current_project."""
-    mine = Project.objects.filter(memberships__user=user_id).order_by("created_at").values_list("pk", flat=True)
+    mine = Project.objects.filter(memberships__user=user_id or 0).order_by("created_at").values_list("pk", flat=True)
     return mine.filter(pk=chosen).first() or mine.first()
 
 

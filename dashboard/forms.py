@@ -32,6 +32,8 @@ LABELS: Final = {
     "model": "Base model",
     "training_file": "Training file",
     "validation_file": "Validation file",
+    "split_share": "Share for validation, %",
+    "split_seed": "Seed of the split",
     "suffix": "Suffix",
     "seed": "Seed",
     "label": "Name",
@@ -56,7 +58,7 @@ HINTS: Final = {
     "training_file": "The rows to learn from.",
     "validation": "Rows that are never trained on. Without them no one can tell learning from memorising.",
     "validation_file": "A file of this project that holds no row of the training file.",
-    "split_share": "Per cent of the training file's rows to keep aside.",
+    "split_share": "So many of the training file's rows are kept aside.",
     "split_seed": "The same seed always keeps the same rows aside.",
     "suffix": "A short word in the model's name, such as ft:base:hone:word:id.",
     "seed": "The same seed, data and recipe give the same run. Empty: a new one.",
@@ -247,7 +249,7 @@ def _sentence(name: str, error: ErrorDetails) -> str:
 
 
 def initial_from_job(job: TrainingJob) -> dict[str, Any]:
-    """Exactly this job's configuration."""
+    """Exactly this job's configuration; only its name for people gets a number."""
     start = f"checkpoint:{job.start_checkpoint_id}" if job.start_checkpoint_id else f"base:{job.base_model.name}"
     values: dict[str, Any] = {
         "model": start,
@@ -256,10 +258,27 @@ def initial_from_job(job: TrainingJob) -> dict[str, Any]:
         "validation_file": job.validation_file_id,
         "suffix": job.suffix,
         "seed": job.seed,
-        "label": job.label,
+        "label": next_label(job),
         "parent": job.id,
     }
     return values | initial_from_recipe(job.recipe)
+
+
+def next_label(job: TrainingJob) -> str:
+    """The parent's name with the next free number, so that the two can be told apart: Tickets, Tickets 2, Tickets 3."""
+    stem = re.sub(r" \d+$", "", job.display_name if job.label or job.suffix else "")[:190]
+    if not stem:
+        return ""
+    taken = set(TrainingJob.objects.of(job.project).filter(label__startswith=stem).values_list("label", flat=True))
+    return next(name for n in range(2, len(taken) + 3) if (name := f"{stem} {n}") not in taken)
+
+
+def validation_partner(file: DatasetFile) -> DatasetFile | None:
+    """The validation file that was made together with this one: the other half of a split, or of a sample."""
+    others = DatasetFile.objects.of(file.project).usable().exclude(pk=file.pk).filter(filename__icontains="valid")
+    if file.parent_id:
+        return others.filter(parent=file.parent_id).first()
+    return others.filter(sample_task=file.sample_task).first() if file.sample_task else None
 
 
 def initial_from_recipe(recipe: Recipe) -> dict[str, Any]:

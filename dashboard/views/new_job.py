@@ -93,7 +93,10 @@ def _initial(request: HttpRequest, parent: TrainingJob | None) -> dict[str, Any]
     if not parent:
         initial |= {"seed": forms.new_seed()} | _only_choices(request)
     if file_id := given.get("file"):
-        initial["training_file"] = get_object_or_404(DatasetFile.objects.of(request.project), pk=file_id).pk
+        file = get_object_or_404(DatasetFile.objects.of(request.project), pk=file_id)
+        initial["training_file"] = file.pk
+        if not parent and (partner := forms.validation_partner(file)):
+            initial |= {"validation": "file", "validation_file": partner.pk}
     if name := given.get("model"):
         initial["model"] = f"base:{get_object_or_404(BaseModel, name=name).name}"
     if checkpoint := given.get("checkpoint"):

@@ -112,6 +112,11 @@ async def test_strangers_and_the_signed_out_are_refused(stranger_client: Client,
     assert await socket(None, "/ws/project/").connect() == (False, consumers.NOT_FOUND)
 
 
+async def test_a_job_whose_project_has_no_members_is_nobodys(running_job: TrainingJob) -> None:
+    await database_sync_to_async(running_job.project.memberships.all().delete)()
+    assert await socket(None, f"/ws/jobs/{running_job.id}/").connect() == (False, consumers.NOT_FOUND)
+
+
 async def test_an_odd_revision_counts_as_the_beginning(owner_client: Client, running_job: TrainingJob) -> None:
     link = socket(owner_client, f"/ws/jobs/{running_job.id}/?after=-1%27")
     assert (await link.connect())[0]

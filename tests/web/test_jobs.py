@@ -305,6 +305,15 @@ def test_a_file_from_the_address_is_chosen(owner_client: Client, project: Projec
     assert owner_client.get(reverse("new-job") + "?file=file-none").status_code == 404
 
 
+def test_the_validation_half_of_a_split_comes_with_its_training_half(owner_client: Client, project: Project) -> None:
+    whole = makers.make_file(project)
+    train = makers.make_file(project, "tickets-train.jsonl", parent=whole)
+    valid = makers.make_file(project, "tickets-valid.jsonl", parent=whole)
+    page = owner_client.get(reverse("new-job") + f"?file={train.id}").text
+    assert f'<option value="{valid.id}" selected>' in page
+    assert 'value="file" checked' in page
+
+
 RECIPE = Recipe(
     n_epochs=7,
     batch_size=3,
