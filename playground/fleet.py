@@ -21,11 +21,8 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-from playground import deployments, parity, room, vllm
+from playground import deployments, gate, parity, room, vllm
 from playground.models import Deployment
-from training.engine.chat import ChatFormat
-from training.engine.errors import EngineError
-from training.engine.spec import Probes
 from training.home import home, log_folder
 from training.models import Checkpoint
 
@@ -39,12 +36,6 @@ DEAF_SECONDS = 90.0  # alive but not answering for this long: it is started anew
 STEADY_SECONDS = 120.0  # up for this long: earlier failures are forgotten
 TRIES = 3
 LONGEST_PAUSE_SECONDS = 60.0
-CHAT_EXAMPLE = [
-    {"role": "system", "content": "You answer briefly."},
-    {"role": "user", "content": "Is the café in Zürich open today?"},
-    {"role": "assistant", "content": "Yes, until 18:00."},
-    {"role": "user", "content": "And tomorrow?"},
-]
 
 
 class Threads(ThreadPoolExecutor):
@@ -141,11 +132,11 @@ class Fleet:
             if self._is_possible(row):
                 by_key.setdefault(key_of(row), []).append(row)
         for key, group in by_key.items():
-            member = self.members.get(key)
-            if member is None:
+            running = self.members.get(key)
+            if running is None:
                 self._start(key, group)
-            elif member.is_up and not member.is_busy:
-                self._bring_up_next(member, group)
+            elif running.is_up and not running.is_busy:
+                self._bring_up_next(running, group)
         self._note_processes()
 
     def end(self) -> None:
@@ -401,7 +392,9 @@ class Fleet:
         """In a thread: load, check, and only then ready."""
         try:
             started = time.monotonic()
-            fields = self._prove(member, row)
+            fields = gate.prove(member.server, row, member.base_answers)
+            if "load_ms" in fields["proof_json"]:
+                member.loaded[row.served_name] = row.pk
             fields["proof_json"] |= {
                 "vllm": self._version(),
                 "at": timezone.now().isoformat(timespec="seconds"),
@@ -436,59 +429,6 @@ class Fleet:
             **fields,
         )
 
-    def _prove(self, member: Member, row: Deployment) -> dict[str, Any]:
-        """Loads and compares; returns the row's proof fields. Raises Refused or VllmError."""
-        if row.checkpoint is None:
-            return self._prove_base(member, row)
-        return self._prove_checkpoint(member, row, row.checkpoint)
-
-    def _prove_base(self, member: Member, row: Deployment) -> dict[str, Any]:
-        """A base has no trained probes: its chat must come out as the tokens that the trainer makes of it."""
-        try:
-            format_ = ChatFormat.load(row.family.path)
-            expected = format_.encode_prompt(CHAT_EXAMPLE) if format_.has_template else []
-        except EngineError as error:
-            raise parity.Refused(str(error)) from error
-        if expected:
-            parity.check_chat_ids(expected, member.server.tokenize_chat(row.served_name, CHAT_EXAMPLE))
-        elif row.served_name not in member.server.models():
-            raise parity.Refused(f"vLLM does not list {row.served_name}.")
-        return {"proof": Proof.VERIFIED, "proof_json": {"kind": "base", "chat_tokens": len(expected)}}
-
-    def _prove_checkpoint(self, member: Member, row: Deployment, checkpoint: Checkpoint) -> dict[str, Any]:
-        server, name = member.server, row.served_name
-        probes = parity.read_probes(checkpoint.path)
-        figures: dict[str, Any] = {"kind": checkpoint.kind}
-        noise = 0.0
-        if checkpoint.kind == Checkpoint.Kind.LORA:
-            parity.check_adapter_files(checkpoint.path, probes, checkpoint.sha256)
-            server.unload_adapter(name)
-            started = time.monotonic()
-            server.load_adapter(name, checkpoint.path)
-            figures["load_ms"] = round(1000 * (time.monotonic() - started), 1)
-            member.loaded[name] = row.pk
-            noise = parity.noise_of_base(probes, self._base_answers(member, probes))
-        else:
-            parity.check_full_files(checkpoint.path, probes, checkpoint.sha256)
-        if name not in server.models():
-            raise parity.Refused(f"vLLM took {name} but does not list it.")
-        agreement = parity.compare(probes, server.prompt_logprobs(name, _continuations(probes)))
-        figures |= {key: round(value, 5) for key, value in vars(agreement).items()} | {"noise": round(noise, 5)}
-        verdict = parity.judge(agreement, noise)
-        if verdict.proof == Proof.REFUSED:
-            raise parity.Refused(verdict.reason)
-        if probes.chat_messages:
-            parity.check_chat_ids(probes.chat_token_ids, server.tokenize_chat(name, probes.chat_messages))
-            figures["chat_tokens"] = len(probes.chat_token_ids)
-        return {"proof": verdict.proof, "proof_json": figures, "reason": verdict.reason}
-
-    def _base_answers(self, member: Member, probes: Probes) -> list[list[float]]:
-        """What the base in the same server answers to these probes; asked once a server."""
-        questions = _continuations(probes)
-        if str(questions) not in member.base_answers:
-            member.base_answers[str(questions)] = member.server.prompt_logprobs(member.server.plan.name, questions)
-        return member.base_answers[str(questions)]
-
     def _withdraw(self, member: Member, row: Deployment) -> None:
         """What the gate refused must not stay under its name."""
         if row.checkpoint and member.server.plan.lora_rank:
@@ -521,10 +461,6 @@ class Fleet:
         if pids != self.noted:
             self.noted = pids
             vllm.remember(servers, self._notes())
-
-
-def _continuations(probes: Probes) -> list[tuple[list[int], int]]:
-    return [(probe.token_ids, probe.prompt_length) for probe in probes.probes]
 
 
 def _cold(state: str, reason: str) -> dict[str, Any]:
