@@ -1,5 +1,7 @@
 """One job: the answer on top, its curves, its checkpoints, and everything else under tabs."""
 
+import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db.models import Max, Min, Sum
-from django.http import HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -17,6 +19,7 @@ from dashboard.forms import LABELS, RECIPE_FIELDS
 from dashboard.headline import headline
 from dashboard.templatetags import figures
 from playground.models import Deployment
+from training import home
 from training.models import Checkpoint, TrainingJob
 
 LOG_TAIL_BYTES = 64_000
@@ -98,6 +101,24 @@ def open_in_playground(request: HttpRequest, job_id: str) -> HttpResponse:
     job = get_object_or_404(TrainingJob.objects.of(request.project), pk=job_id)
     names = request.GET.getlist("models") or [job.fine_tuned_model or job.base_model.name]
     return redirect(f"{reverse('playground')}?models={','.join(names)}")
+
+
+def download_checkpoint(request: HttpRequest, job_id: str, checkpoint_id: str) -> FileResponse:
+    """The weights with tokenizer and figures as one zip; the trainer's own state (optimizer, position) stays here."""
+    mine = Checkpoint.objects.of(request.project).select_related("job")
+    checkpoint = get_object_or_404(mine, pk=checkpoint_id, job=job_id)
+    if not checkpoint.path.is_dir():
+        raise Http404("The files of this checkpoint are no longer on disk.")
+    packed = tempfile.TemporaryFile(dir=home.home())  # noqa: SIM115 - FileResponse closes it
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(checkpoint.path.iterdir()):
+            if path.is_file():
+                archive.write(path, path.name)
+    packed.seek(0)
+    name = (
+        f"{checkpoint.job.suffix or checkpoint.job.base_model.name}-epoch-{checkpoint.epoch}-step-{checkpoint.step}.zip"
+    )
+    return FileResponse(packed, as_attachment=True, filename=name)
 
 
 # ---- tabs: each returns what its part of the template needs ----

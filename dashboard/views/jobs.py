@@ -227,5 +227,6 @@ urlpatterns: list[URLPattern] = [
     path("<str:job_id>/figures", job_figures.figures_table, name="job-figures"),
     path("<str:job_id>/playground", job_page.open_in_playground, name="job-playground"),
     path("<str:job_id>/do/<str:action>", act, name="act-on-job"),
+    path("<str:job_id>/checkpoints/<str:checkpoint_id>/zip", job_page.download_checkpoint, name="checkpoint-zip"),
     path("<str:job_id>/checkpoints/<str:checkpoint_id>/<str:action>", act_on_checkpoint, name="act-on-checkpoint"),
 ]
