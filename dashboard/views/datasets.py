@@ -11,6 +11,7 @@ from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import HttpResponseClientRefresh
 
 from accounts.errors import ApiError
 from dashboard.forms_datasets import BeginUploadForm, SplitForm
@@ -147,6 +148,8 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
     file = _file(request, file_id)
     if file.status == Status.UPLOADING:
         return redirect("datasets")
+    if request.htmx and file.status != Status.UPLOADED:  # the page asked whether the check is done
+        return HttpResponseClientRefresh()
     jobs = list(files.jobs_using(file)[:20])
     context = {
         "file": file,

@@ -247,6 +247,19 @@ def test_the_detail_page_gives_the_verdict_and_the_rows(owner_client: Client, da
     assert "What is 3 and 3?" in page and "It is 6." in page
 
 
+def test_a_page_that_waits_for_the_check_is_told_to_reload_when_it_is_done(
+    owner_client: Client, dataset: DatasetFile
+) -> None:
+    answer = owner_client.get(f"/datasets/{dataset.id}/", headers={"HX-Request": "true"})
+    assert answer.headers["HX-Refresh"] == "true"
+
+
+def test_a_page_shows_how_far_the_check_has_come(owner_client: Client, dataset: DatasetFile) -> None:
+    DatasetFile.objects.update(status="uploaded", check_share=0.25)
+    page = owner_client.get(f"/datasets/{dataset.id}/").content.decode()
+    assert "Checking: 25% read" in page and "every 1s" in page
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
