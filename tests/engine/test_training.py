@@ -224,6 +224,20 @@ def test_how_a_batch_is_cut_into_passes_changes_only_rounding(make_run: Callable
         assert curve == pytest.approx(curves[0], abs=2e-5)
 
 
+def test_two_processes_give_the_curve_of_one(make_run: Callable[..., Path]) -> None:
+    alone, together = make_run("alone"), make_run("together")
+    train(alone)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run(
+        [*torchrun, "-m", "training.engine.sft", str(together)], cwd=ROOT, env=environment, check=True, timeout=300
+    )
+    assert ended(together).status == "succeeded" and events(together, "started")[0].world_size == 2
+    assert losses(together) == pytest.approx(losses(alone), abs=2e-5)
+    whole = [[v.loss for v in events(folder, "validation") if v.whole] for folder in (together, alone)]
+    assert whole[0] == pytest.approx(whole[1], abs=2e-5)
+
+
 def test_a_row_of_4000_tokens_trains(make_run: Callable[..., Path]) -> None:
     rows = [*chat_rows(3), chat_row("Count", "one two three four five six " * 700)]
     folder = make_run(rows=rows, n_epochs=1, batch_size=4, max_length=4096)
@@ -358,6 +372,23 @@ def test_a_full_disk_during_a_checkpoint_is_told_and_leaves_nothing_half_written
     assert "Free some space" in end.message
     assert list((folder / "checkpoints").iterdir()) == []
     train(folder)
+    assert ended(folder).status == "succeeded"
+
+
+def test_a_resume_point_that_does_not_fit_only_warns(make_run: Callable[..., Path]) -> None:
+    folder = make_run(resume_every_seconds=1e-6, n_epochs=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def loss(model: Any, batch: Any) -> Any:
+        limit = 100_000 if len(events(folder, "step")) < 2 else soft
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        return sft.batch_loss(model, batch)
+
+    try:
+        train(folder, loss)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert any("No resume point" in note.message for note in events(folder, "note"))
     assert ended(folder).status == "succeeded"
 
 

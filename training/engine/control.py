@@ -27,5 +27,5 @@ class Control:
             return "interrupt"
         return "save" if (self._folder / "save").exists() else ""
 
-    def granted(self, wish: Wish) -> None:
+    def granted(self, wish: str) -> None:
         (self._folder / wish).unlink(missing_ok=True)

@@ -34,7 +34,7 @@ from training.engine.checkpoint import (
 )
 from training.engine.control import Control
 from training.engine.emit import EventWriter
-from training.engine.errors import EngineError, NonFiniteLoss, OutOfMemory
+from training.engine.errors import DiskFull, EngineError, NonFiniteLoss, OutOfMemory
 from training.engine.estimate import MemoryPlan, plan_memory, read_model_facts
 from training.engine.model import LanguageModel, load_model
 from training.engine.optimizer import MasterAdamW, learning_rate
@@ -330,7 +330,10 @@ def _save(
 
 def _save_resume_point(run: Run, optimizer: MasterAdamW, progress: Progress) -> None:
     if run.process.is_main_process:
-        save_resume_point(run.folder, optimizer, progress)
+        try:
+            save_resume_point(run.folder, optimizer, progress)
+        except DiskFull as error:  # training can go on; only a crash would cost more
+            run.note(f"No resume point: {error.message}", "warn")
     run.process.wait_for_everyone()
 
 

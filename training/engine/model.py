@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from training.engine.errors import InvalidRecipe, ModelProblem
 from training.engine.estimate import logit_rows, read_model_facts, read_start_facts
@@ -111,6 +112,7 @@ def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTra
         raise ModelProblem(f"The model's folder {folder} is gone or incomplete. Add the base model again.")
     if not list(folder.glob("*.safetensors")):
         raise ModelProblem(f"{folder} has no .safetensors weights. Other weight formats are not read.")
+    transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
@@ -120,7 +122,7 @@ def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTra
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         architecture = json.loads(config_path.read_text()).get("architectures")
         raise ModelProblem(f"The model in {folder} ({architecture}) cannot be loaded: {error}") from error
-    return model.to(device)
+    return model.to(device)  # type: ignore[arg-type]  # its wrapper hides the signature
 
 
 def _new_adapter(causal: PreTrainedModel, spec: JobSpec) -> PeftModel:

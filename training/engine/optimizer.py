@@ -21,7 +21,7 @@ class MasterAdamW:
         self._adam = torch.optim.AdamW(list(self._masters.values()), lr=0.0, weight_decay=weight_decay, fused=True)
 
     @property
-    def masters(self) -> dict[str, Tensor]:
+    def masters(self) -> dict[str, nn.Parameter]:
         return self._masters
 
     def collect(self) -> None:
