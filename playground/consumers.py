@@ -240,7 +240,7 @@ def _want_all(project: Project, models: list[str]) -> None:
 
 
 def _unanswered(turn: Turn) -> list[int]:
-    answered = {response.column for response in turn.responses.all() if not response.error and response.text}
+    answered = {response.column for response in turn.responses.all() if not response.error}
     return [index for index in range(len(turn.comparison.columns)) if index not in answered]
 
 

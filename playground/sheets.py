@@ -72,7 +72,8 @@ class Round:
 
     @property
     def failed(self) -> bool:
-        return any(cell.error for cell in self.cells)
+        """A column has no answer; asking again may bring one."""
+        return any(cell.error or cell.pending for cell in self.cells)
 
     @property
     def verdict(self) -> str:

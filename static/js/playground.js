@@ -247,7 +247,7 @@
   }
   function retry(index) {
     if (running.has(index) || (index === null && running.size)) return;
-    const failed = $$(".cell", lastTurn()).filter((cell) => !$(".cell__error", cell).hidden || !$(".answer__raw", cell).textContent).map((cell) => Number(cell.dataset.column));
+    const failed = $$(".cell", lastTurn()).filter((cell) => !$(".cell__error", cell).hidden || cell.classList.contains("cell--pending")).map((cell) => Number(cell.dataset.column));
     if (!say({ type: "retry", column: index })) return;
     $("#foot").replaceChildren();
     setRunning(index === null ? failed : [...running, index]);
