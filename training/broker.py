@@ -25,13 +25,15 @@ CREATE TABLE IF NOT EXISTS message(
 CREATE INDEX IF NOT EXISTS message_next ON message(state, queue, seq);
 CREATE TABLE IF NOT EXISTS owner(name TEXT PRIMARY KEY, beat_ms INTEGER NOT NULL);
 """
+ANY_QUEUED = "SELECT 1 FROM message WHERE state='queued' AND queue=? LIMIT 1"  # needs no write lock, unlike TAKE_NEXT
 TAKE_NEXT = """
 UPDATE message SET state='running', owner=?, changed_ms=? WHERE seq=(
     SELECT seq FROM message WHERE state='queued' AND queue=? ORDER BY seq LIMIT 1) RETURNING id, data
 """
 PUT = """
 INSERT INTO message(id, queue, data, changed_ms) VALUES(?, ?, ?, ?)
-ON CONFLICT(id) DO UPDATE SET queue=excluded.queue, data=excluded.data, state='queued', owner=NULL
+ON CONFLICT(id) DO UPDATE
+    SET queue=excluded.queue, data=excluded.data, state='queued', owner=NULL, changed_ms=excluded.changed_ms
 """
 
 
@@ -52,6 +54,7 @@ class SQLiteBroker(Broker):
         self.poll_seconds, self.beat_seconds = poll_seconds, beat_seconds
         self.dead_after_seconds, self.keep_dead_seconds = dead_after_seconds, keep_dead_seconds
         self.owner: str | None = None  # set by the first consumer; a process that only sends has none
+        self._becoming_owner = threading.Lock()
         self._connections = threading.local()
 
     def connection(self) -> sqlite3.Connection:
@@ -84,10 +87,11 @@ class SQLiteBroker(Broker):
         return message
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> "SQLiteConsumer":
-        if self.owner is None:
-            self.owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            self.beat()
-            threading.Thread(target=self._beat_forever, name="queue-heartbeat", daemon=True).start()
+        with self._becoming_owner:  # each queue's consumer comes here from a thread of its own
+            if self.owner is None:
+                self.owner = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+                self.beat()
+                threading.Thread(target=self._beat_forever, name="queue-heartbeat", daemon=True).start()
         return SQLiteConsumer(self, queue_name, prefetch)
 
     def beat(self) -> None:
@@ -144,14 +148,19 @@ class SQLiteConsumer(Consumer):
 
     def __next__(self) -> MessageProxy | None:
         if len(self.held) < self.prefetch:
-            values = (self.broker.owner, current_millis(), self.queue_name)
-            row = self.broker.connection().execute(TAKE_NEXT, values).fetchone()
+            row = self._take()
             if row:
                 self.held.add(row[0])
                 return MessageProxy(Message.decode(row[1]))
         self.freed.wait(self.broker.poll_seconds)
         self.freed.clear()
         return None
+
+    def _take(self) -> tuple[str, bytes] | None:
+        connection = self.broker.connection()
+        if not connection.execute(ANY_QUEUED, (self.queue_name,)).fetchone():
+            return None
+        return connection.execute(TAKE_NEXT, (self.broker.owner, current_millis(), self.queue_name)).fetchone()
 
     def ack(self, message: MessageProxy) -> None:
         self._leave(message, "DELETE FROM message WHERE id=? AND state='running' AND owner=?")
