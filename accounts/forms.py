@@ -47,7 +47,9 @@ class NewPassword(forms.Form):
 
 
 class SignIn(forms.Form):
-    email = _email_field()
+    email = forms.EmailField(
+        label="E-mail", max_length=254, widget=_input(forms.EmailInput, autocomplete="username", autofocus=True)
+    )
     password = forms.CharField(
         label="Password", strip=False, widget=_input(forms.PasswordInput, autocomplete="current-password")
     )

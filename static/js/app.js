@@ -85,6 +85,11 @@
     }
   }
 
+  // What somebody put away for good in this browser stays away, also when a part of the page is fetched again.
+  function hideDismissed() {
+    for (const key of $$("[data-dismiss]")) if (key.dataset.dismiss && localStorage.getItem(`hone-dismissed-${key.dataset.dismiss}`)) key.closest(".notice, .card")?.remove();
+  }
+
   // ---- times ----
   function ago(date, now = Date.now()) {
     const seconds = (now - date) / 1000;
@@ -249,7 +254,7 @@
     const polled = event.detail.elt.closest("[data-poll]");
     if (!polled || event.detail.elt.matches("button, a, form")) return;
     // nobody looks, or somebody is in the middle of a menu or a field that a swap would take away
-    if (document.hidden || polled.querySelector("details.menu[open], input:focus, textarea:focus, select:focus")) event.preventDefault();
+    if (document.hidden || polled.closest("dialog:not([open])") || polled.querySelector("details.menu[open], input:focus, textarea:focus, select:focus")) event.preventDefault();
   });
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt } = event.detail;
@@ -262,6 +267,7 @@
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target.id === "palette-list") selectItem(0);
     refreshTimes();
+    hideDismissed();
   });
   // A view says so with the header HX-Trigger: {"toast": {"text": "...", "level": "ok"}}
   document.addEventListener("toast", (event) => toast(event.detail.text ?? event.detail.value, event.detail.level || "ok"));
@@ -283,7 +289,7 @@
   showTheme();
   dressServerToasts();
   refreshTimes();
-  for (const key of $$("[data-dismiss]")) if (key.dataset.dismiss && localStorage.getItem(`hone-dismissed-${key.dataset.dismiss}`)) key.closest(".notice, .card")?.remove();
+  hideDismissed();
   for (const notice of $$("[data-once]")) notice.hidden = false;
   setInterval(refreshTimes, 20_000);
   if (document.body.dataset.projectSocket) listen(document.body.dataset.projectSocket);
