@@ -63,6 +63,17 @@ def series(
     return {"revision": revision, "rows": extent["count"], "whole": whole, "columns": columns}
 
 
+def finished_series(job: TrainingJob) -> dict[str, Any]:
+    """The usual reduction of a job that has ended; kept, because reducing 100,000 rows takes a third of a second."""
+    key = f"curves:{job.id}:{job.revision}"
+    kept: dict[str, Any] | None = cache.get(key)
+    if kept is None:
+        kept = series(job)
+        if not kept["whole"]:
+            cache.set(key, kept, 3600)
+    return kept
+
+
 def _whole(rows: QuerySet[Metric]) -> dict[str, list[Any]]:
     names = ("step", *RISING, *CURVES, *SPARSE)
     table = list(rows.order_by("step").values_list(*names))

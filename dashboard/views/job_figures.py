@@ -12,11 +12,12 @@ TABLE_ROWS = 40
 def metrics_json(request: HttpRequest, job_id: str) -> HttpResponse:
     """?points=2000&from=1&to=500: columns reduced to about that many points between those steps."""
     job = get_object_or_404(TrainingJob.objects.of(request.project), pk=job_id)
-    points = _number(request, "points") or curves.DEFAULT_POINTS
-    return JsonResponse(
-        curves.series(job, points=points, first=_number(request, "from"), last=_number(request, "to")),
-        json_dumps_params={"separators": (",", ":")},
-    )
+    first, last, points = (_number(request, name) for name in ("from", "to", "points"))
+    if job.is_final and (first, last, points) == (None, None, None):
+        answer = curves.finished_series(job)
+    else:
+        answer = curves.series(job, points=points or curves.DEFAULT_POINTS, first=first, last=last)
+    return JsonResponse(answer, json_dumps_params={"separators": (",", ":")})
 
 
 def metrics_csv(request: HttpRequest, job_id: str) -> StreamingHttpResponse:

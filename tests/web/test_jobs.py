@@ -449,6 +449,17 @@ def test_a_long_run_is_reduced_and_keeps_its_spikes(owner_client: Client, projec
     assert near["columns"]["train_loss"][near["columns"]["step"].index(3333)] == 99.5
 
 
+def test_a_finished_run_is_reduced_once(
+    owner_client: Client, project: Project, django_assert_max_num_queries: Any
+) -> None:
+    job = makers.make_job(project, steps=2500, total_steps=2500, status="succeeded")
+    address = reverse("job-metrics", args=[job.id])
+    first = owner_client.get(address).content
+    with django_assert_max_num_queries(6):
+        assert owner_client.get(address).content == first
+    assert len(first) < 300_000
+
+
 def test_nonsense_in_the_figures_address_is_ignored(owner_client: Client, project: Project) -> None:
     job = makers.make_job(project, steps=8)
     for query in ("points=x", "points=-5", "from=9&to=1", "points=99999999999999999999"):
