@@ -150,7 +150,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         return redirect("datasets")
     if request.htmx and file.status != Status.UPLOADED:  # the page asked whether the check is done
         return HttpResponseClientRefresh()
-    jobs = list(files.jobs_using(file)[:20])
+    jobs, roles = list(files.jobs_using(file)[:20]), file.statistics.get("roles", {})
     context = {
         "file": file,
         "kind": FORMAT_NAMES.get(file.format, "unknown"),
@@ -158,6 +158,8 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "errors": [problem for problem in file.problems if problem["level"] == "error"],
         "warnings": [problem for problem in file.problems if problem["level"] == "warning"],
         "jobs": jobs,
+        "answers": roles.get("assistant", 0),
+        "other_roles": ", ".join(f"{number:,} {role}" for role, number in roles.items() if role != "assistant"),
         "delete_words": _delete_words(file, jobs),
         "can_train": file.status == Status.PROCESSED and files.refusal(file) is None,
         "children": file.children.all()[:20],

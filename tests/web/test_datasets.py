@@ -77,7 +77,7 @@ def test_a_list_with_an_unfinished_upload_asks_again_and_says_how_to_go_on(
     file = files.begin_upload(project, None, "big.jsonl", 1000)
     files.append_chunk(file, 0, b"x" * 250)
     page = owner_client.get("/datasets/").content.decode()
-    assert "every 2s" in page and "25.0 % arrived" in page and "Choose the same file again" in page
+    assert "every 2s" in page and "25.0 % arrived" in page and "choose the same file again" in page
 
 
 def test_nobody_sees_the_datasets_of_another_project(stranger_client: Client, dataset: DatasetFile) -> None:
