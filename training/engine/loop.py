@@ -35,7 +35,8 @@ from training.engine.checkpoint import (
 from training.engine.control import Control
 from training.engine.emit import EventWriter
 from training.engine.errors import DiskFull, EngineError, NonFiniteLoss, OutOfMemory
-from training.engine.estimate import MemoryPlan, plan_memory, read_model_facts
+from training.engine.estimate import MemoryPlan, plan_memory
+from training.engine.facts import read_model_facts
 from training.engine.model import LanguageModel, load_model
 from training.engine.optimizer import MasterAdamW, learning_rate
 from training.engine.probes import ProbeSet, choose_probes, measure_probes

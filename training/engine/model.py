@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from training.engine.errors import InvalidRecipe, ModelProblem
-from training.engine.estimate import logit_rows, read_model_facts, read_start_facts
+from training.engine.estimate import logit_rows
+from training.engine.facts import read_model_facts, read_start_facts
 from training.engine.spec import JobSpec
 from training.engine.weights import is_adapter
 
