@@ -36,7 +36,7 @@ def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
     """The whole page; `more` puts in a form with its errors, or a secret that is shown once."""
     user, project = request.user, request.project
     assert isinstance(user, User)
-    context = {
+    context: dict[str, Any] = {
         "profile": Profile(user=user, initial={"name": user.name, "email": user.email}),
         "password": ChangePassword(user=user),
         "invite": Invite(),
@@ -48,7 +48,10 @@ def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
         "server": server(),
         "sends_mail": sends_mail(),
     }
-    return render(request, "dashboard/settings.html", context | more, status=status)
+    context |= more
+    for name in ("profile", "password", "invite", "new_key"):
+        context[name].auto_id = f"{name}_%s"  # several forms on one page: each needs ids of its own
+    return render(request, "dashboard/settings.html", context, status=status)
 
 
 def server() -> dict[str, Any]:

@@ -230,7 +230,7 @@
     }
     if (event.target.closest?.("input, textarea, select, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
     if (event.key === "Escape") return $$("details.menu[open]").forEach((menu) => { menu.open = false; $("summary", menu).focus(); });
-    if (event.key === "?") { event.preventDefault(); return open("keys"); }
+    if (event.key === "?") { event.preventDefault(); return open("keys-dialog"); }
     if (event.key === "/") { event.preventDefault(); return open("palette"); }
     if (event.key === "g") { went = Date.now(); return; }
     if (GO[event.key] && Date.now() - went < 1200) { location.href = GO[event.key]; return; }
