@@ -140,20 +140,36 @@ def _cpuinfo() -> dict[str, str]:
 
 
 _lock = threading.Lock()
-_cpu_seen: tuple[float, float] | None = None  # when, share
+_cpu_seen: tuple[float, float, tuple[float, float]] | None = None  # when, share, times
 _gpus_seen: tuple[float, list[Gpu]] | None = None
 
 
 def _cpu_share() -> float:
-    """Since the last look, at least half a second ago: psutil measures between calls."""
+    """Since the last look, at least half a second ago. (psutil.cpu_percent keeps its last look for each thread apart,
+    so that it says 0 in most threads of a server.)"""
     global _cpu_seen
     with _lock:
-        now = time.monotonic()
         if _cpu_seen is None:
-            _cpu_seen = (now, psutil.cpu_percent(interval=0.1) / 100)
-        elif now - _cpu_seen[0] > 0.5:
-            _cpu_seen = (now, psutil.cpu_percent(interval=None) / 100)
+            before = _cpu_times()
+            time.sleep(0.1)
+            _cpu_seen = (time.monotonic(), *_cpu_since(before))
+        elif time.monotonic() - _cpu_seen[0] > 0.5:
+            _cpu_seen = (time.monotonic(), *_cpu_since(_cpu_seen[2]))
         return _cpu_seen[1]
+
+
+def _cpu_since(before: tuple[float, float]) -> tuple[float, tuple[float, float]]:
+    """The busy share since `before`, and the times now."""
+    now = _cpu_times()
+    passed = now[1] - before[1]
+    return (min(1.0, max(0.0, (now[0] - before[0]) / passed)) if passed > 0 else 0.0), now
+
+
+def _cpu_times() -> tuple[float, float]:
+    """Busy and all seconds of all cores since the machine started."""
+    times = psutil.cpu_times()
+    everything = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)  # in user already
+    return everything - times.idle - getattr(times, "iowait", 0.0), everything
 
 
 def all_gpus() -> list[Gpu]:

@@ -50,3 +50,11 @@ def test_usage_has_a_share_for_everything_the_strip_shows() -> None:
     now = devices.usage()
     for share in ("cpu_share", "memory_share", "disk_share"):
         assert 0 <= now[share] <= 1.01
+
+
+def test_the_busy_share_is_the_same_from_every_thread() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    first = devices.usage()["cpu_share"]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: devices.usage()["cpu_share"]).result() == pytest.approx(first)
