@@ -30,7 +30,7 @@ class LimitedRequest(http_protocol.WebRequest):
     def limit_bytes(self) -> int:
         return FILE_LIMIT_BYTES if self.requestHeaders.hasHeader(b"authorization") else FORM_LIMIT_BYTES
 
-    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+    def gotLength(self, length: int | None) -> None:
         super().gotLength(length)
         if length and length > self.limit_bytes:
             head = b"HTTP/1.1 413 Payload Too Large\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -38,7 +38,7 @@ class LimitedRequest(http_protocol.WebRequest):
             self.channel.transport.write(head + size + REFUSAL)
             self.channel.loseConnection()
 
-    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+    def handleContentChunk(self, data: bytes) -> None:
         super().handleContentChunk(data)
         if self.content.tell() > self.limit_bytes:  # chunked encoding declares no length
             self.channel.forceAbortClient()
