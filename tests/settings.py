@@ -5,8 +5,8 @@ import tempfile
 
 os.environ["HONE_HOME"] = os.environ.get("HONE_TEST_HOME") or tempfile.mkdtemp(prefix="hone-test-")
 
-from dashboard.settings import *  # noqa: E402, F403
-from dashboard.settings import DATABASES, HONE_HOME  # noqa: E402
+from dashboard.settings import *  # noqa: F403
+from dashboard.settings import DATABASES, HONE_HOME
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
