@@ -9,7 +9,6 @@ import os
 import threading
 
 from channels.layers import get_channel_layer
-from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 
 log = logging.getLogger(__name__)
@@ -32,10 +31,8 @@ def project_changed(project_id: str) -> None:
 def _after_commit(group: str) -> None:
     try:
         transaction.on_commit(lambda: _ping(group))
-    except SynchronousOnlyOperation:  # called from async code: there is no transaction to wait for
+    except Exception:  # called from async code, or the database is away: there is no transaction to wait for
         _ping(group)
-    except Exception:
-        log.exception("could not ping %s", group)
 
 
 def _ping(group: str) -> None:
