@@ -265,12 +265,12 @@ def initial_from_job(job: TrainingJob) -> dict[str, Any]:
 
 
 def next_label(job: TrainingJob) -> str:
-    """The parent's name with the next free number, so that the two can be told apart: Tickets, Tickets 2, Tickets 3."""
-    stem = re.sub(r" \d+$", "", job.display_name if job.label or job.suffix else "")[:190]
+    """The parent's name with the next free number, so that the two can be told apart: Tickets, Tickets (2)."""
+    stem = re.sub(r" \(\d+\)$", "", job.display_name if job.label or job.suffix else "")[:190]
     if not stem:
         return ""
     taken = set(TrainingJob.objects.of(job.project).filter(label__startswith=stem).values_list("label", flat=True))
-    return next(name for n in range(2, len(taken) + 3) if (name := f"{stem} {n}") not in taken)
+    return next(name for n in range(2, len(taken) + 3) if (name := f"{stem} ({n})") not in taken)
 
 
 def validation_partner(file: DatasetFile) -> DatasetFile | None:

@@ -25,7 +25,7 @@ def headline(job: TrainingJob) -> str:
         case "cancelled":
             return f"Stopped at step {job.step:,} of {job.total_steps:,}" if job.step else "Stopped before it began"
         case _:
-            return "Failed" if not job.error_message else f"Failed: {job.error_message.splitlines()[0].rstrip('.')}"
+            return f"Failed at step {job.step:,} of {job.total_steps:,}" if job.step else "Failed before it began"
 
 
 def _queued(job: TrainingJob) -> str:

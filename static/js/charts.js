@@ -70,10 +70,10 @@
     let sum = 0, weight = 0, before = null;
     return values.map((value, index) => {
       if (value === null) return null;
-      const keep = before === null ? 0 : strength ** ((steps[index] - before) / unit);
+      const keep = before === null ? strength : Math.min(strength ** ((steps[index] - before) / unit), 1 - 1e-6);
       before = steps[index];
-      sum = sum * keep + value * (1 - keep || 1e-9);
-      weight = weight * keep + (1 - keep || 1e-9);
+      sum = sum * keep + value * (1 - keep);
+      weight = weight * keep + (1 - keep);
       return sum / weight;
     });
   }

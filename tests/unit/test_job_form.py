@@ -107,7 +107,7 @@ def test_differences_name_only_what_differs(project: Project) -> None:
 
 def test_a_rerun_gets_the_next_free_number(project: Project) -> None:
     job = makers.make_job(project, label="Tickets")
-    assert forms.next_label(job) == "Tickets 2"
-    second = makers.make_job(project, label="Tickets 2")
-    assert forms.next_label(job) == forms.next_label(second) == "Tickets 3"
+    assert forms.next_label(job) == "Tickets (2)"
+    second = makers.make_job(project, label="Tickets (2)")
+    assert forms.next_label(job) == forms.next_label(second) == "Tickets (3)"
     assert forms.next_label(makers.make_job(project)) == ""
