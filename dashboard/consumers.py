@@ -161,9 +161,12 @@ def _revision(scope: dict[str, Any]) -> int:
     return int(given) if given.isdecimal() else 0
 
 
-@database_sync_to_async
-def after(job_id: str, revision: int) -> list[list[Any]]:
+def _after(job_id: str, revision: int) -> list[list[Any]]:
     return rows_after(job_id, revision, ROWS_A_MESSAGE)
+
+
+# in a thread of its own: the usual one is shared with all views, and points would wait for pages to be rendered
+after = database_sync_to_async(_after, thread_sensitive=False)
 
 
 @database_sync_to_async

@@ -86,16 +86,13 @@ def burst(screen: Screen, env: dict[str, str], page: Any, address: str, job: str
 
 
 def long_run(screen: Screen, page: Any, address: str, steps: int) -> list[list[str]]:
-    sizes: dict[str, int] = {}
-    page.on("response", lambda answer: sizes.__setitem__(answer.url, answer.status == 200 and len(answer.body())))
     drawn = []
     for _ in range(LOADS):
         page.goto(address)
         page.locator("#job[data-drawn]").wait_for()
         drawn.append(int(page.locator("#job").get_attribute("data-drawn")))
         page.wait_for_timeout(300)
-    document = next(size for url, size in sizes.items() if url == address)
-    figures = next(size for url, size in sizes.items() if url.endswith("metrics.json"))
+    document, figures = (len(page.context.request.get(url).body()) for url in (address, f"{address}metrics.json"))
     screen.line(f"a finished job of {steps:,} steps opened {LOADS} times")
     return [
         [f"{steps:,} steps: page", f"{document / 1000:.0f} kB", ""],
