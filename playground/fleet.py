@@ -23,6 +23,7 @@ from django.utils import timezone
 
 from playground import deployments, gate, parity, room, vllm
 from playground.models import Deployment
+from training.engine.facts import read_model_facts
 from training.home import home, log_folder
 from training.models import Checkpoint
 
@@ -282,6 +283,7 @@ class Fleet:
             folder=folder,
             log=log_folder() / f"vllm-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.log",
             lora_rank=lora_rank,
+            lora_modules=() if key.startswith("full:") else tuple(read_model_facts(folder, name).linear_modules),
             context_tokens=context_tokens,
             cache_gib=cache,
             gpu=place.gpu,

@@ -56,6 +56,7 @@ def _prove_adapter(
     server: VllmServer, name: str, checkpoint: Checkpoint, probes: Probes, base_answers: BaseAnswers
 ) -> dict[str, Any]:
     parity.check_adapter_files(checkpoint.path, probes, checkpoint.sha256)
+    parity.check_modules_apply(probes.modules, server.plan.lora_modules)
     server.unload_adapter(name)
     started = time.monotonic()
     server.load_adapter(name, checkpoint.path)

@@ -79,6 +79,16 @@ def check_adapter_files(folder: Path, probes: Probes, recorded_sha256: str) -> N
     _check_sha256(folder, probes.weights_sha256, recorded_sha256)
 
 
+def check_modules_apply(modules: list[str], applied: tuple[str, ...]) -> None:
+    """Raises Refused when the server leaves some of the trained modules alone. `applied`: short names; empty: all."""
+    left_out = sorted({name for name in modules if applied and name.rpartition(".")[2] not in applied})
+    if left_out:
+        raise Refused(
+            f"{len(left_out)} of its {len(modules)} trained modules (such as {module_name(left_out[0])}) cannot be "
+            "applied while serving, so it would not answer as it was trained. Train the usual linear layers instead."
+        )
+
+
 def check_full_files(folder: Path, probes: Probes, recorded_sha256: str) -> None:
     """Raises Refused when the weights are missing or not those that were trained."""
     if not any(tensor_names(path) for path in weight_files(folder)):

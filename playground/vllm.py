@@ -72,6 +72,7 @@ class Plan:
     folder: Path
     log: Path
     lora_rank: int = 0  # the highest rank it can load; 0: no adapters
+    lora_modules: tuple[str, ...] = ()  # short names of the layers that adapters may change; empty: all it knows
     context_tokens: int = CONTEXT_TOKENS
     cache_gib: int = 1  # key-value cache, on a CPU
     gpu: str = ""  # index or id; empty: the CPU build
@@ -192,6 +193,9 @@ class VllmServer:
             options["gpu-memory-utilization"] = f"{plan.gpu_fraction:.3f}"
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         words += ["--enable-lora"] if plan.lora_rank else []
+        # Never the output head: with it, vLLM 0.32 dies on a CPU when prompt log-probabilities are asked for while
+        # anything else is answered (its add_lora_logits counts requests where it has tokens), and is slower.
+        words += ["--lora-target-modules", *plan.lora_modules] if plan.lora_rank and plan.lora_modules else []
         words += [] if plan.gpu else ["--enforce-eager"]  # on a CPU compiling takes a minute and gains nothing here
         return [self.python, "-m", ENTRY_POINT, *words]
 

@@ -218,6 +218,7 @@ def main(words: list[str]) -> None:
         parser.add_argument(f"--{name}", type=int, default=0)
     for name in ("enable-lora", "enforce-eager"):
         parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--lora-target-modules", nargs="+")
     options = parser.parse_args(words[2:])
     folder = Path(options.model)
     if "dies" in bent(folder):

@@ -19,6 +19,7 @@ from playground.models import Deployment
 from tests.factories import tiny_model
 from tests.fakes.vllm import fake_python
 from tests.made_checkpoint import make_checkpoint, write_checkpoint
+from training.engine.facts import read_model_facts
 from training.engine.weights import weights_sha256
 from training.models import BaseModel, Checkpoint, TrainingJob
 
@@ -140,7 +141,13 @@ class Stand:
 
 def start(base: Path, adapters: list[Path], python: str, tolerance: float) -> Stand:
     plan = vllm.Plan(
-        "tiny", base, base.parent / "vllm.log", lora_rank=16, context_tokens=vllm.context_of(base), cache_gib=1
+        "tiny",
+        base,
+        base.parent / "vllm.log",
+        lora_rank=16,
+        lora_modules=tuple(read_model_facts(base, "tiny").linear_modules),
+        context_tokens=vllm.context_of(base),
+        cache_gib=1,
     )
     server = vllm.VllmServer(plan, python)
     server.start()

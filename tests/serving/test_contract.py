@@ -5,6 +5,7 @@ The real server is started once for the whole test session, with a tiny random L
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,21 @@ def test_log_probabilities_of_given_tokens_are_the_trainers(stand: Stand) -> Non
         assert [len(row) for row in found] == [len(row) for row in expected]
         differences = [abs(a - b) for row, other in zip(found, expected, strict=True) for a, b in zip(row, other)]  # noqa: B905
         assert sum(differences) / len(differences) <= stand.tolerance
+
+
+def test_log_probabilities_can_be_asked_for_while_others_are_answered(stand: Stand) -> None:
+    """With adapters on the output head, vLLM 0.32 on a CPU dies of this."""
+    stand.server.load_adapter("ft:tiny:a", stand.adapters[0])
+    questions = [(probe.token_ids, probe.prompt_length) for probe in probes_of(stand.adapters[0]).probes]
+    with ThreadPoolExecutor(4) as pool:
+        chats = [
+            pool.submit(stand.client.chat.completions.create, model=model, messages=CHAT, max_tokens=40)  # type: ignore[call-overload]
+            for model in ("tiny", "ft:tiny:a", "tiny")
+        ]
+        for _ in range(5):
+            assert len(stand.server.prompt_logprobs("ft:tiny:a", questions)) == len(questions)
+        assert all(chat.result().usage for chat in chats)
+    assert stand.server.is_healthy()
 
 
 def test_chat_ids_are_the_engines(stand: Stand) -> None:

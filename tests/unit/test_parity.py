@@ -175,6 +175,14 @@ def test_probes_of_another_shape_are_refused(folder: Path) -> None:
         parity.read_probes(folder)
 
 
+def test_a_trained_module_that_serving_leaves_out_is_refused() -> None:
+    modules = ["base_model.model.model.layers.0.self_attn.q_proj", "base_model.model.lm_head"]
+    parity.check_modules_apply(modules, ())
+    parity.check_modules_apply(modules, ("q_proj", "lm_head"))
+    with pytest.raises(parity.Refused, match=r"1 of its 2 trained modules \(such as lm_head\)"):
+        parity.check_modules_apply(modules, ("q_proj",))
+
+
 def test_full_weights_are_known_by_their_hash_over_all_files(tmp_path: Path) -> None:
     folder = tmp_path / "full"
     folder.mkdir()

@@ -37,6 +37,12 @@ def test_the_command_line_of_a_base_with_adapters(tmp_path: Path) -> None:
     assert "--gpu-memory-utilization" not in command
 
 
+def test_adapters_change_the_linear_layers_only(tmp_path: Path) -> None:
+    server = vllm.VllmServer(plan(tmp_path, lora_rank=16, lora_modules=("q_proj", "up_proj")), port=4000)
+    at = server.command().index("--lora-target-modules")
+    assert server.command()[at + 1 : at + 3] == ["q_proj", "up_proj"]
+
+
 def test_the_command_line_of_full_weights_knows_no_adapters(tmp_path: Path) -> None:
     command = vllm.VllmServer(plan(tmp_path), port=4000).command()
     assert not [word for word in command if "lora" in word]
