@@ -192,11 +192,11 @@ def _cell(sheet: Sheet, response: Response | None, vote: Vote | None, hidden: bo
     return Cell(sheet, response.text, figures_line(response), response.error, won=won)
 
 
-STOPPED = {"stop": "ended by itself", "length": "cut at the longest answer", "stopped": "stopped"}
+STOPPED = {"stop": "finished", "length": "cut at the limit", "stopped": "stopped"}
 
 
 def figures_line(response: Response | Answer) -> str:
-    """'18 prompt tokens · first token 0.21 s · 48 tok/s · 212 tokens · ended by itself'."""
+    """'18 prompt tokens · first token 0.21 s · 48 tok/s · 212 tokens · finished'."""
     parts = []
     if response.prompt_tokens is not None:
         parts.append(f"{response.prompt_tokens:,} prompt tokens")

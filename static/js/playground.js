@@ -152,6 +152,7 @@
         data.comparison = comparison;
         root.dataset.address = address;
         history.replaceState(null, "", address);
+        $("[data-new-prompt]")?.toggleAttribute("hidden", false);
       }
       prompt.value = "";
       keep({ prompt: "" });

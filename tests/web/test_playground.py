@@ -119,7 +119,7 @@ def test_a_comparison_reopens_with_its_answers_and_figures(
     answered(made)
     page = owner_client.get(f"/playground/{made.pk}/").content.decode()
     assert "Why is the sky blue?" in page and "answer number 2" in page
-    assert "7 prompt tokens · first token 0.25 s · 12 tok/s · 31 tokens · ended by itself" in page
+    assert "7 prompt tokens · first token 0.25 s · 12 tok/s · 31 tokens · finished" in page
     assert "Be brief." in page and "Which is better?" in page
 
 
@@ -226,7 +226,7 @@ def assert_tells_nothing(page: str, models: list[str]) -> None:
     """No name, colour, epoch, figure, state or setting."""
     for secret in (*models, "SmolLM2", "ticket", "ftckpt", "ftjob", "run-base", "run-4", "0.37"):
         assert secret not in page, secret
-    for telling in ("epoch", "tok/s", "prompt tokens", "ended by itself", "chip--", "validation loss", "/device"):
+    for telling in ("epoch", "tok/s", "prompt tokens", "finished", "chip--", "validation loss", "/device"):
         assert telling not in page.lower(), telling
 
 
