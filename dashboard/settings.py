@@ -50,7 +50,8 @@ def _secret_key() -> str:
 
 SECRET_KEY = _secret_key()
 DEBUG = env.boolean("DEBUG", False)
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "*" if HONE_HOST in {"127.0.0.1", "localhost"} else HONE_HOST)
+# a server that only this machine reaches answers to its own names only; any other is told by whoever opens it up
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost" if HONE_HOST in {"127.0.0.1", "localhost"} else "*")
 CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
 
 INSTALLED_APPS = [
