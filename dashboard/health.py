@@ -8,6 +8,7 @@ import psutil
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
+from playground import deployments
 from training.home import home
 
 
@@ -29,7 +30,7 @@ def process_states() -> dict[str, dict[str, Any]]:
         recorded = json.loads((home() / "processes.json").read_text())
     except (OSError, ValueError):
         return {}
-    return {
+    states = {
         name: {
             "state": "running" if entry["pid"] and psutil.pid_exists(entry["pid"]) else "restarting",
             "seconds": round(time.time() - entry["started_at"]),
@@ -37,3 +38,7 @@ def process_states() -> dict[str, dict[str, Any]]:
         }
         for name, entry in recorded.items()
     }
+    serve = states.get("serve")
+    if serve and serve["seconds"] > deployments.BEAT_LIMIT_SECONDS and deployments.heartbeat() is None:
+        serve["state"] = "silent"  # alive, but its loop stands still
+    return states
