@@ -39,6 +39,7 @@ def process_states() -> dict[str, dict[str, Any]]:
         for name, entry in recorded.items()
     }
     serve = states.get("serve")
-    if serve and serve["seconds"] > deployments.BEAT_LIMIT_SECONDS and deployments.heartbeat() is None:
+    waited = serve and serve["state"] == "running" and serve["seconds"] > deployments.BEAT_LIMIT_SECONDS
+    if waited and deployments.heartbeat() is None:
         serve["state"] = "silent"  # alive, but its loop stands still
     return states
