@@ -122,6 +122,11 @@ class Record:
         return f"about {self.pair.more_votes} more votes" if self.pair.more_votes else "no difference seen"
 
     @property
+    def finding(self) -> str:
+        """The words for large type: a score does not break over two lines."""
+        return self.words.replace("–", "\u2060–\u2060")
+
+    @property
     def words(self) -> str:
         return sentence(self.pair, {self.pair.first: self.first, self.pair.second: self.second})
 
