@@ -63,7 +63,7 @@ def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts
     start = estimate.read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
     kind = form.cleaned_data["training_file"].format
     resolved = estimate.resolve(form.recipe, train, model.facts, device, valid=valid, start=start, data_format=kind)
-    expected = estimate.estimate(resolved, train, model.facts, device, valid)
+    expected = estimate.estimate(resolved, train, model.facts, device, valid, start)
     return Forecast(resolved, expected, device, train, valid)
 
 

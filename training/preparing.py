@@ -133,7 +133,7 @@ def _resolve(job: TrainingJob) -> tuple[dict, dict]:
     resolved = engine.resolve(
         job.recipe, data, model, device, valid=valid, start=start, data_format=job.training_file.format
     )
-    estimate = engine.estimate(resolved, data, model, device, valid)
+    estimate = engine.estimate(resolved, data, model, device, valid, start)
     return resolved.model_dump(mode="json"), estimate.model_dump(mode="json")
 
 

@@ -126,15 +126,41 @@ def test_a_file_with_nothing_to_train_on_is_refused() -> None:
         assert (refused.value.code, refused.value.param) == ("invalid_training_file", "training_file")
 
 
-def test_continuing_takes_the_adapters_shape_and_refuses_another() -> None:
+def test_continuing_takes_the_adapters_shape() -> None:
     start = e.StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
     resolved = e.resolve(Recipe(), facts(), MODEL, CPU, start=start)
     assert (resolved.lora_r, resolved.lora_alpha, resolved.target_modules) == (8, 64, ["k_proj", "q_proj"])
     assert e.resolve(Recipe(adaptation="full"), facts(), MODEL, CPU, start=start).adaptation == "full"
-    with pytest.raises(InvalidRecipe, match="lora_r 8"):
-        e.resolve(Recipe(lora_r=16), facts(), MODEL, CPU, start=start)
-    with pytest.raises(InvalidRecipe, match="full weights"):
-        e.resolve(Recipe(), facts(), MODEL, CPU, start=e.StartFacts("full"))
+    assert "own adapter" in resolved.reasons["adaptation"]
+    assert (
+        e.estimate(resolved, facts(), MODEL, CPU, start=start).warnings
+        == e.estimate(resolved, facts(), MODEL, CPU).warnings
+    )
+
+
+def test_continuing_with_another_shape_learns_beside_the_adapter_and_says_so() -> None:
+    start = e.StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
+    resolved = e.resolve(Recipe(lora_r=4), facts(), MODEL, CPU, start=start)
+    assert (resolved.lora_r, resolved.lora_alpha, resolved.target_modules) == (4, 8, MODEL.linear_modules)
+    assert "one adapter of rank 12" in resolved.reasons["adaptation"]
+    beside, alone = (e.estimate(resolved, facts(), MODEL, CPU, start=given) for given in (start, None))
+    assert any("rank 12" in warning for warning in beside.warnings)
+    assert beside.disk_bytes > alone.disk_bytes
+
+
+def test_an_adapter_too_large_to_serve_together_with_the_checkpoints_is_refused() -> None:
+    with pytest.raises(InvalidRecipe, match="rank 600, and vLLM serves at most 512") as refused:
+        e.resolve(Recipe(lora_r=200), facts(), MODEL, CPU, start=e.StartFacts("lora", 400, 400, ("q_proj",)))
+    assert refused.value.param == "lora_r"
+
+
+def test_an_adapter_on_full_weights_becomes_full_weights_and_says_so() -> None:
+    start = e.StartFacts("full")
+    resolved = e.resolve(Recipe(), facts(), MODEL, CPU, start=start)
+    assert resolved.lora_r == 16 and "merged when saved" in resolved.reasons["adaptation"]
+    estimate = e.estimate(resolved, facts(), MODEL, CPU, start=start)
+    assert any("merged when saved" in warning for warning in estimate.warnings)
+    assert estimate.disk_bytes > resolved.n_epochs * MODEL.parameters * 2
 
 
 def test_an_estimate_counts_steps_and_tokens_exactly() -> None:

@@ -24,10 +24,11 @@ from peft import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from training.engine.adapters import joined_tensors, tensors_without_adapters
 from training.engine.errors import DiskFull
-from training.engine.model import LanguageModel
+from training.engine.model import TRAINED, LanguageModel
 from training.engine.optimizer import MasterAdamW
-from training.engine.spec import JobSpec, Probes
+from training.engine.spec import Adaptation, JobSpec, Probes
 from training.engine.weights import ADAPTER_FILE, weights_sha256
 
 TOKENIZER_FILES = [
@@ -177,7 +178,8 @@ def save_checkpoint(
     figures: dict[str, float | None],
 ) -> dict[str, Any]:
     """Writes checkpoints/epoch-E-step-S and returns its meta.json. One that is there already stays as it is: after a
-    crash the same steps come again, and what people may have judged must not change under them."""
+    crash the same steps come again, and what people may have judged must not change under them. To be called within
+    `model.as_saved()`."""
     final = run_folder / "checkpoints" / f"epoch-{epoch}-step-{progress.step}"
     if not (final / "meta.json").exists():
         with complete_folder(final) as part:
@@ -189,19 +191,26 @@ def save_checkpoint(
             probes = probes.model_copy(update={"weights_sha256": sha256})
             (part / "probes.json").write_text(probes.model_dump_json())
             size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
-            meta = _meta(spec, epoch, progress, figures, sha256, size)
+            meta = _meta(spec, model.saved_kind, epoch, progress, figures, sha256, size)
             meta["path"] = str(final.relative_to(run_folder))
             (part / "meta.json").write_text(json.dumps(meta, indent=2))
     return json.loads((final / "meta.json").read_text())
 
 
 def _write_weights(folder: Path, spec: JobSpec, model: LanguageModel) -> None:
-    if not model.adapter:
-        model.causal.save_pretrained(folder)
+    adapter = model.adapter
+    if not adapter or model.saved_kind == "full":
+        model.causal.save_pretrained(folder, state_dict=tensors_without_adapters(model.causal))
         return
-    tensors: dict[str, Tensor] = get_peft_model_state_dict(model.adapter, save_embedding_layers=False)
+    config = adapter.peft_config[TRAINED].to_dict()
+    tensors: dict[str, Tensor]
+    if len(adapter.peft_config) == 1:
+        tensors = get_peft_model_state_dict(adapter, adapter_name=TRAINED, save_embedding_layers=False)
+    else:
+        tensors = joined_tensors(adapter, model.causal)
+        rank, modules = model.saved_rank, {name.rsplit(".", 1)[-1] for name in model.adapted_modules()}
+        config |= {"r": rank, "lora_alpha": rank, "target_modules": modules}
     save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / ADAPTER_FILE, {"format": "pt"})
-    config = model.adapter.peft_config["default"].to_dict()
     config |= {"inference_mode": True, "base_model_name_or_path": str(spec.base_path)}
     config["target_modules"] = sorted(config["target_modules"])
     plain = json.loads(json.dumps(config, default=_plain))
@@ -220,13 +229,19 @@ def _copy_tokenizer(base: Path, folder: Path) -> None:
 
 
 def _meta(
-    spec: JobSpec, epoch: int, progress: Progress, figures: dict[str, float | None], sha256: str, size: int
+    spec: JobSpec,
+    kind: Adaptation,
+    epoch: int,
+    progress: Progress,
+    figures: dict[str, float | None],
+    sha256: str,
+    size: int,
 ) -> dict[str, Any]:
     return {
         "job_id": spec.job_id,
         "base_model": spec.base_model,
         "method": spec.method,
-        "kind": spec.adaptation,
+        "kind": kind,
         "epoch": epoch,
         "step": progress.step,
         "trained_tokens": progress.trained_tokens,

@@ -21,6 +21,7 @@ LORA_LEARNING_RATES = [(0.5e9, 5e-4), (2e9, 3e-4), (15e9, 2e-4), (math.inf, 1e-4
 FULL_SHARE = 0.1
 LORA_R = 16
 WARMUP_RATIO = 0.03
+LARGEST_SERVED_RANK = 512  # vLLM's limit
 
 
 # ---- auto ----
@@ -61,7 +62,7 @@ def resolve(
     Raises InvalidRecipe, InvalidTrainingFile or ModelProblem for pairs that cannot work. `start` describes the
     checkpoint that is continued from; `data_format` "chat" or "completion" where it is known.
     """
-    _check_pairs(recipe, data, model, device, start, data_format)
+    _check_pairs(recipe, data, model, device, data_format)
     reasons: dict[str, str] = {}
 
     def pick(field: str, value: Any, reason: str) -> Any:
@@ -73,6 +74,7 @@ def resolve(
         return value
 
     lora = recipe.adaptation == "lora"
+    shape = start if start and _trains_on(recipe, start) else None
     kind = "LoRA" if lora else "full weights"
     rate = base_learning_rate(model, recipe.adaptation)
     multiplier = pick(
@@ -81,7 +83,16 @@ def resolve(
         f"1 x the base rate {rate:g} for {kind} on a model of {_count(model.parameters)} parameters.",
     )
     longest = max(data.longest_tokens, valid.longest_tokens if valid else 0)
-    r = pick("lora_r", *_auto_rank(start)) if lora else None
+    r = pick("lora_r", *_auto_rank(shape)) if lora else None
+    if start:
+        reasons["adaptation"] = continuing(recipe.adaptation, r, start, trains_on=shape is not None)
+    if lora and r and start and start.lora_r and not shape and start.lora_r + r > LARGEST_SERVED_RANK:
+        raise InvalidRecipe(
+            f"The checkpoint's adapter has rank {start.lora_r}; with a new one of rank {r} beside it the saved adapter "
+            f"would have rank {start.lora_r + r}, and vLLM serves at most {LARGEST_SERVED_RANK}. Choose a smaller "
+            "rank, the checkpoint's own shape (auto), or full weights.",
+            param="lora_r",
+        )
     return Resolved(
         n_epochs=pick("n_epochs", auto_epochs(data.rows), _epochs_reason(data.rows)),
         batch_size=pick("batch_size", auto_batch_size(data.rows), _batch_reason(data.rows)),
@@ -90,9 +101,9 @@ def resolve(
         learning_rate=rate * multiplier,
         adaptation=recipe.adaptation,
         lora_r=r,
-        lora_alpha=pick("lora_alpha", *_auto_alpha(r, start)) if lora and r else None,
+        lora_alpha=pick("lora_alpha", *_auto_alpha(r, shape)) if lora and r else None,
         lora_dropout=recipe.lora_dropout if lora else 0.0,
-        target_modules=pick("target_modules", *_auto_modules(model, start)) if lora else [],
+        target_modules=pick("target_modules", *_auto_modules(model, shape)) if lora else [],
         max_length=pick("max_length", *_auto_length(longest, model.context_length)),
         lr_scheduler=pick("lr_scheduler", "linear", "The rate falls evenly to zero: every job can end well settled."),
         warmup_ratio=pick("warmup_ratio", WARMUP_RATIO, "The first 3 % of the steps, while Adam's averages fill."),
@@ -108,7 +119,6 @@ def _check_pairs(
     data: DataFacts,
     model: ModelFacts,
     device: DeviceFacts,
-    start: StartFacts | None,
     data_format: str,
 ) -> None:
     if data.rows < 1:
@@ -131,12 +141,12 @@ def _check_pairs(
     if recipe.dtype == "bfloat16" and not device.bfloat16:
         raise InvalidRecipe(f"{device.name} cannot compute in bfloat16. Choose float32 or auto.", param="dtype")
     if recipe.adaptation == "lora":
-        _check_lora(recipe, model, start)
+        _check_lora(recipe, model)
     else:
         _check_full(recipe)
 
 
-def _check_lora(recipe: Recipe, model: ModelFacts, start: StartFacts | None) -> None:
+def _check_lora(recipe: Recipe, model: ModelFacts) -> None:
     if recipe.target_modules != "auto":
         unknown = [name for name in recipe.target_modules if name not in model.linear_modules]
         if unknown or not recipe.target_modules:
@@ -144,25 +154,35 @@ def _check_lora(recipe: Recipe, model: ModelFacts, start: StartFacts | None) -> 
             raise InvalidRecipe(
                 f"{model.name} {what}. Choose among: {', '.join(model.linear_modules)}.", param="target_modules"
             )
-    if start is None:
-        return
+
+
+def _trains_on(recipe: Recipe, start: StartFacts) -> bool:
+    """Whether the checkpoint's own adapter is the one that learns."""
+    return recipe.adaptation == "lora" and start.has_shape(recipe.lora_r, recipe.lora_alpha, recipe.target_modules)
+
+
+def _joins(resolved: Resolved, start: StartFacts) -> bool:
+    """Whether a new adapter learns beside the checkpoint's."""
+    same = start.has_shape(resolved.lora_r, resolved.lora_alpha, resolved.target_modules)
+    return start.kind == resolved.adaptation == "lora" and not same
+
+
+def continuing(adaptation: Adaptation, r: int | None, start: StartFacts, *, trains_on: bool) -> str:
+    """What happens to the checkpoint that a job starts from, for people."""
+    if adaptation == "full":
+        what = "merged into the base" if start.kind == "lora" else "all of them trained on"
+        return f"Starts from the checkpoint's weights, {what}."
     if start.kind == "full":
-        raise InvalidRecipe(
-            "A LoRA adapter on top of full weights could not be served beside the base model. "
-            "Choose full weights, or start from an adapter.",
-            param="adaptation",
+        return (
+            "The checkpoint has full weights: an adapter learns on top of them and is merged when saved, "
+            "so that the new checkpoints are full weights too."
         )
-    modules = "auto" if recipe.target_modules == "auto" else tuple(sorted(recipe.target_modules))
-    asked = {"lora_r": recipe.lora_r, "lora_alpha": recipe.lora_alpha, "target_modules": modules}
-    for field, value in asked.items():
-        has = getattr(start, field)
-        if value not in ("auto", has):
-            shown = ", ".join(has) if isinstance(has, tuple) else has
-            raise InvalidRecipe(
-                f"The checkpoint to continue from has {field} {shown}, and the same adapter is trained on. "
-                f"Leave {field} on auto, or choose full weights: they start from the merged checkpoint.",
-                param=field,
-            )
+    if trains_on:
+        return "The checkpoint's own adapter is trained on."
+    return (
+        f"Another shape than the checkpoint's adapter (rank {start.lora_r}): that one stays as it is, a new one learns "
+        f"beside it, and both are saved as one adapter of rank {(start.lora_r or 0) + (r or 0)}."
+    )
 
 
 def _check_full(recipe: Recipe) -> None:
@@ -294,17 +314,25 @@ def trainable_parameters(resolved: Resolved, model: ModelFacts) -> int:
 
 
 def estimate(
-    resolved: Resolved, data: DataFacts, model: ModelFacts, device: DeviceFacts, valid: DataFacts | None = None
+    resolved: Resolved,
+    data: DataFacts,
+    model: ModelFacts,
+    device: DeviceFacts,
+    valid: DataFacts | None = None,
+    start: StartFacts | None = None,
 ) -> Estimate:
-    """Steps, tokens, time, memory and disk of a job, with warnings for people."""
+    """Steps, tokens, time, memory and disk of a job, with warnings for people; `start` as in `resolve`."""
     steps_per_epoch = math.ceil(data.rows / resolved.batch_size)
     kept, cut_rows = _after_truncation(data, resolved.max_length)
     trainable = trainable_parameters(resolved, model)
     plan = plan_memory(model, trainable, resolved.dtype, resolved.max_length, resolved.batch_size, device)
-    disk = resolved.n_epochs * checkpoint_bytes(resolved, model, trainable) + trainable * 12
+    disk = resolved.n_epochs * checkpoint_bytes(resolved, model, trainable, start) + trainable * 12
     tokens = kept * resolved.n_epochs
     valid_tokens = valid.tokens * resolved.n_epochs if valid else 0
     fits = plan.peak_bytes <= device.free_bytes
+    warnings = _warnings(resolved, data, model, device, valid, cut_rows, plan, fits)
+    if start and resolved.adaptation == "lora" and (start.kind == "full" or _joins(resolved, start)):
+        warnings.append(resolved.reasons["adaptation"])
     return Estimate(
         steps=steps_per_epoch * resolved.n_epochs,
         steps_per_epoch=steps_per_epoch,
@@ -315,7 +343,7 @@ def estimate(
         memory_bytes=plan.peak_bytes,
         disk_bytes=disk,
         fits=fits,
-        warnings=_warnings(resolved, data, model, device, valid, cut_rows, plan, fits),
+        warnings=warnings,
     )
 
 
@@ -328,10 +356,14 @@ def _after_truncation(data: DataFacts, max_length: int) -> tuple[int, int]:
     return round(data.tokens * share), max(1, round(data.rows * cut))
 
 
-def checkpoint_bytes(resolved: Resolved, model: ModelFacts, trainable: int) -> int:
+def checkpoint_bytes(resolved: Resolved, model: ModelFacts, trainable: int, start: StartFacts | None = None) -> int:
     """Weights, tokenizer, and the optimizer's state for going on."""
     size = 2 if resolved.dtype == "bfloat16" else 4
-    weights = trainable * size if resolved.adaptation == "lora" else model.parameters * size
+    weights = trainable * size
+    if resolved.adaptation == "full" or (start and start.kind == "full"):
+        weights = model.parameters * size
+    elif start and resolved.lora_r and _joins(resolved, start):
+        weights = weights * (resolved.lora_r + (start.lora_r or 0)) // resolved.lora_r
     return weights + trainable * 12 + 80 * model.vocabulary
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,12 @@ class StartFacts:
     lora_r: int | None = None
     lora_alpha: int | None = None
     target_modules: tuple[str, ...] = ()
+
+    def has_shape(self, r: int | str | None, alpha: int | str | None, modules: Iterable[str] | str) -> bool:
+        """Whether an adapter asked for like this is this one; "auto" takes what is there."""
+        modules = modules if modules == "auto" else tuple(sorted(modules))
+        pairs = [(r, self.lora_r), (alpha, self.lora_alpha), (modules, self.target_modules)]
+        return self.kind == "lora" and all(asked in ("auto", has) for asked, has in pairs)
 
 
 def read_start_facts(folder: Path) -> StartFacts:

@@ -10,6 +10,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -284,7 +285,7 @@ def _validate(
     sums = torch.zeros(4, dtype=torch.float64, device=run.device)
     mine = chosen_rows[run.process.process_index :: run.process.num_processes]
     done, told = 0, time.monotonic()
-    with torch.inference_mode():
+    with model.as_saved() if whole else nullcontext(), torch.inference_mode():
         for chosen in micro_batches(mine, rows.lengths, plan.micro_batch_tokens * VALIDATION_TOKENS):
             batch = collate(rows, chosen, run.device)
             loss, correct = run.loss(model, batch)
@@ -323,8 +324,9 @@ def _save(
         run.phase("saving")
         model.network.eval()
         epoch = -(-progress.step // steps_per_epoch)
-        measured = measure_probes(model, run.spec, probes)
-        meta = save_checkpoint(run.folder, epoch, run.spec, model, optimizer, progress, measured, found)
+        with model.as_saved():
+            measured = measure_probes(model, probes)
+            meta = save_checkpoint(run.folder, epoch, run.spec, model, optimizer, progress, measured, found)
         run.events.write(CheckpointSaved, **{key: meta.get(key) for key in CheckpointSaved.model_fields if key in meta})
     run.process.wait_for_everyone()
 

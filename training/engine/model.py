@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from training.engine.adapters import adapted_layers, merged, ranks
 from training.engine.errors import InvalidRecipe, ModelProblem
 from training.engine.estimate import logit_rows
 from training.engine.facts import read_model_facts, read_start_facts
-from training.engine.spec import JobSpec
+from training.engine.spec import Adaptation, JobSpec
 from training.engine.weights import is_adapter
 
+TRAINED, CONTINUED = "default", "continued"  # names of adapters: the one that learns, a frozen one before it
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -32,6 +34,16 @@ class LanguageModel:
     network: nn.Module
     causal: PreTrainedModel
     device: torch.device
+    on_full_weights: bool = False  # the weights under the adapter are a checkpoint's, not the base model's
+
+    @property
+    def saved_kind(self) -> Adaptation:
+        """An adapter can be served beside the base model only if that is what it was trained on."""
+        return "lora" if self.adapter and not self.on_full_weights else "full"
+
+    @property
+    def saved_rank(self) -> int | None:
+        return sum(ranks(self.adapter).values()) if self.adapter and self.saved_kind == "lora" else None
 
     @property
     def adapter(self) -> PeftModel | None:
@@ -72,25 +84,33 @@ class LanguageModel:
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
-        """The base model's own answers, while it lasts."""
+        """The answers of the weights under the adapter, while it lasts."""
+        trained = list(self.trainable.values())
         with self.adapter.disable_adapter() if self.adapter else nullcontext():
+            yield
+        self.network.requires_grad_(False)  # peft leaves every adapter trainable, the frozen one too
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+    @contextmanager
+    def as_saved(self) -> Iterator[None]:
+        """Answers as the saved checkpoint gives them: an adapter that is merged when saved is merged, with its rounding
+        to the weights' type, while it lasts."""
+        if self.adapter and self.on_full_weights:
+            with merged(self.causal), self.without_adapter():
+                yield
+        else:
             yield
 
     def adapted_modules(self) -> list[str]:
         """Full names of the layers that carry the adapter."""
-        return sorted(name for name, module in self.causal.named_modules() if hasattr(module, "lora_A"))
+        return sorted(adapted_layers(self.causal))
 
 
 def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool = False) -> LanguageModel:
     """The weights a job starts from, with what is trained set to need gradients. Raises ModelProblem, InvalidRecipe."""
     start = spec.start_path
     weights_path = start if start and not is_adapter(start) else spec.base_path
-    if start and spec.adaptation == "lora" and not is_adapter(start):
-        raise InvalidRecipe(
-            "The job starts from full weights; an adapter on top could not be served beside the base model. "
-            "Choose full weights.",
-            param="adaptation",
-        )
     causal = _load_base(weights_path, DTYPES[spec.dtype], device)
     if spec.adaptation == "full":
         if start and is_adapter(start):
@@ -99,10 +119,10 @@ def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool
         network: nn.Module = causal
     else:
         causal.requires_grad_(False)
-        network = _continue_adapter(causal, spec, start) if start else _new_adapter(causal, spec)
+        network = _continue_adapter(causal, spec, start) if start and is_adapter(start) else _new_adapter(causal, spec)
     if checkpoint_activations:
         causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model = LanguageModel(network, causal, device)
+    model = LanguageModel(network, causal, device, on_full_weights=weights_path != spec.base_path)
     _check_output_layer(model)
     return model
 
@@ -126,7 +146,8 @@ def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTra
     return model.to(device)  # type: ignore[arg-type]  # its wrapper hides the signature
 
 
-def _new_adapter(causal: PreTrainedModel, spec: JobSpec) -> PeftModel:
+def _new_adapter(network: PreTrainedModel | PeftModel, spec: JobSpec) -> PeftModel:
+    """A fresh adapter; where there is one already, beside it."""
     config = LoraConfig(
         r=spec.lora_r or 0,
         lora_alpha=spec.lora_alpha or 0,
@@ -139,26 +160,33 @@ def _new_adapter(causal: PreTrainedModel, spec: JobSpec) -> PeftModel:
     try:
         # Adapter weights have the base's type, so that nothing is converted around every layer; what the optimizer
         # updates is a float32 copy (optimizer.py).
-        return get_peft_model(causal, config, autocast_adapter_dtype=False)
+        if not isinstance(network, PeftModel):
+            return get_peft_model(network, config, TRAINED, autocast_adapter_dtype=False)
+        network.add_adapter(TRAINED, config, autocast_adapter_dtype=False)
+        return network
     except ValueError as error:
         raise InvalidRecipe(f"The adapter does not fit the model: {error}", param="target_modules") from error
 
 
 def _continue_adapter(causal: PreTrainedModel, spec: JobSpec, start: Path) -> PeftModel:
-    """The same adapter goes on; its shape has to be the one that the job asks for."""
+    """The same adapter goes on when the job asks for its shape. Else it stays as it is and a new one learns beside it:
+    the same as training on merged weights, without their rounding; both are saved as one (adapters.py)."""
     found = read_start_facts(start)
-    asked = (spec.lora_r, spec.lora_alpha, tuple(sorted(spec.target_modules)) or found.target_modules)
-    if asked != (found.lora_r, found.lora_alpha, found.target_modules):
-        raise InvalidRecipe(
-            f"The checkpoint's adapter has rank {found.lora_r}, alpha {found.lora_alpha} on "
-            f"{', '.join(found.target_modules)}; the job asks for another shape. Use the same shape to train it on, "
-            "or full weights, which start from the merged checkpoint.",
-            param="lora_r",
-        )
+    same = found.has_shape(spec.lora_r, spec.lora_alpha, spec.target_modules or found.target_modules)
     config = LoraConfig.from_pretrained(str(start))
-    config.lora_dropout = spec.lora_dropout
-    config.inference_mode = False
-    return PeftModel.from_pretrained(causal, str(start), is_trainable=True, config=config, autocast_adapter_dtype=False)
+    config.lora_dropout = spec.lora_dropout if same else 0.0
+    config.inference_mode = not same
+    name = TRAINED if same else CONTINUED
+    network = PeftModel.from_pretrained(
+        causal, str(start), name, is_trainable=same, config=config, autocast_adapter_dtype=False
+    )
+    if same:
+        return network
+    network = _new_adapter(network, spec)
+    network.base_model.set_adapter([CONTINUED, TRAINED])  # type: ignore[operator]  # a module to mypy
+    for parameter_name, parameter in network.named_parameters():
+        parameter.requires_grad_(f".{TRAINED}." in parameter_name)
+    return network
 
 
 def _check_output_layer(model: LanguageModel) -> None:

@@ -8,7 +8,7 @@ from training.engine.batches import Rows
 from training.engine.chat import ChatFormat
 from training.engine.errors import InvalidTrainingFile
 from training.engine.model import LanguageModel
-from training.engine.spec import JobSpec, Probe, Probes
+from training.engine.spec import Probe, Probes
 
 PROBES = 5
 PROMPT_TOKENS = 64  # at most, before the continuation
@@ -53,7 +53,7 @@ def _window(rows: Rows, row: int) -> tuple[list[int], int]:
     return rows.ids(row)[begin:end].tolist(), first - begin
 
 
-def measure_probes(model: LanguageModel, spec: JobSpec, chosen: ProbeSet) -> Probes:
+def measure_probes(model: LanguageModel, chosen: ProbeSet) -> Probes:
     """The trained log-probabilities, from the weights as they are now; the hash is filled in when they are written."""
     probes = [
         Probe(
@@ -69,6 +69,6 @@ def measure_probes(model: LanguageModel, spec: JobSpec, chosen: ProbeSet) -> Pro
         chat_messages=chosen.chat_messages,
         chat_token_ids=chosen.chat_token_ids,
         weights_sha256="",
-        modules=model.adapted_modules() if model.adapter else [],
-        lora_r=spec.lora_r if model.adapter else None,
+        modules=model.adapted_modules() if model.saved_kind == "lora" else [],
+        lora_r=model.saved_rank,
     )
