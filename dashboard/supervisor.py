@@ -16,7 +16,6 @@ import psutil
 PR_SET_PDEATHSIG = 1
 QUICK_DEATH_SECONDS = 10  # a process that dies sooner is restarted more and more slowly
 LONGEST_BACK_OFF_SECONDS = 15
-STOP_GRACE_SECONDS = 40  # a trainer writes its resume point within this
 
 
 def die_with_parent() -> None:
@@ -98,7 +97,7 @@ class Supervisor:
         for child in self.children:
             if child.alive:
                 child.process.terminate()  # type: ignore[union-attr]
-        deadline = time.time() + STOP_GRACE_SECONDS
+        deadline = time.time() + self.grace_seconds
         while time.time() < deadline and any(child.alive for child in self.children):
             time.sleep(0.1)
         left = psutil.wait_procs(trees, timeout=1)[1]

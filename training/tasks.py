@@ -34,7 +34,7 @@ def wake(actor: Any, *arguments: str) -> None:
 
 def send_missing_wake_ups(queues: set[str]) -> None:
     """What an idle worker does every few seconds: wake itself for what the database says is waiting."""
-    from training import preparing, supervisor
+    from training import files, preparing, supervisor
 
     if "train" in queues:
         supervisor.end_leftovers()
@@ -43,6 +43,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
     if "default" in queues:
         for job in preparing.unprepared():
             wake(prepare, job.pk)
+        files.remove_stale()
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))

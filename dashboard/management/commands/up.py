@@ -44,6 +44,7 @@ class Command(BaseCommand):
             log_folder=log_folder(),
             state_path=home() / "processes.json",
             say=self.say,
+            grace_seconds=settings.HONE_GRACE_SECONDS + 20,  # a trainer finishes its step and writes its resume point
         )
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: setattr(supervisor, "stopping", True))
