@@ -19,7 +19,7 @@ from proofs.full_validation import recompute
 from tests.factories import chat_row, chat_rows, tiny_model, write_jsonl
 from training.engine import loop, sft
 from training.engine.facts import read_start_facts
-from training.engine.spec import JobSpec, Probes, event_adapter
+from training.engine.spec import DeviceFacts, JobSpec, Probes, event_adapter
 from training.engine.weights import tensor_shapes, weights_sha256
 
 ROOT = Path(__file__).parents[2]
@@ -280,6 +280,39 @@ def test_a_paused_run_goes_on_exactly(make_run: Callable[..., Path], changes: di
     assert [step.step for step in events(paused, "step")] == [1, 2, 3, 4, 5, 6]
     assert losses(paused) == losses(whole)
     assert events(paused, "checkpoint")[-1].sha256 == events(whole, "checkpoint")[-1].sha256
+
+
+def test_batches_are_cut_as_at_the_first_start_whatever_memory_is_free_at_a_later_one(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [chat_row("Say it", "word " * (1 + 3 * (n % 9))) for n in range(12)]
+    whole, paused = make_run("whole", rows=rows), make_run("paused", rows=rows)
+    train(whole)
+    train(paused, after(4, (paused / "pause").touch))
+    plan = json.loads((paused / "plan.json").read_text())["plan"]
+    room = plan["peak_bytes"] + (20 << 20)  # the run fits as before, a fresh plan would take smaller passes
+    facts = DeviceFacts(kind="cpu", name="CPU", memory_bytes=room, free_bytes=room)
+    monkeypatch.setattr(loop, "_device_facts", lambda run: facts)
+    train(paused)
+    assert losses(paused) == losses(whole)
+    assert events(paused, "checkpoint")[-1].sha256 == events(whole, "checkpoint")[-1].sha256
+    assert json.loads((paused / "plan.json").read_text())["plan"] == plan
+
+    fresh = make_run("fresh", rows=rows)  # shows that the free memory does matter to a run that begins with it
+    train(fresh)
+    assert json.loads((fresh / "plan.json").read_text())["plan"]["micro_batch_tokens"] < plan["micro_batch_tokens"]
+
+
+def test_a_plan_that_does_not_fit_any_more_is_made_anew_and_told(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run()
+    train(folder, after(4, (folder / "pause").touch))
+    facts = DeviceFacts(kind="cpu", name="CPU", memory_bytes=1 << 20, free_bytes=1 << 20)
+    monkeypatch.setattr(loop, "_device_facts", lambda run: facts)
+    train(folder)
+    assert ended(folder).status == "succeeded"
+    assert any("cut in a new way" in note.message for note in events(folder, "note"))
 
 
 def test_sigterm_keeps_a_resume_point_that_is_no_checkpoint(make_run: Callable[..., Path]) -> None:

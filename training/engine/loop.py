@@ -4,6 +4,7 @@ B batch, T tokens, N trained positions. The loss of a step is the sum over the t
 divided by their number, so that cutting the batch into forward passes, or over processes, changes only the rounding.
 """
 
+import json
 import logging
 import os
 import random
@@ -11,9 +12,9 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import accelerate.utils
 import numpy as np
@@ -55,6 +56,7 @@ from training.engine.spec import (
 
 logger = logging.getLogger(__name__)
 
+Shared = TypeVar("Shared")
 EncodeRow = Callable[[ChatFormat, dict[str, Any], int], Encoded]
 BatchLoss = Callable[[LanguageModel, Batch], tuple[Tensor, Tensor]]
 
@@ -261,11 +263,11 @@ def _sum_over_processes(run: Run, tensor: Tensor) -> Tensor:
     return accelerate.utils.reduce(tensor, "sum") if run.process.num_processes > 1 else tensor
 
 
-def run_wide(run: Run, wish: str) -> str:
-    """The first process's wish, for all of them."""
+def run_wide(run: Run, value: Shared) -> Shared:
+    """What the first process has, for all of them."""
     if run.process.num_processes == 1:
-        return wish
-    return accelerate.utils.broadcast_object_list([wish])[0]
+        return value
+    return accelerate.utils.broadcast_object_list([value])[0]
 
 
 # ---- validation ----
@@ -413,7 +415,30 @@ def _memory_plan(run: Run, rows: Rows, device: DeviceFacts) -> MemoryPlan:
     trainable = facts.parameters if spec.adaptation == "full" else (spec.lora_r or 0) * 14 * facts.hidden_size
     plan = plan_memory(facts, trainable, spec.dtype, int(rows.lengths.max()), spec.batch_size, device)
     if spec.micro_batch_tokens:
-        return MemoryPlan(spec.micro_batch_tokens, plan.checkpoint_activations, plan.peak_bytes)
+        plan = MemoryPlan(spec.micro_batch_tokens, plan.checkpoint_activations, plan.peak_bytes)
+    return run_wide(run, _keep_plan(run, plan, device))
+
+
+def _keep_plan(run: Run, plan: MemoryPlan, device: DeviceFacts) -> MemoryPlan:
+    """The plan of the run's first start. Free memory is another at each start, and batches that are cut in another way
+    are summed in another order: a resumed run would not be the unbroken one bit for bit."""
+    path = run.folder / "plan.json"
+    try:
+        kept = json.loads(path.read_text())
+        first = MemoryPlan(**kept["plan"])
+        if kept["device"] == device.kind and (first.peak_bytes <= device.free_bytes or first == plan):
+            return first
+        run.note(
+            "The device or its free memory is another now: batches are cut in a new way, which changes only rounding."
+        )
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        run.note(f"plan.json cannot be read, batches may be cut in a new way: {error}", "warn")
+    if run.process.is_main_process:
+        part = path.with_suffix(".json.part")
+        part.write_text(json.dumps({"device": device.kind, "plan": asdict(plan)}))
+        part.replace(path)
     return plan
 
 

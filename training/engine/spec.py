@@ -7,6 +7,7 @@ Upwards: the trainer appends one JSON object a line to `events.jsonl`; the class
 Run folder:
     spec.json                     written by the launcher
     events.jsonl                  appended by the trainer (rank 0)
+    plan.json                     how batches are cut into passes, decided at the first start
     trainer.log                   stdout and stderr of the trainer
     stop | pause                  control files, looked at every step; `save` asks for a checkpoint now
     checkpoints/epoch-E-step-S/   weights, tokenizer, meta.json, probes.json, trainer_state/ (optimizer, RNG, position)
