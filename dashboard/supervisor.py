@@ -60,9 +60,16 @@ class Supervisor:
     """Runs until `stopping`; writes the state of each process to `state_path` for /healthz."""
 
     def __init__(
-        self, children: list[Child], *, log_folder: Path, state_path: Path, say: Callable[[str], None]
+        self,
+        children: list[Child],
+        *,
+        log_folder: Path,
+        state_path: Path,
+        say: Callable[[str], None],
+        grace_seconds: float = 40,
     ) -> None:
         self.children, self.log_folder, self.state_path, self.say = children, log_folder, state_path, say
+        self.grace_seconds = grace_seconds
         self.stopping = False
 
     def start(self) -> None:
