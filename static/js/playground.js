@@ -112,12 +112,14 @@
   let wait = 500;
   let running = new Set();
   let waitingWords = "";
+  let unsent = null;
 
   function connect() {
     socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/playground/`);
     socket.onopen = () => {
       wait = 500;
       say({ type: "open", ...(data.comparison ? { comparison: data.comparison } : { models: setup.models }) });
+      if (unsent) { progress(""); say(unsent); unsent = null; }
       if (running.size) { setRunning([]); refetch(); }  // the answers were stopped and stored when the line broke
     };
     socket.onmessage = (message) => { const frame = JSON.parse(message.data); HEARD[frame.type]?.(frame); };
@@ -128,7 +130,13 @@
       wait = Math.min(wait * 2, 15_000);
     };
   }
-  const say = (frame) => socket.readyState === WebSocket.OPEN ? (socket.send(JSON.stringify(frame)), true) : (window.hone.toast("Not connected to the server. Trying again.", "warn"), false);
+  // A message that is sent while the line is being made goes out as soon as it stands; the rest is worth nothing later.
+  function say(frame) {
+    if (socket.readyState === WebSocket.OPEN) { socket.send(JSON.stringify(frame)); return true; }
+    if (frame.type === "send") { unsent = frame; progress("Connecting to the server…"); return true; }
+    window.hone.toast("Not connected to the server. Trying again.", "warn");
+    return false;
+  }
 
   const HEARD = {
     states({ columns }) {
