@@ -175,6 +175,9 @@ def trainer_environment(job_id: str, start_id: str, gpu: str) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
     }
+    # Threads that wait for each other sleep instead of spinning: beside the site and vLLM, on a machine with two busy
+    # processors, a small step takes 18 ms instead of 245.
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if gpu:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     return environment

@@ -53,6 +53,13 @@ def test_the_trainer_gets_its_gpu_and_none_of_the_sites_secrets(monkeypatch: pyt
     }
 
 
+def test_threads_of_the_trainer_sleep_while_they_wait_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert launcher.trainer_environment("ftjob-1", "abc", "")["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert launcher.trainer_environment("ftjob-1", "abc", "")["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_only_the_processes_of_one_start_are_ended():
     def sleeper(start: str) -> subprocess.Popen:
         environment = {**os.environ, launcher.JOB_MARK: "ftjob-marks", launcher.START_MARK: start}
