@@ -2,7 +2,6 @@
 # make test   install and run every test level that this machine can run
 # make demo   the main job, headless, through the public API with the official openai SDK
 # make proof  the long proofs: three demos, recovery, independent validation, live-curve latency
-# make bench  benchmarks, side by side with their peers
 # make screenshots   drive the real site and write docs/img/*.png
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
