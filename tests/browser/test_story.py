@@ -91,7 +91,7 @@ def test_from_the_sign_in_link_to_the_rerun(site: Site, page: Page, dataset: Pat
     page.get_by_role("link", name="Rerun").first.click()
     expect(page.get_by_label("Epochs")).to_have_value("3")
     page.get_by_label("Epochs").fill("1")
-    expect(page.locator("#changed-summary")).to_contain_text("Epochs")
+    expect(page.locator("#changed-summary")).to_contain_text("epochs")
     page.get_by_role("button", name="Start the rerun").click()
     expect(page.locator("#job-head")).to_contain_text("Succeeded", timeout=TRAINING_MS)
     page.goto(f"{page.url.split('?')[0]}?tab=lineage")
