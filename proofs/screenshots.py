@@ -1,18 +1,20 @@
 """Pictures of the real site with the sample job, for the README and for looking at: `make screenshots`.
 
-Starts Hone on a folder of its own, trains the ticket sample with the starter model, asks base and checkpoints one
-question in the playground, and writes docs/img/*.png (light and dark, desktop and phone).
-`--url URL --home FOLDER` uses a running Hone that already has a finished job.
+Talks to the Hone at HONE_URL (default: this machine's), or starts one; runs the ticket demo when there is no finished
+job; asks base and checkpoints one question in the playground; writes docs/img/*.png, light and dark, wide and phone.
 """
 
-import argparse
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from openai import OpenAI
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from proofs import server
+from proofs.screen import Screen
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "img"
@@ -23,16 +25,24 @@ ANSWER_MS = 600_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--home", type=Path, required=True)
-    options = parser.parse_args()
+    with server.find_or_start(Screen()) as hone:
+        with_a_finished_job(hone)
+        photograph(hone.url)
+
+
+def with_a_finished_job(hone: server.Hone) -> None:
+    client = OpenAI(base_url=hone.api, api_key=hone.key)
+    if not any(job.status == "succeeded" for job in client.fine_tuning.jobs.list(limit=20).data):
+        subprocess.run([sys.executable, "-m", "proofs.demo"], env={**os.environ, "HONE_URL": hone.url}, check=True)
+
+
+def photograph(url: str) -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=SWITCHES)
-        state = signed_in(browser, options.url, options.home)
+        state = signed_in(browser, url)
         page = browser.new_page(storage_state=state, viewport={"width": 1440, "height": 900})
-        addresses = pages_to_show(page, options.url)
+        addresses = pages_to_show(page, url)
         for scheme in ("light", "dark"):
             for size, (width, height) in SIZES.items():
                 context = browser.new_context(
@@ -48,10 +58,10 @@ def main() -> None:
         browser.close()
 
 
-def signed_in(browser: Browser, url: str, home: Path) -> dict:
+def signed_in(browser: Browser, url: str) -> dict:
     """The cookies of a person who followed a fresh one-time link."""
     command = [sys.executable, "manage.py", "sign_in_link"]
-    env = {**os.environ, "HONE_HOME": str(home)}
+    env = {**os.environ, "HONE_HOME": str(server.home())}
     printed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
     token = re.search(r"/link/([\w-]+)/", printed)
     assert token, printed
@@ -64,11 +74,12 @@ def signed_in(browser: Browser, url: str, home: Path) -> dict:
 
 def pages_to_show(page: Page, url: str) -> dict[str, str]:
     """Name of each picture and its address; asks one question in the playground on the way."""
-    page.goto(f"{url}/jobs/")
+    page.goto(f"{url}/jobs/?status=succeeded")
     job = page.locator("a[href^='/jobs/ftjob-']").first.get_attribute("href")
     page.goto(f"{url}/datasets/")
     dataset = page.get_by_role("link", name="ticket-train.jsonl").first.get_attribute("href")
     page.goto(f"{url}{job}")
+    assert job and dataset
     for box in page.locator("#checkpoints tbody").get_by_role("checkbox").all()[:2]:
         box.check()
     page.get_by_role("button", name="Open side by side").click()
