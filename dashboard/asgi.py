@@ -18,7 +18,7 @@ from dashboard.sockets import routes  # noqa: E402 - needs the app registry
 
 
 class OwnPagesOnly:
-    """Refuses a websocket that a page of another site opened: browsers send cookies along and always tell the Origin."""
+    """Refuses a websocket that a page of another site opened; browsers send cookies along and tell the Origin."""
 
     def __init__(self, application: Any) -> None:
         self.application = application

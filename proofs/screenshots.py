@@ -4,6 +4,7 @@ Talks to the Hone at HONE_URL (default: this machine's), or starts one; runs the
 job; asks base and checkpoints one question in the playground; writes docs/img/*.png, light and dark, wide and phone.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -103,7 +104,14 @@ def asked(page: Page) -> str:
     states = page.locator(".sheets__heads [data-state]")
     for index in range(states.count()):
         expect(states.nth(index)).to_have_text("Ready", timeout=ANSWER_MS)
-    message = "The export to CSV stops at row 1,000 since this morning. We need it for tomorrow's audit!"
+    held_out = (ROOT / "training" / "samples" / "ticket" / "heldout.jsonl").read_text().splitlines()
+    system, message = (each["content"] for each in json.loads(held_out[3])["messages"])
+    page.locator("#system-fold summary").click()
+    page.get_by_label("System prompt", exact=True).fill(system)
+    page.locator("#system-fold summary").click()
+    page.locator("#settings-fold summary").click()
+    page.get_by_label("Longest answer").first.fill("64")
+    page.locator("#settings-fold summary").click()
     page.get_by_label("Message", exact=True).fill(message)
     page.get_by_role("button", name="Send").click()
     figures = page.locator(".turn .cell [data-figures]")
