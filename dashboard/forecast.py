@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from accounts.errors import ApiError
 from dashboard.forms import JobForm
+from training.datasets import MIN_JOB_ROWS
 from training.engine.errors import EngineError
 from training.engine.spec import DataFacts, DeviceFacts, Estimate, Resolved
 from training.models import BaseModel, DatasetFile
@@ -40,6 +41,8 @@ def forecast(form: JobForm) -> Forecast:
         return Forecast(missing=missing, problem=problem)
     try:
         train, valid = _data(form, file, model)
+        if train.rows < MIN_JOB_ROWS:
+            return Forecast(problem=_too_few(form, file, train.rows), problem_field="training_file", refused=True)
         return _figures(form, model, train, valid)
     except EngineError as problem:
         return Forecast(problem=problem.message, problem_field=_last(problem.param), refused=True)
@@ -47,6 +50,16 @@ def forecast(form: JobForm) -> Forecast:
         return Forecast(problem=problem.message, problem_field=_last(problem.param))
     except OSError as problem:
         return Forecast(problem=f"{problem.filename or 'A file'} cannot be read: {problem.strerror}.", refused=True)
+
+
+def _too_few(form: JobForm, file: DatasetFile, left: int) -> str:
+    split = form.cleaned_data.get("validation") == "split"
+    rows = (
+        f"{left} of {file.filename}'s {file.rows} rows are left to train on"
+        if split
+        else f"{file.filename} has {left} rows"
+    )
+    return f"{rows}; a job needs at least {MIN_JOB_ROWS}. Add rows{' or keep fewer aside' if split else ''}."
 
 
 def _last(param: str | None) -> str:

@@ -80,5 +80,6 @@ def _verdict(judged: list[Checkpoint]) -> str:
 
 
 def _mean_loss(job: TrainingJob, order: str) -> float | None:
-    values = job.metrics.exclude(train_loss=None).order_by(order).values_list("train_loss", flat=True)[:TREND_ROWS]
+    rows = max(1, min(TREND_ROWS, job.step // 5))  # a short run is judged by its last steps, not by half of it
+    values = job.metrics.exclude(train_loss=None).order_by(order).values_list("train_loss", flat=True)[:rows]
     return fmean(values) if values else None

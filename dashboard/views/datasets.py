@@ -39,6 +39,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
     found = _files(request).annotate(
         train_count=Count("trains", distinct=True), valid_count=Count("validates", distinct=True)
     )
+    found = found.order_by("-created_at", "-id")
     rows = [_list_row(file) for file in found[:LONG_LIST]]
     context = {
         "rows": rows,

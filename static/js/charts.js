@@ -63,10 +63,12 @@
     }
   }
 
-  // `strength` 0..0.99 is the share kept from point to point when the whole run has a thousand points.
+  // `strength` 0..0.99 is the share kept from point to point when the whole run has a thousand points. A run of less
+  // than a hundred steps is smoothed less, or the line would hang far above what it stands for.
   function smooth(values, steps, strength) {
     if (!strength) return values;
-    const unit = Math.max(1, ((steps.at(-1) ?? 0) - (steps[0] ?? 0)) / 1000);
+    const length = (steps.at(-1) ?? 0) - (steps[0] ?? 0);
+    const unit = length < 100 ? Math.max(length, 1) / 100 : Math.max(1, length / 1000);
     let sum = 0, weight = 0, before = null;
     return values.map((value, index) => {
       if (value === null) return null;

@@ -100,7 +100,7 @@ def test_a_job_whose_message_was_lost_is_found_in_the_database(job: TrainingJob,
 
 
 def test_sigterm_of_the_worker_saves_and_the_next_worker_continues(job: TrainingJob, start_workers):
-    first = start_workers()
+    first = start_workers(FAKE_STEP_SECONDS="0.15")
     reach(job, 25)
     first.stop()
     job.refresh_from_db()
@@ -114,7 +114,7 @@ def test_sigterm_of_the_worker_saves_and_the_next_worker_continues(job: Training
 
 
 def test_kill_9_of_the_worker_ends_the_trainer_and_the_next_worker_continues(job: TrainingJob, start_workers):
-    first = start_workers()
+    first = start_workers(FAKE_STEP_SECONDS="0.15")
     reach(job, 25)
     first.kill()
     wait_for(lambda: not launcher.processes_of(job.pk), 12, "the leash to end the trainer")
@@ -125,7 +125,7 @@ def test_kill_9_of_the_worker_ends_the_trainer_and_the_next_worker_continues(job
 
 
 def test_kill_9_of_the_trainer_is_survived_by_the_same_worker(job: TrainingJob, start_workers):
-    start_workers()
+    start_workers(FAKE_STEP_SECONDS="0.15")
     reach(job, 25)
     for trainer in trainers_of(job):
         trainer.kill()
@@ -137,7 +137,7 @@ def test_kill_9_of_the_trainer_is_survived_by_the_same_worker(job: TrainingJob, 
 
 
 def test_kill_9_of_the_leash_ends_the_trainer_with_a_resume_point(job: TrainingJob, start_workers):
-    start_workers()
+    start_workers(FAKE_STEP_SECONDS="0.15")
     reach(job, 25)
     for process in launcher.processes_of(job.pk):
         if "training.leash" in process.cmdline():
@@ -148,7 +148,7 @@ def test_kill_9_of_the_leash_ends_the_trainer_with_a_resume_point(job: TrainingJ
 
 
 def test_kill_9_of_everything_is_continued_after_a_restart(job: TrainingJob, start_workers):
-    first = start_workers()
+    first = start_workers(FAKE_STEP_SECONDS="0.15")
     reach(job, 25)
     first.kill_everything()
     assert not launcher.processes_of(job.pk)
@@ -207,7 +207,7 @@ def test_jobs_run_one_at_a_time_in_the_order_of_the_queue(project: Project, star
 
 
 def test_pause_saves_and_resume_continues(job: TrainingJob, start_workers):
-    start_workers()
+    start_workers(FAKE_STEP_SECONDS="0.15")
     reach(job, 25)
     actions.pause_job(job)
 
