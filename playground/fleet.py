@@ -96,6 +96,12 @@ def folder_of(key: str, deployment: Deployment) -> Path:
     return deployment.checkpoint.path if key.startswith("full:") else deployment.family.path  # type: ignore[union-attr]
 
 
+def _title(row: Deployment) -> str:
+    """As people know it on the pages."""
+    checkpoint = row.checkpoint
+    return f"{checkpoint.job.display_name}, epoch {checkpoint.epoch}" if checkpoint else row.served_name
+
+
 def rank_of(checkpoint: Checkpoint) -> int:
     """The highest rank in an adapter; 0 when it cannot be read (the gate says why)."""
     try:
@@ -362,7 +368,7 @@ class Fleet:
             if row.served_name not in member.loaded and len(member.loaded) >= vllm.ADAPTER_SLOTS:
                 self._free_a_slot(member, row, group)
                 return
-        self._set(waiting[1:], State.QUEUED, f"Next in line after {row.served_name}.")
+        self._set(waiting[1:], State.QUEUED, f"Next in line after {_title(row)}.")
         text = "Loading the checkpoint and comparing its answers with the trained weights."
         self._set([row], State.LOADING, text if checkpoint else "Comparing its chat template with the trainer's.")
         member.work = self.executor.submit(self._bring_up, member, row)

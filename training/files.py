@@ -461,7 +461,10 @@ def count_tokens(path: Path, format_: Any) -> DataFacts:
 def split(
     file: DatasetFile, *, share: float | None = None, count: int | None = None, seed: int = 0, user: User | None = None
 ) -> tuple[DatasetFile, DatasetFile]:
-    """Two new files, training and validation; the file itself stays. The seed decides which row goes where."""
+    """Two files, training and validation; the file itself stays. The seed decides which row goes where.
+
+    The same split made before is found again, so that reruns do not fill the list with twins.
+    """
     if file.status != Status.PROCESSED:
         raise ApiError(f"{file.filename} has problems; correct them before splitting it.", param="file")
     valid_rows = count if count is not None else round(file.rows * (share or 0))
@@ -488,10 +491,20 @@ def split(
             for part in pair:
                 part.bytes, part.sha256 = part.part_path.stat().st_size, _sha256(part.part_path)
     except BaseException:
-        for part in pair:
-            shutil.rmtree(home.file_folder(part.id), ignore_errors=True)
+        _forget(pair)
         raise
+    made_before = [
+        DatasetFile.objects.filter(parent=file, sha256=part.sha256, status=Status.PROCESSED).first() for part in pair
+    ]
+    if made_before[0] and made_before[1]:
+        _forget(pair)
+        return made_before[0], made_before[1]
     return _arrived(pair[0]), _arrived(pair[1])
+
+
+def _forget(parts: list[DatasetFile]) -> None:
+    for part in parts:
+        shutil.rmtree(home.file_folder(part.id), ignore_errors=True)
 
 
 def rename(file: DatasetFile, filename: str) -> DatasetFile:

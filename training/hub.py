@@ -229,7 +229,10 @@ def _open(address: str, hub_id: str, timeout: float, headers: dict[str, str] | N
         raise _refusal(error, hub_id) from error
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise HubUnreachable(f"No answer from {settings.HONE_HUB} ({reason}).") from error
+        raise HubUnreachable(
+            f"No answer from {settings.HONE_HUB} ({reason}). Check this machine's network and HONE_HUB, "
+            "or add a folder that already lies on this machine."
+        ) from error
 
 
 def _refusal(error: urllib.error.HTTPError, hub_id: str) -> HubError:

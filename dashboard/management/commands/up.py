@@ -124,9 +124,9 @@ class Command(BaseCommand):
         if self.token:
             self.say(f"Sign in (once):   {address}/link/{self.token}/")
         else:
-            self.say(
-                "Sign in:          with your password; a new one-time link: .venv/bin/python manage.py sign_in_link"
-            )
+            where = f"HONE_HOME={home()} " if "HONE_HOME" in os.environ else ""
+            self.say("Sign in:          with your password, or by a new one-time link:")
+            self.say(f"                  {where}.venv/bin/python manage.py sign_in_link")
         self.say(f"API:              {address}/v1   key in {self.key_path}")
         self.say("The starter model warms up in vLLM meanwhile. Ctrl-C stops everything.")
 
