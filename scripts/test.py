@@ -9,6 +9,7 @@ Options after `--` go to pytest.
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -29,6 +30,8 @@ CHECKS = [
     [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"],
 ]
 
+COUNTS = {"passed": 0.0, "failed": 0.0, "skipped": 0.0}  # of both profiles
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,6 +45,8 @@ def main() -> None:
     if not options.checks_only:
         failed += tests(options.pytest)
     say(f"{(time.monotonic() - began) / 60:.1f} min in all; {'FAILED: ' + str(failed) if failed else 'all green'}")
+    if not options.checks_only:
+        print(", ".join(f"{number:.0f} {outcome}" for outcome, number in COUNTS.items()), flush=True)
     sys.exit(1 if failed else 0)
 
 
@@ -64,7 +69,13 @@ def tests(arguments: list[str]) -> list[list[str]]:
 
 def run(command: list[str], **environment: str) -> bool:
     say(" ".join(command).replace(str(BIN) + "/", ""))
-    return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode == 0
+    with tempfile.NamedTemporaryFile("r") as report:
+        environment["HONE_TEST_REPORT"] = report.name
+        passed = subprocess.run(command, env={**os.environ, **environment}, check=False).returncode == 0
+        for level in json.loads(report.read() or "{}").values():
+            for outcome in COUNTS:
+                COUNTS[outcome] += level[outcome]
+    return passed
 
 
 def say(text: str) -> None:

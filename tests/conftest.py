@@ -1,4 +1,10 @@
-"""The fixed cast: owner and teammate share a project, stranger has another."""
+"""The fixed cast (owner and teammate share a project, stranger has another) and the figures of each test level."""
+
+import json
+import logging
+import os
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -51,3 +57,26 @@ def stranger_client(stranger: User) -> Client:
 @pytest.fixture
 def api_key(owner: User, project: Project) -> str:
     return ApiKey.make(project=project, user=owner, name="test")[1]
+
+
+LEVELS: dict[str, dict[str, float]] = defaultdict(lambda: {"passed": 0, "failed": 0, "skipped": 0, "seconds": 0.0})
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    level = LEVELS[report.nodeid.split("/")[1]]
+    level["seconds"] += report.duration
+    if report.when == "call" or report.outcome != "passed":
+        level[report.outcome] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.section("levels")
+    for name, level in sorted(LEVELS.items()):
+        counts = ", ".join(f"{level[outcome]:.0f} {outcome}" for outcome in ("passed", "failed", "skipped"))
+        terminalreporter.write_line(f"{name:8} {counts}, {level['seconds'] / 60:.1f} min")
+    if "HONE_TEST_REPORT" in os.environ:
+        Path(os.environ["HONE_TEST_REPORT"]).write_text(json.dumps(LEVELS))
+
+
+def pytest_unconfigure() -> None:
+    logging.raiseExceptions = False  # sessions that are collected at exit would log to a closed stream
