@@ -311,6 +311,10 @@ class CodeTab:
     text: str
 
 
+OPENAI_FIELDS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+LORA_FIELDS = {"lora_r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "target_modules"}
+
+
 def as_code(form: JobForm, address: str) -> list[CodeTab]:
     """The same job for the openai SDK and for curl. A split is a file of its own once it is made."""
     asked = form.recipe.model_dump(exclude_defaults=True) if form.recipe else {}
@@ -323,9 +327,23 @@ def as_code(form: JobForm, address: str) -> list[CodeTab]:
         **({"suffix": cleaned["suffix"]} if cleaned.get("suffix") else {}),
         **({"seed": cleaned["seed"]} if cleaned.get("seed") is not None else {}),
     }
-    if asked:
-        body["method"] = {"type": "supervised", "supervised": {"hyperparameters": asked}}
-    return [CodeTab("Python", _python(body, address)), CodeTab("curl", _curl(body, address))]
+    hyperparameters = {name: asked[name] for name in OPENAI_FIELDS if name in asked}
+    if hyperparameters:
+        body["method"] = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+    note = ""
+    if cleaned.get("validation") == "split":
+        body |= {"training_file": "file-… (train)", "validation_file": "file-… (valid)"}
+        note = "# Split the file first (its page, or `Create job` here does it) and name both parts.\n"
+    ours = _our_options(asked)
+    return [CodeTab("Python", note + _python(body, ours, address)), CodeTab("curl", note + _curl(body | ours, address))]
+
+
+def _our_options(asked: dict[str, Any]) -> dict[str, Any]:
+    """What OpenAI's API has no place for; see docs/api.md."""
+    lora = {short: asked[name] for name, short in LORA_FIELDS.items() if name in asked}
+    known = {"method", *OPENAI_FIELDS, *LORA_FIELDS}
+    training = {name: value for name, value in asked.items() if name not in known}
+    return {**({"lora": lora} if lora else {}), **({"training": training} if training else {})}
 
 
 def _model_name(form: JobForm) -> str:
@@ -334,7 +352,8 @@ def _model_name(form: JobForm) -> str:
     return form.base_model.name if form.base_model else "…"
 
 
-def _python(body: dict[str, Any], address: str) -> str:
+def _python(body: dict[str, Any], ours: dict[str, Any], address: str) -> str:
+    body = {**body, **({"extra_body": ours} if ours else {})}
     # JSON's strings, numbers, lists and objects are Python's too; the body holds no true, false or null
     arguments = "".join(f"    {name}={json.dumps(value, ensure_ascii=False)},\n" for name, value in body.items())
     return (

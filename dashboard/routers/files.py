@@ -48,6 +48,12 @@ def create_file(request: HttpRequest, form: Form[Expiry], file: UploadedFile = F
         purpose=form.purpose,
         source=cast(BinaryIO, file),
     )
+    if made.status == DatasetFile.Status.ERROR and not made.rows:  # not one line of it can be read
+        why = made.problems[0]["message"] if made.problems else made.status_details
+        files.delete(made)
+        raise ApiError(
+            f"Expected file to have JSONL format, where every line is a JSON dictionary. {why}", param="file"
+        )
     if form.seconds:
         made.expires_at = made.created_at + timedelta(seconds=form.seconds)
         made.save(update_fields=["expires_at"])

@@ -23,11 +23,21 @@ def test_an_uploaded_file_is_stored_byte_for_byte_and_checked(client):
     assert (file.rows, file.format, file.problem_count) == (10, "chat", 0)
 
 
-def test_a_file_that_is_no_jsonl_is_stored_with_status_error_and_the_reason(client):
-    file = client.files.create(file=("t.jsonl", b"PK\x03\x04 not text \xff\xfe"), purpose="fine-tune")
+def test_a_file_without_one_readable_line_is_refused_and_not_kept(client):
+    before = len(client.files.list().data)
+    with pytest.raises(BadRequestError) as caught:
+        client.files.create(file=("t.jsonl", b"PK\x03\x04 not text \xff\xfe"), purpose="fine-tune")
+    assert caught.value.param == "file"
+    assert caught.value.body["message"].startswith("Expected file to have JSONL format")
+    assert len(client.files.list().data) == before
+
+
+def test_a_file_with_some_wrong_lines_is_stored_with_status_error_and_the_reason(client):
+    content = jsonl(chat_rows(10)) + b'{"messages": [{"role": "nobody", "content": "?"}]}\n'
+    file = client.files.create(file=("t.jsonl", content), purpose="fine-tune")
     checked = client.files.wait_for_processing(file.id, poll_interval=0.1)
     assert checked.status == "error"
-    assert checked.status_details
+    assert "11" in checked.status_details
 
 
 def test_a_file_expires_when_the_caller_says_so(client):

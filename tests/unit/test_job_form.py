@@ -6,6 +6,7 @@ import pytest
 
 from accounts.models import Project
 from dashboard import differences, forms
+from dashboard.forecast import forecast
 from dashboard.forms import JobForm
 from tests import makers
 from training.engine.spec import Recipe
@@ -111,3 +112,28 @@ def test_a_rerun_gets_the_next_free_number(project: Project) -> None:
     second = makers.make_job(project, label="Tickets (2)")
     assert forms.next_label(job) == forms.next_label(second) == "Tickets (3)"
     assert forms.next_label(makers.make_job(project)) == ""
+
+
+def test_the_same_as_code_sends_our_own_options_beside_openais(project: Project) -> None:
+    form = form_of(project, n_epochs="2", lora_r="8", weight_decay="0.1")
+    assert form.is_valid(), form.errors
+    python, curl = forms.as_code(form, "http://localhost:8000")
+    assert 'method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}' in python.text
+    assert 'extra_body={"lora": {"r": 8}, "training": {"weight_decay": 0.1}}' in python.text
+    assert '"lora"' in curl.text and "extra_body" not in curl.text
+
+
+def test_the_same_as_code_of_a_split_says_that_both_parts_are_files(project: Project) -> None:
+    form = form_of(project, validation="split", split_share="20", split_seed="0")
+    assert form.is_valid(), form.errors
+    python, _ = forms.as_code(form, "http://localhost:8000")
+    assert "Split the file first" in python.text and "validation_file=" in python.text
+
+
+def test_too_few_rows_are_refused_before_anything_starts(project: Project) -> None:
+    makers.make_base_model()
+    file = makers.make_file(project, rows=7)
+    form = form_of(project, training_file=file.pk)
+    assert form.is_valid(), form.errors
+    found = forecast(form)
+    assert found.refused and "7 rows" in found.problem and "at least 10" in found.problem

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 from django.urls import reverse
 
 from accounts import first_start
@@ -17,6 +18,9 @@ class Command(BaseCommand):
         parser.add_argument("--email", help="whose link; the first owner's when left out")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if "accounts_membership" not in connection.introspection.table_names():
+            where = "Set HONE_HOME to the folder of your server, as when it was started."
+            raise CommandError(f"{settings.HONE_HOME} holds no Hone yet. {where}")
         email = options["email"]
         user = User.objects.filter(email=email.lower()).first() if email else first_start.first_owner()
         if user is None:
