@@ -59,6 +59,13 @@ def api_key(owner: User, project: Project) -> str:
     return ApiKey.make(project=project, user=owner, name="test")[1]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests come last, because playwright keeps an event loop in the main thread; the story comes first among
+    them, because it begins with the very first sign-in link."""
+    items.sort(key=lambda item: ("tests/browser/" in item.nodeid, "test_story" not in item.nodeid))
+
+
 LEVELS: dict[str, dict[str, float]] = defaultdict(lambda: {"passed": 0, "failed": 0, "skipped": 0, "seconds": 0.0})
 
 
