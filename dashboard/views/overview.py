@@ -164,6 +164,8 @@ def search(request: HttpRequest) -> HttpResponse:
     ]
     pages = ("Pages", _pages(words))
     groups = [pages, *groups] if words else [pages, *groups[:2]]
+    exactly = " ".join(words).lower()
+    groups.sort(key=lambda group: not any(found.title.lower() == exactly for found in group[1]))  # its name: it first
     return render(request, "dashboard/search.html", {"groups": [g for g in groups if g[1]], "words": " ".join(words)})
 
 
