@@ -73,6 +73,13 @@ class Run:
             time.sleep(0.01)
         return self
 
+    def kill(self) -> None:
+        """kill -9, then what it had still written is read."""
+        self.process.kill()
+        self.process.wait()
+        while new := self.reader.read():
+            self.events += new
+
     def steps(self) -> list[int]:
         return [event.step for event in self.events if isinstance(event, Step)]
 
@@ -139,8 +146,7 @@ def test_a_wish_ends_the_run_soon_and_the_next_start_continues_at_the_next_step(
 
 def test_after_kill_9_the_next_start_goes_on_from_the_newest_saved_state(start):
     first = start().until(lambda run: len(run.steps()) >= ROWS + 5)
-    first.process.kill()
-    first.process.wait()
+    first.kill()
     second = start()
     second.reader.offset = first.reader.offset
     assert second.finish().status == "succeeded"
@@ -150,8 +156,7 @@ def test_after_kill_9_the_next_start_goes_on_from_the_newest_saved_state(start):
 
 def test_losses_after_a_resume_are_those_of_an_unbroken_run(start, run_folder: Path, module: str):
     first = start().until(lambda run: len(run.steps()) >= ROWS + 5)
-    first.process.kill()
-    first.process.wait()
+    first.kill()
     second = start()
     second.finish()
     seen: dict[int, float] = {}
