@@ -8,6 +8,7 @@ import pytest
 from tests.factories import tiny_model
 from training.engine import estimate as e
 from training.engine.errors import EngineError, InvalidRecipe, InvalidTrainingFile, ModelProblem
+from training.engine.resolve import auto_batch_size, auto_epochs
 from training.engine.spec import DataFacts, DeviceFacts, ModelFacts, Recipe
 
 MODEL = ModelFacts(
@@ -58,12 +59,12 @@ def test_a_folder_that_is_gone_damaged_or_quantised_is_told(tmp_path: Path) -> N
     [(1, 25), (4, 25), (10, 10), (11, 9), (20, 5), (25, 4), (26, 3), (100, 3), (8333, 3), (8334, 2), (12_501, 1)],
 )
 def test_auto_epochs_follow_the_published_rule(rows: int, epochs: int) -> None:
-    assert e.auto_epochs(rows) == epochs
+    assert auto_epochs(rows) == epochs
 
 
 @pytest.mark.parametrize(("rows", "batch"), [(1, 1), (10, 1), (50, 2), (100, 4), (2000, 4), (3000, 6), (10**6, 256)])
 def test_auto_batch_is_a_share_of_the_rows_with_a_floor_of_ours(rows: int, batch: int) -> None:
-    assert e.auto_batch_size(rows) == batch
+    assert auto_batch_size(rows) == batch
 
 
 def test_every_auto_becomes_a_number_with_a_reason() -> None:

@@ -18,8 +18,8 @@ from transformers.utils import logging as transformers_logging
 
 from training.engine.adapters import adapted_layers, merged, ranks
 from training.engine.errors import InvalidRecipe, ModelProblem
-from training.engine.estimate import logit_rows
 from training.engine.facts import read_model_facts, read_start_facts
+from training.engine.memory import logit_rows
 from training.engine.spec import Adaptation, JobSpec
 from training.engine.weights import is_adapter
 

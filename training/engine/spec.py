@@ -1,6 +1,6 @@
 """The contract between the site and the trainer, both ways. pydantic only: no torch, no Django.
 
-Downwards: a `Recipe` is what a person or a script asks for (values may be "auto"); `estimate.resolve` turns it into
+Downwards: a `Recipe` is what a person or a script asks for (values may be "auto"); `resolve.resolve` turns it into
 numbers; a `JobSpec` is what the trainer reads from `spec.json` in its run folder.
 Upwards: the trainer appends one JSON object a line to `events.jsonl`; the classes below are its lines.
 

@@ -1,0 +1,60 @@
+"""Peak memory of a job, part by part, and how a batch is cut so that it fits. No torch."""
+
+from dataclasses import dataclass
+
+from training.engine.spec import DeviceFacts, ModelFacts, Resolved
+
+OWN_BYTES = 700 << 20  # interpreter and libraries on a CPU, kernels and caches on a GPU
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How a job is put into memory. Tokens are padded ones of one forward pass."""
+
+    micro_batch_tokens: int
+    checkpoint_activations: bool
+    peak_bytes: int
+
+
+def plan_memory(
+    model: ModelFacts, trainable: int, dtype: str, max_length: int, rows: int, device: DeviceFacts
+) -> MemoryPlan:
+    """Chooses the size of a forward pass; `rows` is the batch.
+
+    A row of any length up to max_length has to fit alone; activations are recomputed when it would not otherwise.
+    """
+    size = 2 if dtype == "bfloat16" else 4
+    fixed = OWN_BYTES + model.parameters * size + state_bytes(trainable, dtype)
+    per_token = model.layers * (16 * model.hidden_size + 6 * model.intermediate_size) * size
+    per_token_recomputed = model.layers * model.hidden_size * size + per_token // max(1, model.layers)
+    room = max(0, int(device.free_bytes * 0.85) - fixed)
+    recompute = max_length * per_token > room
+    cost = per_token_recomputed if recompute else per_token
+    cap = 2048 if device.kind == "cpu" else 16_384
+    tokens = max(max_length, min(cap, room // max(1, cost)))
+    used = min(tokens, max_length * rows)
+    logits = min(used, logit_rows(model.vocabulary)) * model.vocabulary * 12
+    return MemoryPlan(tokens, recompute, fixed + used * cost + logits)
+
+
+def state_bytes(trainable: int, dtype: str) -> int:
+    """Gradients, Adam's two averages and, for bfloat16, the float32 copies of what is trained."""
+    return trainable * (18 if dtype == "bfloat16" else 12)
+
+
+def logit_rows(vocabulary: int) -> int:
+    """How many positions go through the output layer at once: about half a GiB of float32 logits."""
+    return max(128, (1 << 29) // (4 * vocabulary))
+
+
+def trainable_parameters(resolved: Resolved, model: ModelFacts) -> int:
+    """Adapters: r x (inputs + outputs) for each matrix; the split between module kinds follows Llama's shapes."""
+    if resolved.adaptation == "full":
+        return model.parameters
+    head = model.hidden_size // model.heads
+    kv = model.kv_heads * head
+    hidden, inner = model.hidden_size, model.intermediate_size
+    sides = {"k_proj": hidden + kv, "v_proj": hidden + kv, "gate_proj": hidden + inner, "up_proj": hidden + inner}
+    sides["down_proj"] = inner + hidden
+    widths = sum(sides.get(name, 2 * hidden) for name in resolved.target_modules)
+    return (resolved.lora_r or 0) * widths * model.layers

@@ -1,0 +1,240 @@
+"""The numbers behind every "auto". No torch.
+
+The rules are stated in the reasons they give, and nowhere else; the form shows them beside the fields.
+"""
+
+import math
+from typing import Any, Literal
+
+from training.engine.errors import InvalidRecipe, InvalidTrainingFile
+from training.engine.facts import StartFacts
+from training.engine.spec import Adaptation, DataFacts, DeviceFacts, ModelFacts, Recipe, Resolved
+
+# Base learning rate for LoRA by the model's size: the first row whose limit is not below the number of parameters.
+# Full weights take a tenth of it: LoRA's best rate is about ten times that of full training at every size that was
+# measured (Schulman et al., "LoRA Without Regret", 2025), and it falls with the width of the model.
+LORA_LEARNING_RATES = [(0.5e9, 5e-4), (2e9, 3e-4), (15e9, 2e-4), (math.inf, 1e-4)]
+FULL_SHARE = 0.1
+LORA_R = 16
+WARMUP_RATIO = 0.03
+LARGEST_SERVED_RANK = 512  # vLLM's limit
+
+
+def auto_epochs(rows: int) -> int:
+    """OpenAI's published default: 3, more for small files, fewer for large ones."""
+    if 3 * rows < 100:
+        return min(25, 100 // rows)
+    if 3 * rows > 25_000:
+        return max(1, 25_000 // rows)
+    return 3
+
+
+def auto_batch_size(rows: int) -> int:
+    """OpenAI's 0.2 % of the rows, at most 256; ours: a row for every 25, up to 4, for steadier steps on small files."""
+    share = max(1, min(256, round(0.002 * rows)))
+    return max(share, min(4, rows // 25))
+
+
+def base_learning_rate(model: ModelFacts, adaptation: Adaptation) -> float:
+    rate = next(rate for limit, rate in LORA_LEARNING_RATES if model.parameters <= limit)
+    return rate if adaptation == "lora" else rate * FULL_SHARE
+
+
+def resolve(
+    recipe: Recipe,
+    data: DataFacts,
+    model: ModelFacts,
+    device: DeviceFacts,
+    *,
+    valid: DataFacts | None = None,
+    start: StartFacts | None = None,
+    data_format: str = "",
+) -> Resolved:
+    """Numbers for every auto, each with its reason.
+
+    Raises InvalidRecipe, InvalidTrainingFile or ModelProblem for pairs that cannot work. `start` describes the
+    checkpoint that is continued from; `data_format` "chat" or "completion" where it is known.
+    """
+    _check_pairs(recipe, data, model, device, data_format)
+    reasons: dict[str, str] = {}
+
+    def pick(field: str, value: Any, reason: str) -> Any:
+        """The person's own value, else ours with its reason."""
+        asked = getattr(recipe, field)
+        if asked != "auto":
+            return asked
+        reasons[field] = reason
+        return value
+
+    lora = recipe.adaptation == "lora"
+    shape = start if start and _trains_on(recipe, start) else None
+    kind = "LoRA" if lora else "full weights"
+    rate = base_learning_rate(model, recipe.adaptation)
+    multiplier = pick(
+        "learning_rate_multiplier",
+        1.0,
+        f"1 x the base rate {rate:g} for {kind} on a model of {_count(model.parameters)} parameters.",
+    )
+    longest = max(data.longest_tokens, valid.longest_tokens if valid else 0)
+    r = pick("lora_r", *_auto_rank(shape)) if lora else None
+    if start:
+        reasons["adaptation"] = continuing(recipe.adaptation, r, start, trains_on=shape is not None)
+    if lora and r and start and start.lora_r and not shape and start.lora_r + r > LARGEST_SERVED_RANK:
+        raise InvalidRecipe(
+            f"The checkpoint's adapter has rank {start.lora_r}; with a new one of rank {r} beside it the saved adapter "
+            f"would have rank {start.lora_r + r}, and vLLM serves at most {LARGEST_SERVED_RANK}. Choose a smaller "
+            "rank, the checkpoint's own shape (auto), or full weights.",
+            param="lora_r",
+        )
+    return Resolved(
+        n_epochs=pick("n_epochs", auto_epochs(data.rows), _epochs_reason(data.rows)),
+        batch_size=pick("batch_size", auto_batch_size(data.rows), _batch_reason(data.rows)),
+        learning_rate_multiplier=multiplier,
+        base_learning_rate=rate,
+        learning_rate=rate * multiplier,
+        adaptation=recipe.adaptation,
+        lora_r=r,
+        lora_alpha=pick("lora_alpha", *_auto_alpha(r, shape)) if lora and r else None,
+        lora_dropout=recipe.lora_dropout if lora else 0.0,
+        target_modules=pick("target_modules", *_auto_modules(model, shape)) if lora else [],
+        max_length=pick("max_length", *_auto_length(longest, model.context_length)),
+        lr_scheduler=pick("lr_scheduler", "linear", "The rate falls evenly to zero: every job can end well settled."),
+        warmup_ratio=pick("warmup_ratio", WARMUP_RATIO, "The first 3 % of the steps, while Adam's averages fill."),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        dtype=pick("dtype", *_auto_dtype(device)),
+        reasons=reasons,
+    )
+
+
+def _check_pairs(
+    recipe: Recipe,
+    data: DataFacts,
+    model: ModelFacts,
+    device: DeviceFacts,
+    data_format: str,
+) -> None:
+    if data.rows < 1:
+        raise InvalidTrainingFile("The training file has no rows. Upload a file with at least one example.")
+    if data.trained_tokens < 1:
+        raise InvalidTrainingFile(
+            "The training file has nothing to train on: no assistant message, or every one has weight 0."
+        )
+    if data_format == "chat" and not model.has_chat_template:
+        raise InvalidTrainingFile(
+            f"{model.name} has no chat template, so it cannot be trained on chat messages. "
+            "Use rows of prompt and completion, or another base model."
+        )
+    if recipe.max_length != "auto" and recipe.max_length > model.context_length:
+        raise InvalidRecipe(
+            f"max_length {recipe.max_length} is over the context of {model.name}, "
+            f"{model.context_length} tokens. Choose at most that.",
+            param="max_length",
+        )
+    if recipe.dtype == "bfloat16" and not device.bfloat16:
+        raise InvalidRecipe(f"{device.name} cannot compute in bfloat16. Choose float32 or auto.", param="dtype")
+    if recipe.adaptation == "lora":
+        _check_lora(recipe, model)
+    else:
+        _check_full(recipe)
+
+
+def _check_lora(recipe: Recipe, model: ModelFacts) -> None:
+    if recipe.target_modules != "auto":
+        unknown = [name for name in recipe.target_modules if name not in model.linear_modules]
+        if unknown or not recipe.target_modules:
+            what = f"has no linear layer named {', '.join(unknown)}" if unknown else "needs at least one target module"
+            raise InvalidRecipe(
+                f"{model.name} {what}. Choose among: {', '.join(model.linear_modules)}.", param="target_modules"
+            )
+
+
+def _trains_on(recipe: Recipe, start: StartFacts) -> bool:
+    """Whether the checkpoint's own adapter is the one that learns."""
+    return recipe.adaptation == "lora" and start.has_shape(recipe.lora_r, recipe.lora_alpha, recipe.target_modules)
+
+
+def joins(resolved: Resolved, start: StartFacts) -> bool:
+    """Whether a new adapter learns beside the checkpoint's."""
+    same = start.has_shape(resolved.lora_r, resolved.lora_alpha, resolved.target_modules)
+    return start.kind == resolved.adaptation == "lora" and not same
+
+
+def continuing(adaptation: Adaptation, r: int | None, start: StartFacts, *, trains_on: bool) -> str:
+    """What happens to the checkpoint that a job starts from, for people."""
+    if adaptation == "full":
+        what = "merged into the base" if start.kind == "lora" else "all of them trained on"
+        return f"Starts from the checkpoint's weights, {what}."
+    if start.kind == "full":
+        return (
+            "The checkpoint has full weights: an adapter learns on top of them and is merged when saved, "
+            "so that the new checkpoints are full weights too."
+        )
+    if trains_on:
+        return "The checkpoint's own adapter is trained on."
+    return (
+        f"Another shape than the checkpoint's adapter (rank {start.lora_r}): that one stays as it is, a new one learns "
+        f"beside it, and both are saved as one adapter of rank {(start.lora_r or 0) + (r or 0)}."
+    )
+
+
+def _check_full(recipe: Recipe) -> None:
+    for field in ("lora_r", "lora_alpha", "target_modules"):
+        if getattr(recipe, field) != "auto":
+            raise InvalidRecipe(
+                f"{field} belongs to LoRA and has no meaning for full weights. Leave it on auto or choose LoRA.",
+                param=field,
+            )
+
+
+def _epochs_reason(rows: int) -> str:
+    if 3 * rows < 100:
+        return f"{rows} rows are few: OpenAI's rule, 100 / rows, at most 25."
+    if 3 * rows > 25_000:
+        return f"{_count(rows)} rows are many: OpenAI's rule, 25,000 / rows, at least 1."
+    return "3, OpenAI's default between 34 and 8,333 rows."
+
+
+def _batch_reason(rows: int) -> str:
+    if auto_batch_size(rows) == max(1, min(256, round(0.002 * rows))):
+        return f"0.2 % of {_count(rows)} rows, between 1 and 256: OpenAI's rule."
+    return f"One row for every 25 of {_count(rows)}, up to 4: steadier steps on a small file than OpenAI's 0.2 %."
+
+
+def _auto_rank(start: StartFacts | None) -> tuple[int, str]:
+    if start and start.lora_r:
+        return start.lora_r, "The rank of the checkpoint that is continued."
+    return LORA_R, "16: enough for style, format and task; higher ranks cost memory and serving speed."
+
+
+def _auto_alpha(r: int | None, start: StartFacts | None) -> tuple[int, str]:
+    if start and start.lora_alpha:
+        return start.lora_alpha, "The alpha of the checkpoint that is continued."
+    return 2 * (r or LORA_R), "Twice the rank, so that changing the rank does not change the step size."
+
+
+def _auto_modules(model: ModelFacts, start: StartFacts | None) -> tuple[list[str], str]:
+    if start and start.target_modules:
+        return list(start.target_modules), "The modules of the checkpoint that is continued."
+    return model.linear_modules, "Every linear layer: adapters on attention alone learn less at equal size."
+
+
+def _auto_length(longest: int, context: int) -> tuple[int, str]:
+    if longest > context:
+        return context, f"The model's context; the longest row has {_count(longest)} tokens and will be cut."
+    return min(context, max(64, 64 * math.ceil(longest / 64))), (
+        f"The longest row has {_count(longest)} tokens: nothing is cut."
+    )
+
+
+def _auto_dtype(device: DeviceFacts) -> tuple[Literal["float32", "bfloat16"], str]:
+    if device.bfloat16:
+        return "bfloat16", f"{device.name} computes in bfloat16, about twice as fast; updates are kept in float32."
+    return "float32", f"{device.name} has no bfloat16."
+
+
+def _count(number: int) -> str:
+    for limit, sign in ((1e9, "B"), (1e6, "M")):
+        if number >= limit:
+            return f"{number / limit:.3g}{sign}"
+    return f"{number:,}"
