@@ -236,6 +236,19 @@ class EventList(Page):
     data: list[Event]
 
 
+class Parity(Schema):
+    """What serving found when it last compared these weights with the trained ones; nats per token."""
+
+    outcome: Literal["verified", "too close to tell", "refused"]
+    reason: str | None
+    mean_to_trained: float | None
+    max_to_trained: float | None
+    mean_to_base: float | None
+    max_to_base: float | None
+    vllm: str
+    checked_at: int
+
+
 class Checkpoint(Schema):
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     id: str
@@ -246,6 +259,7 @@ class Checkpoint(Schema):
     metrics: dict[str, float | int] = Field(description="A key is absent when its figure was not computed")
     epoch: int = Field(description="Hone's own: the epoch that this checkpoint ends")
     size_bytes: int = Field(description="Hone's own: its weights on disk")
+    parity: Parity | None = Field(description="Hone's own: null until it was served once")
 
 
 class CheckpointList(Page):

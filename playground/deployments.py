@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project
-from playground.models import Deployment
+from playground.models import Deployment, Verification
 from training.home import home
 from training.models import BaseModel, Checkpoint
 from training.notify import project_changed
@@ -101,6 +101,18 @@ def change(deployment: Deployment, *, only_from: set[str] | None = None, **field
         setattr(deployment, name, value)
     tell(deployment)
     return True
+
+
+FIGURES = ("mean_to_trained", "max_to_trained", "mean_to_base", "max_to_base", "tokens")
+
+
+def remember_proof(deployment: Deployment, *, proof: str, proof_json: dict[str, Any], reason: str = "") -> None:
+    """Keeps what the gate found with the checkpoint, for when nothing serves it any more."""
+    if not Checkpoint.objects.filter(pk=deployment.checkpoint_id).exists():  # a base model, or deleted meanwhile
+        return
+    found = {name: proof_json.get(name) for name in FIGURES}
+    found |= {"proof": proof, "reason": reason, "vllm_version": proof_json["vllm"], "checked_at": timezone.now()}
+    Verification.objects.update_or_create(checkpoint_id=deployment.checkpoint_id, defaults=found)
 
 
 def tell(deployment: Deployment) -> None:

@@ -411,6 +411,7 @@ class Fleet:
         except parity.Refused as error:
             self._withdraw(member, row)
             refused = {"proof": Proof.REFUSED, "proof_json": {"refused": str(error), "vllm": self._version()}}
+            deployments.remember_proof(row, reason=str(error), **refused)
             deployments.change(row, **_cold(State.FAILED, str(error)) | refused)
             return
         except vllm.Refusal as error:
@@ -426,6 +427,7 @@ class Fleet:
             self._withdraw(member, row)
             deployments.change(row, **_cold(State.FAILED, f"It could not be checked: {error!r}"))
             return
+        deployments.remember_proof(row, **fields)
         if not member.is_up:  # stopped or lost in the meantime
             return
         deployments.change(

@@ -76,6 +76,35 @@ class Deployment(models.Model):
         return self.checkpoint.base_model if self.checkpoint else self.base_model  # type: ignore[return-value]
 
 
+class Verification(models.Model):
+    """What the parity gate found when this checkpoint was last loaded; it stays when its server stops.
+
+    Differences of log-probabilities per token (nats); empty when the gate refused it before it could ask.
+    """
+
+    checkpoint = models.OneToOneField(Checkpoint, on_delete=models.CASCADE, related_name="verification")
+    proof = models.CharField(max_length=20, choices=Deployment.Proof)
+    reason = models.TextField(blank=True)  # why it was refused, or is too close to tell
+    mean_to_trained = models.FloatField(null=True, blank=True)
+    max_to_trained = models.FloatField(null=True, blank=True)
+    mean_to_base = models.FloatField(null=True, blank=True)
+    max_to_base = models.FloatField(null=True, blank=True)
+    tokens = models.IntegerField(null=True, blank=True)
+    vllm_version = models.CharField(max_length=60, blank=True)
+    checked_at = models.DateTimeField(default=timezone.now)
+
+    @property
+    def outcome(self) -> str:
+        return {"verified": "verified", "too_close": "too close to tell"}.get(self.proof, "refused")
+
+    @property
+    def words(self) -> str:
+        """For people: how near the served weights were to the trained ones and to the base."""
+        if self.mean_to_trained is None or self.mean_to_base is None:
+            return self.reason
+        return f"{self.mean_to_trained:.2g} nats from the trained weights, {self.mean_to_base:.2g} from the base"
+
+
 class ComparisonQuerySet(models.QuerySet["Comparison"]):
     def of(self, project: Project) -> "ComparisonQuerySet":
         return self.filter(project=project)

@@ -18,7 +18,8 @@ from accounts.errors import ApiError
 from accounts.models import ApiKey
 from dashboard import schemas
 from dashboard.paging import page
-from playground.deployments import find_target
+from playground.deployments import FIGURES, find_target
+from playground.models import Verification
 from training import actions
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
@@ -188,7 +189,7 @@ def list_events(request: HttpRequest, job_id: str, after: str | None = None, lim
 @router.get("/fine_tuning/jobs/{job_id}/checkpoints", response=schemas.CheckpointList)
 def list_checkpoints(request: HttpRequest, job_id: str, after: str | None = None, limit: Limit = 10) -> dict[str, Any]:
     """Newest first, as soon as they are written; the last one of a finished job has the final model's name."""
-    rows = find_job(request, job_id).checkpoints.filter(archived_at=None)
+    rows = find_job(request, job_id).checkpoints.filter(archived_at=None).select_related("verification")
     found, more = page(rows, after=after, limit=limit)
     data = [as_checkpoint(row) for row in found]
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
@@ -325,4 +326,13 @@ def as_checkpoint(row: Checkpoint) -> dict[str, Any]:
         "metrics": {"step": row.step, **{name: value for name, value in figures.items() if value is not None}},
         "epoch": row.epoch,
         "size_bytes": row.size_bytes,
+        "parity": as_parity(getattr(row, "verification", None)),
     }
+
+
+def as_parity(found: Verification | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    figures = {name: getattr(found, name) for name in FIGURES if name != "tokens"}
+    times = {"vllm": found.vllm_version, "checked_at": int(found.checked_at.timestamp())}
+    return {"outcome": found.outcome, "reason": found.reason or None, **figures, **times}

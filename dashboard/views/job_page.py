@@ -18,7 +18,7 @@ from dashboard import differences
 from dashboard.forms import LABELS, RECIPE_FIELDS
 from dashboard.headline import headline
 from dashboard.templatetags import figures
-from playground.models import Deployment
+from playground.models import Deployment, Verification
 from training import home
 from training.models import Checkpoint, TrainingJob
 
@@ -35,6 +35,7 @@ class CheckpointRow:
     change: float | None  # of the full validation loss against the best one; 0.0 is the best
     bar: int  # width of its loss bar, per cent of the worst
     deployment: Deployment | None
+    verification: Verification | None  # what the last look at the served weights found
 
     @property
     def is_best(self) -> bool:
@@ -82,7 +83,7 @@ def header(job: TrainingJob) -> dict[str, Any]:
 
 def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:
     """Newest last, as training made them."""
-    found = list(job.checkpoints.filter(archived_at=None).select_related("deployment").order_by("step"))
+    found = list(job.checkpoints.filter(archived_at=None).select_related("deployment", "verification").order_by("step"))
     losses = [c.full_valid_loss for c in found if c.full_valid_loss is not None]
     best, worst = (min(losses), max(losses)) if losses else (0.0, 0.0)
     return [
@@ -91,6 +92,7 @@ def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:
             None if checkpoint.full_valid_loss is None else checkpoint.full_valid_loss - best,
             round(100 * checkpoint.full_valid_loss / worst) if checkpoint.full_valid_loss and worst else 0,
             getattr(checkpoint, "deployment", None),
+            getattr(checkpoint, "verification", None),
         )
         for checkpoint in found
     ]

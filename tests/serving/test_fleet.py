@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from playground import deployments, room, vllm
 from playground import fleet as fleet_module
 from playground.fleet import Fleet
-from playground.models import Deployment
+from playground.models import Deployment, Verification
 from tests.made_checkpoint import write_checkpoint
 from tests.serving.conftest import Inline, Shelf, row_of, settle, state_is
 from training.models import BaseModel, Checkpoint
@@ -64,6 +64,33 @@ def test_the_proof_holds_the_figures(shelf: Shelf, fleet: Fleet) -> None:
     assert proof["chat_tokens"] > 0
     assert proof["vllm"] == "0.0.fake"
     assert proof["at"] and proof["load_ms"] >= 0
+
+
+def test_the_newest_proof_stays_with_the_checkpoint_when_its_server_stops(shelf: Shelf, fleet: Fleet) -> None:
+    base = shelf.base()
+    checkpoint = shelf.checkpoint(base)
+    deployments.want(base_model=base)
+    deployments.want(checkpoint=checkpoint)
+    settle(fleet, state_is("ready", base, checkpoint))
+    fleet.end()
+    assert row_of(checkpoint).proof_json is None
+    kept = Verification.objects.get()  # of the checkpoint; a base has none
+    assert (kept.checkpoint, kept.proof, kept.vllm_version) == (checkpoint, "verified", "0.0.fake")
+    assert kept.words == "0 nats from the trained weights, 1 from the base"
+
+
+def test_a_refusal_takes_the_place_of_an_earlier_proof(shelf: Shelf, fleet: Fleet) -> None:
+    checkpoint = shelf.checkpoint(shelf.base())
+    deployments.want(checkpoint=checkpoint)
+    settle(fleet, state_is("ready", checkpoint))
+    deployments.release(row_of(checkpoint))
+    settle(fleet, state_is("off", checkpoint))
+    empty_it(checkpoint.path, checkpoint.base_model.path)
+    deployments.want(checkpoint=checkpoint)
+    settle(fleet, state_is("failed", checkpoint))
+    kept = Verification.objects.get()
+    assert (kept.outcome, kept.mean_to_trained) == ("refused", None)
+    assert "The adapter is empty" in kept.words
 
 
 def test_states_are_told_on_the_way(shelf: Shelf, fleet: Fleet) -> None:

@@ -11,6 +11,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Project, User
+from playground.models import Verification
 from tests import makers
 from training import actions
 from training.engine.spec import Recipe
@@ -158,6 +159,21 @@ def test_hostile_names_are_only_text(owner_client: Client, project: Project) -> 
     job = makers.make_job(project, label="<script>alert(1)</script>" + "ä" * 150, steps=12)
     for address in (reverse("job", args=[job.id]), reverse("jobs"), reverse("new-job") + f"?from={job.id}"):
         assert "<script>alert" not in owner_client.get(address).text
+
+
+def test_a_checkpoint_says_how_near_the_served_weights_came(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=20, total_steps=40)
+    checkpoint = job.checkpoints.order_by("step")[0]
+    Verification.objects.create(
+        checkpoint=checkpoint,
+        proof="verified",
+        mean_to_trained=0.0312,
+        max_to_trained=0.2,
+        mean_to_base=0.41,
+        tokens=60,
+    )
+    page = owner_client.get(reverse("job", args=[job.pk])).text
+    assert "verified: 0.031 nats from the trained weights, 0.41 from the base" in page
 
 
 def test_the_checkpoints_lead_to_the_playground(owner_client: Client, project: Project) -> None:
