@@ -292,7 +292,7 @@ def test_batches_are_cut_as_at_the_first_start_whatever_memory_is_free_at_a_late
     plan = json.loads((paused / "plan.json").read_text())["plan"]
     room = plan["peak_bytes"] + (20 << 20)  # the run fits as before, a fresh plan would take smaller passes
     facts = DeviceFacts(kind="cpu", name="CPU", memory_bytes=room, free_bytes=room)
-    monkeypatch.setattr(loop, "_device_facts", lambda run: facts)
+    monkeypatch.setattr(loop, "device_facts", lambda run: facts)
     train(paused)
     assert losses(paused) == losses(whole)
     assert events(paused, "checkpoint")[-1].sha256 == events(whole, "checkpoint")[-1].sha256
@@ -309,7 +309,7 @@ def test_a_plan_that_does_not_fit_any_more_is_made_anew_and_told(
     folder = make_run()
     train(folder, after(4, (folder / "pause").touch))
     facts = DeviceFacts(kind="cpu", name="CPU", memory_bytes=1 << 20, free_bytes=1 << 20)
-    monkeypatch.setattr(loop, "_device_facts", lambda run: facts)
+    monkeypatch.setattr(loop, "device_facts", lambda run: facts)
     train(folder)
     assert ended(folder).status == "succeeded"
     assert any("cut in a new way" in note.message for note in events(folder, "note"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 Wish = Literal["", "stop", "pause", "interrupt", "save"]
+END_OF_WISH = {"stop": "cancelled", "pause": "paused", "interrupt": "interrupted"}  # the status a run ends with
 
 
 class Control:

@@ -1,0 +1,138 @@
+"""Before the first step: the machine, the data, how batches are cut into passes, and what the run says of itself."""
+
+import json
+import os
+import random
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from training.engine.batches import Rows, read_rows
+from training.engine.chat import ChatFormat, Encoded
+from training.engine.checkpoint import Progress
+from training.engine.control import END_OF_WISH
+from training.engine.errors import EngineError
+from training.engine.estimate import MemoryPlan, plan_memory
+from training.engine.facts import read_model_facts
+from training.engine.model import LanguageModel
+from training.engine.run import EncodeRow, Run, run_wide
+from training.engine.spec import DeviceFacts, JobSpec, Started
+
+
+class Stopped(Exception):
+    """The run was asked to end before it began to train."""
+
+
+def prepare_machine(spec: JobSpec) -> None:
+    if threads := int(os.environ.get("HONE_TRAIN_THREADS", "0")):
+        torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = spec.dtype == "bfloat16"
+    random.seed(spec.seed)
+    np.random.seed(spec.seed)
+    torch.manual_seed(spec.seed)
+
+
+def read_data(run: Run, encode_row: EncodeRow) -> tuple[ChatFormat, Rows, Rows | None]:
+    """Tokenised training and validation rows; before the model is loaded, so that a bad row is told at once."""
+    spec = run.spec
+    run.phase("tokenizing")
+    chat = ChatFormat.load(spec.base_path)
+
+    def encode(row: dict[str, Any]) -> Encoded:
+        return encode_row(chat, row, spec.max_length)
+
+    def progress(done: int, total: int) -> None:
+        run.phase("tokenizing", done, total)
+        wish = run.control.wish()
+        if wish in END_OF_WISH:
+            raise Stopped(wish)
+
+    rows, left_out = read_rows(spec.training_file, encode, progress)
+    if left_out:
+        run.note(f"{left_out} training rows have nothing to train on within {spec.max_length} tokens; left out", "warn")
+    if not spec.validation_file:
+        return chat, rows, None
+    try:
+        valid_rows, _ = read_rows(spec.validation_file, encode, progress)
+    except EngineError as error:
+        error.param = "validation_file"
+        error.code = "invalid_validation_file"
+        raise
+    if valid_rows.truncated:
+        run.note(f"{valid_rows.truncated} validation rows are cut at {spec.max_length} tokens", "warn")
+    return chat, rows, valid_rows
+
+
+def device_facts(run: Run) -> DeviceFacts:
+    """The device as this process has it."""
+    if run.device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(run.device)
+        name = torch.cuda.get_device_name(run.device)
+        return DeviceFacts(kind="cuda", name=name, memory_bytes=total, free_bytes=free)
+    memory = psutil.virtual_memory()
+    return DeviceFacts(kind="cpu", name="CPU", memory_bytes=memory.total, free_bytes=memory.available)
+
+
+def memory_plan(run: Run, rows: Rows, device: DeviceFacts) -> MemoryPlan:
+    spec = run.spec
+    facts = read_model_facts(spec.base_path, spec.base_model)
+    trainable = facts.parameters if spec.adaptation == "full" else (spec.lora_r or 0) * 14 * facts.hidden_size
+    plan = plan_memory(facts, trainable, spec.dtype, int(rows.lengths.max()), spec.batch_size, device)
+    if spec.micro_batch_tokens:
+        plan = MemoryPlan(spec.micro_batch_tokens, plan.checkpoint_activations, plan.peak_bytes)
+    return run_wide(run, _keep_plan(run, plan, device))
+
+
+def _keep_plan(run: Run, plan: MemoryPlan, device: DeviceFacts) -> MemoryPlan:
+    """The plan of the run's first start. Free memory is another at each start, and batches that are cut in another way
+    are summed in another order: a resumed run would not be the unbroken one bit for bit."""
+    path = run.folder / "plan.json"
+    try:
+        kept = json.loads(path.read_text())
+        first = MemoryPlan(**kept["plan"])
+        if kept["device"] == device.kind and (first.peak_bytes <= device.free_bytes or first == plan):
+            return first
+        run.note(
+            "The device or its free memory is another now: batches are cut in a new way, which changes only rounding."
+        )
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        run.note(f"plan.json cannot be read, batches may be cut in a new way: {error}", "warn")
+    if run.process.is_main_process:
+        part = path.with_suffix(".json.part")
+        part.write_text(json.dumps({"device": device.kind, "plan": asdict(plan)}))
+        part.replace(path)
+    return plan
+
+
+def tell_started(
+    run: Run,
+    model: LanguageModel,
+    rows: Rows,
+    valid_rows: Rows | None,
+    device: DeviceFacts,
+    steps_per_epoch: int,
+    progress: Progress,
+) -> None:
+    run.events.write(
+        Started,
+        total_steps=steps_per_epoch * run.spec.n_epochs,
+        steps_per_epoch=steps_per_epoch,
+        train_rows=len(rows),
+        valid_rows=len(valid_rows) if valid_rows else 0,
+        train_tokens=int(rows.lengths.sum()),
+        trained_tokens_per_epoch=int(rows.trained.sum()),
+        valid_tokens=int(valid_rows.lengths.sum()) if valid_rows else 0,
+        truncated_rows=rows.truncated,
+        parameters=sum(p.numel() for p in model.network.parameters()),
+        trainable_parameters=sum(p.numel() for p in model.trainable.values()),
+        device=device.name,
+        dtype=run.spec.dtype,
+        world_size=run.process.num_processes,
+        resumed_step=progress.step,
+    )
