@@ -68,7 +68,7 @@ def _last(param: str | None) -> str:
 
 
 def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts | None) -> Forecast:
-    from training import devices
+    from training import calibration, devices
     from training.engine import estimate
 
     assert form.recipe
@@ -76,7 +76,7 @@ def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts
     start = estimate.read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
     kind = form.cleaned_data["training_file"].format
     resolved = estimate.resolve(form.recipe, train, model.facts, device, valid=valid, start=start, data_format=kind)
-    expected = estimate.estimate(resolved, train, model.facts, device, valid, start)
+    expected = calibration.expect(form.recipe.method, resolved, train, model.facts, device, valid, start)
     return Forecast(resolved, expected, device, train, valid)
 
 

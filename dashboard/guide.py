@@ -64,7 +64,7 @@ def guide(project: Project) -> Guide:
 
 
 def expected_seconds(train: DatasetFile, valid: DatasetFile | None, model: BaseModel) -> float | None:
-    from training import devices, files
+    from training import calibration, devices, files
 
     try:
         facts = files.facts_or_start(train, model)
@@ -73,7 +73,7 @@ def expected_seconds(train: DatasetFile, valid: DatasetFile | None, model: BaseM
             return None  # a worker counts the tokens now
         device = devices.device_facts()
         resolved = estimate.resolve(Recipe(), facts, model.facts, device, valid=valid_facts)
-        return estimate.estimate(resolved, facts, model.facts, device, valid_facts).seconds
+        return calibration.expect("sft", resolved, facts, model.facts, device, valid_facts).seconds
     except (EngineError, ApiError):
         return None
 

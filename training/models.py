@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.ids import new_id
 from accounts.models import Project
 from training import home
-from training.engine.spec import DataFacts, Estimate, ModelFacts, Recipe, Resolved
+from training.engine.spec import DataFacts, Estimate, Measured, ModelFacts, Recipe, Resolved
 
 
 def new_file_id() -> str:
@@ -207,6 +207,7 @@ class TrainingJob(models.Model):
     # what it was resolved to
     resolved_json = models.JSONField(null=True, blank=True)  # Resolved
     estimate_json = models.JSONField(null=True, blank=True)  # Estimate, kept to compare with what came
+    measured_json = models.JSONField(null=True, blank=True)  # Measured, once it has succeeded; calibrates estimates
 
     # what happened
     created_at = models.DateTimeField(default=timezone.now)
@@ -267,6 +268,10 @@ class TrainingJob(models.Model):
     @property
     def estimate(self) -> Estimate | None:
         return Estimate.model_validate(self.estimate_json) if self.estimate_json else None
+
+    @property
+    def measured(self) -> Measured | None:
+        return Measured.model_validate(self.measured_json) if self.measured_json else None
 
     @property
     def folder(self) -> Path:

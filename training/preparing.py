@@ -13,7 +13,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.errors import ApiError
-from training import files, notify
+from training import calibration, files, notify
 from training.engine.errors import EngineError
 from training.models import DatasetFile, TrainingJob
 from training.recording import add_event, fail, refresh_queue
@@ -133,7 +133,7 @@ def _resolve(job: TrainingJob) -> tuple[dict, dict]:
     resolved = engine.resolve(
         job.recipe, data, model, device, valid=valid, start=start, data_format=job.training_file.format
     )
-    estimate = engine.estimate(resolved, data, model, device, valid, start)
+    estimate = calibration.expect(job.recipe.method, resolved, data, model, device, valid, start)
     return resolved.model_dump(mode="json"), estimate.model_dump(mode="json")
 
 

@@ -17,8 +17,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.ids import new_id
-from training import notify
-from training.engine.spec import AnyEvent, CheckpointSaved, End, Note, Phase, Started, Step, Validation
+from training import calibration, notify
+from training.engine.spec import AnyEvent, CheckpointSaved, End, Measured, Note, Phase, Started, Step, Validation
 from training.models import FINAL, Checkpoint, JobEvent, Metric, TrainingJob
 
 log = logging.getLogger(__name__)
@@ -281,13 +281,14 @@ def _moment(unix_seconds: float) -> datetime:
 def finish(job: TrainingJob, end: End, *, offset: int | None = None, claim: str = "") -> None:
     """What the trainer's last line means for the job. An interrupted one stays as it is, to be continued."""
     result = _result_csv(job) if end.status == "succeeded" else b""
+    measured = calibration.measure(job) if end.status == "succeeded" else None
     with transaction.atomic():
         row = _owned(job, claim)
         if offset is not None:
             TrainingJob.objects.filter(pk=row.pk).update(events_offset=offset)
         if row.status == Status.RUNNING:
             if end.status == "succeeded":
-                _succeed(row, result)
+                _succeed(row, result, measured)
             elif end.status == "failed":
                 fail(row, end.message or "The trainer failed without a reason.", code=end.code or "server_error")
             elif end.status == "cancelled":
@@ -299,7 +300,7 @@ def finish(job: TrainingJob, end: End, *, offset: int | None = None, claim: str 
     notify.project_changed(job.project_id)
 
 
-def _succeed(row: TrainingJob, result: bytes) -> None:
+def _succeed(row: TrainingJob, result: bytes, measured: Measured | None) -> None:
     last = row.checkpoints.order_by("-step").first()
     if last is None:
         fail(row, "The trainer ended without a checkpoint. Its log is in the job's run folder.", code="server_error")
@@ -312,6 +313,7 @@ def _succeed(row: TrainingJob, result: bytes) -> None:
         fine_tuned_model=last.final_name,
         trained_tokens=figures.first(),
         step=row.total_steps,
+        measured_json=measured.model_dump() if measured else None,
         result_file=_result_file(row, result),
     )
     add_event(row, f"New fine-tuned model created: {last.final_name}")

@@ -31,6 +31,14 @@ def share(value: float | None) -> str:
 
 
 @register.filter
+def money(value: float | None, currency: str = "$") -> str:
+    """$2.40; amounts under a cent keep two digits that count."""
+    if value in ABSENT:
+        return DASH
+    return f"{currency}{value:,.2f}" if value >= 0.01 or not value else f"{currency}{value:.2g}"
+
+
+@register.filter
 def count(value: float | None) -> str:
     """1,234 up to a million, then 1.2 M or 3.4 B."""
     if value in ABSENT:

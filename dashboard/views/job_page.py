@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.db.models import Max, Min, Sum
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -18,6 +17,7 @@ from dashboard import differences
 from dashboard.forms import LABELS, RECIPE_FIELDS
 from dashboard.headline import headline
 from dashboard.templatetags import figures
+from dashboard.views import against_actual
 from playground.models import Deployment, Verification
 from training import home
 from training.models import Checkpoint, TrainingJob
@@ -174,40 +174,6 @@ def _became(resolved: Any, name: str) -> str:
     return differences.shown(value)
 
 
-def estimate_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
-    """Each expected figure beside what came."""
-    expected, started = job.estimate, job.started_json or {}
-    if expected is None:
-        return {"comparison": []}
-    totals = job.metrics.aggregate(top=Max("memory_bytes"), first=Min("time"), last=Max("time"))
-    size = job.checkpoints.aggregate(total=Sum("size_bytes"))["total"]
-    epochs = job.resolved.n_epochs if job.resolved else 1
-    seconds = (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
-    tokens = started["train_tokens"] * epochs if started else None
-    pairs: list[tuple[str, Callable[[Any], str], Any, Any]] = [
-        ("Steps", figures.count, expected.steps, job.total_steps or None),
-        ("Tokens through the model", figures.count, expected.tokens, tokens),
-        ("Tokens trained on", figures.count, expected.trained_tokens, job.trained_tokens),
-        ("Rows cut to fit", figures.count, expected.truncated_rows, started.get("truncated_rows")),
-        ("Time", figures.duration, expected.seconds, seconds),
-        ("Memory", figures.size, expected.memory_bytes, totals["top"]),
-        ("Disk for checkpoints", figures.size, expected.disk_bytes, size),
-    ]
-    return {
-        "comparison": [
-            {"label": label, "expected": show(before), "came": show(after), "ratio": _ratio(before, after)}
-            for label, show, before, after in pairs
-        ],
-        "warnings": expected.warnings,
-    }
-
-
-def _ratio(expected: float, came: float | None) -> str:
-    if not expected or came is None:
-        return figures.DASH
-    return f"{(came - expected) / expected:+.0%}"
-
-
 def log_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
     return {"log": tail(job.folder / "trainer.log"), "log_path": job.folder / "trainer.log"}
 
@@ -239,7 +205,7 @@ TABS: dict[str, Callable[[TrainingJob, HttpRequest], dict[str, Any]]] = {
     "events": events_tab,
     "data": data_tab,
     "configuration": configuration_tab,
-    "estimate": estimate_tab,
+    "estimate": against_actual.estimate_tab,
     "log": log_tab,
     "lineage": lineage_tab,
 }

@@ -6,19 +6,32 @@ The numbers behind every "auto" are in resolve.py, the formulas of memory in mem
 import math
 import os
 
+from training.engine.calibrate import FORMULAS, Calibration
 from training.engine.facts import StartFacts as StartFacts
 from training.engine.facts import read_model_facts as read_model_facts
 from training.engine.facts import read_start_facts as read_start_facts
-from training.engine.memory import MemoryPlan, plan_memory, trainable_parameters
+from training.engine.memory import MemoryPlan, bytes_of, memory_parts, plan_memory, trainable_parameters
 from training.engine.resolve import joins
 from training.engine.resolve import resolve as resolve
-from training.engine.spec import DataFacts, DeviceFacts, Estimate, ModelFacts, Resolved
+from training.engine.spec import (
+    DataFacts,
+    DeviceFacts,
+    Estimate,
+    MemoryParts,
+    ModelFacts,
+    Price,
+    Resolved,
+    SecondsParts,
+)
 
 # Sustained training speed in FLOP/s, well under the peaks that data sheets name.
 GPU_FLOPS = {"H200": 4.0e14, "H100": 3.5e14, "A100": 1.4e14, "L40": 0.8e14, "4090": 0.7e14, "L4": 0.4e14, "T4": 0.15e14}
 OTHER_GPU_FLOPS = 0.5e14
 CPU_CORE_FLOPS = {"bfloat16": 7.0e10, "float32": 2.5e10}
 START_SECONDS = 12.0  # interpreter, imports, weights
+DISK_BYTES_A_SECOND = 1e9
+STEP_SECONDS = {"cpu": 0.02, "cuda": 0.03}  # of a step however small
+SAVE_SECONDS = 1.0  # of a checkpoint however small: its folder, the figures for the parity gate
 
 
 def estimate(
@@ -28,17 +41,24 @@ def estimate(
     device: DeviceFacts,
     valid: DataFacts | None = None,
     start: StartFacts | None = None,
+    *,
+    calibration: Calibration = FORMULAS,
+    price: Price | None = None,
 ) -> Estimate:
-    """Steps, tokens, time, memory and disk of a job, with warnings for people; `start` as in `resolve`."""
+    """Steps, tokens, time, memory and disk of a job, with warnings for people; `start` as in `resolve`.
+
+    `calibration`: what finished runs of this machine say of the formulas.
+    """
     steps_per_epoch = math.ceil(data.rows / resolved.batch_size)
     kept, cut_rows = _after_truncation(data, resolved.max_length)
     trainable = trainable_parameters(resolved, model)
-    plan = plan_memory(model, trainable, resolved.dtype, resolved.max_length, resolved.batch_size, device)
-    disk = resolved.n_epochs * checkpoint_bytes(resolved, model, trainable, start) + trainable * 12
     tokens = kept * resolved.n_epochs
+    plan = plan_memory(model, trainable, resolved.dtype, resolved.max_length, resolved.batch_size, device)
+    memory = calibration.memory(_memory(resolved, model, trainable, plan))
     valid_tokens = valid.tokens * resolved.n_epochs if valid else 0
-    fits = plan.peak_bytes <= device.free_bytes
-    warnings = _warnings(resolved, data, model, device, valid, cut_rows, plan, fits)
+    seconds = calibration.seconds(formula_seconds(resolved, model, device, tokens, valid_tokens, data.rows, plan))
+    fits = memory.total <= device.free_bytes
+    warnings = _warnings(resolved, data, model, device, valid, cut_rows, plan, memory.total, fits)
     if start and resolved.adaptation == "lora" and (start.kind == "full" or joins(resolved, start)):
         warnings.append(resolved.reasons["adaptation"])
     return Estimate(
@@ -47,12 +67,29 @@ def estimate(
         tokens=tokens,
         trained_tokens=round(data.trained_tokens * resolved.n_epochs * kept / max(1, data.tokens)),
         truncated_rows=cut_rows,
-        seconds=_seconds(resolved, model, device, tokens, valid_tokens, plan.checkpoint_activations),
-        memory_bytes=plan.peak_bytes,
-        disk_bytes=disk,
+        seconds=seconds.total,
+        memory_bytes=memory.total,
+        disk_bytes=resolved.n_epochs * checkpoint_bytes(resolved, model, trainable, start),
         fits=fits,
         warnings=warnings,
+        device=device.name,
+        seconds_parts=seconds,
+        memory_parts=memory,
+        calibrated_by=calibration.runs,
+        price=price,
     )
+
+
+def formula_memory(resolved: Resolved, model: ModelFacts, device: DeviceFacts) -> MemoryParts:
+    """Before any calibration."""
+    trainable = trainable_parameters(resolved, model)
+    plan = plan_memory(model, trainable, resolved.dtype, resolved.max_length, resolved.batch_size, device)
+    return _memory(resolved, model, trainable, plan)
+
+
+def _memory(resolved: Resolved, model: ModelFacts, trainable: int, plan: MemoryPlan) -> MemoryParts:
+    used = min(plan.micro_batch_tokens, resolved.max_length * resolved.batch_size)
+    return memory_parts(model, trainable, resolved.dtype, used, recompute=plan.checkpoint_activations)
 
 
 def _after_truncation(data: DataFacts, max_length: int) -> tuple[int, int]:
@@ -66,7 +103,7 @@ def _after_truncation(data: DataFacts, max_length: int) -> tuple[int, int]:
 
 def checkpoint_bytes(resolved: Resolved, model: ModelFacts, trainable: int, start: StartFacts | None = None) -> int:
     """Weights, tokenizer, and the optimizer's state for going on."""
-    size = 2 if resolved.dtype == "bfloat16" else 4
+    size = bytes_of(resolved.dtype)
     weights = trainable * size
     if resolved.adaptation == "full" or (start and start.kind == "full"):
         weights = model.parameters * size
@@ -75,19 +112,40 @@ def checkpoint_bytes(resolved: Resolved, model: ModelFacts, trainable: int, star
     return weights + trainable * 12 + 80 * model.vocabulary
 
 
-def _seconds(
-    resolved: Resolved, model: ModelFacts, device: DeviceFacts, tokens: int, valid_tokens: int, recompute: bool
-) -> float:
-    """FLOP per token: 2 a weight forward, 2 for the activations' gradient, 2 more where weights are trained."""
+def formula_seconds(
+    resolved: Resolved,
+    model: ModelFacts,
+    device: DeviceFacts,
+    tokens: int,
+    valid_tokens: int,
+    rows: int,
+    plan: MemoryPlan | None = None,
+) -> SecondsParts:
+    """Before any calibration. Tokens are those of all epochs, rows those of one.
+
+    FLOP per token: 2 a weight forward, 2 for the activations' gradient, 2 more where weights are trained, 2 more where
+    activations are computed twice. Validation is forward only.
+    """
+    trainable = trainable_parameters(resolved, model)
+    plan = plan or plan_memory(model, trainable, resolved.dtype, resolved.max_length, resolved.batch_size, device)
+    speed = _flops(resolved.dtype, device)
+    per_token = (4 if resolved.adaptation == "lora" else 6) + (2 if plan.checkpoint_activations else 0)
+    steps = math.ceil(rows / resolved.batch_size) * resolved.n_epochs
+    written = resolved.n_epochs * checkpoint_bytes(resolved, model, trainable)
+    return SecondsParts(
+        start=START_SECONDS + model.parameters * bytes_of(resolved.dtype) / DISK_BYTES_A_SECOND,
+        training=tokens * per_token * model.parameters / speed + steps * STEP_SECONDS[device.kind],
+        rest=valid_tokens * 2 * model.parameters / speed
+        + resolved.n_epochs * SAVE_SECONDS
+        + written / DISK_BYTES_A_SECOND,
+    )
+
+
+def _flops(dtype: str, device: DeviceFacts) -> float:
     if device.kind == "cpu":
-        speed = CPU_CORE_FLOPS[resolved.dtype] * (os.cpu_count() or 1)
-    else:
-        speed = next((rate for name, rate in GPU_FLOPS.items() if name in device.name), OTHER_GPU_FLOPS)
-        speed *= 1 if resolved.dtype == "bfloat16" else 0.2
-    per_token = (4 if resolved.adaptation == "lora" else 6) + (2 if recompute else 0)
-    work = (tokens * per_token + valid_tokens * 2) * model.parameters
-    load = model.parameters * 2 / 1e9  # a GB of weights a second from disk
-    return START_SECONDS + load + work / speed + resolved.n_epochs * 1.5
+        return CPU_CORE_FLOPS[dtype] * (os.cpu_count() or 1)
+    speed = next((rate for name, rate in GPU_FLOPS.items() if name in device.name), OTHER_GPU_FLOPS)
+    return speed * (1 if dtype == "bfloat16" else 0.2)
 
 
 def _warnings(
@@ -98,12 +156,13 @@ def _warnings(
     valid: DataFacts | None,
     cut_rows: int,
     plan: MemoryPlan,
+    peak_bytes: int,
     fits: bool,
 ) -> list[str]:
     found = []
     if not fits:
         found.append(
-            f"About {plan.peak_bytes / 2**30:.1f} GiB are needed and {device.free_bytes / 2**30:.1f} GiB are free on "
+            f"About {peak_bytes / 2**30:.1f} GiB are needed and {device.free_bytes / 2**30:.1f} GiB are free on "
             f"{device.name}. Use LoRA, a smaller model or a smaller max_length."
         )
     if cut_rows:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from training.engine.spec import DeviceFacts, ModelFacts, Resolved
+from training.engine.spec import DeviceFacts, MemoryParts, ModelFacts, Resolved
 
 OWN_BYTES = 700 << 20  # interpreter and libraries on a CPU, kernels and caches on a GPU
 
@@ -23,18 +23,36 @@ def plan_memory(
 
     A row of any length up to max_length has to fit alone; activations are recomputed when it would not otherwise.
     """
-    size = 2 if dtype == "bfloat16" else 4
-    fixed = OWN_BYTES + model.parameters * size + state_bytes(trainable, dtype)
-    per_token = model.layers * (16 * model.hidden_size + 6 * model.intermediate_size) * size
-    per_token_recomputed = model.layers * model.hidden_size * size + per_token // max(1, model.layers)
+    fixed = OWN_BYTES + model.parameters * bytes_of(dtype) + state_bytes(trainable, dtype)
     room = max(0, int(device.free_bytes * 0.85) - fixed)
-    recompute = max_length * per_token > room
-    cost = per_token_recomputed if recompute else per_token
+    recompute = max_length * activation_bytes(model, dtype, recompute=False) > room
     cap = 2048 if device.kind == "cpu" else 16_384
-    tokens = max(max_length, min(cap, room // max(1, cost)))
-    used = min(tokens, max_length * rows)
-    logits = min(used, logit_rows(model.vocabulary)) * model.vocabulary * 12
-    return MemoryPlan(tokens, recompute, fixed + used * cost + logits)
+    tokens = max(max_length, min(cap, room // max(1, activation_bytes(model, dtype, recompute=recompute))))
+    parts = memory_parts(model, trainable, dtype, min(tokens, max_length * rows), recompute=recompute)
+    return MemoryPlan(tokens, recompute, parts.total)
+
+
+def memory_parts(model: ModelFacts, trainable: int, dtype: str, tokens: int, *, recompute: bool) -> MemoryParts:
+    """The peak of a pass over `tokens` padded tokens."""
+    return MemoryParts(
+        own=OWN_BYTES,
+        weights=model.parameters * bytes_of(dtype),
+        optimizer=state_bytes(trainable, dtype),
+        activations=tokens * activation_bytes(model, dtype, recompute=recompute),
+        logits=min(tokens, logit_rows(model.vocabulary)) * model.vocabulary * 12,  # logits, softmax, their gradient
+    )
+
+
+def activation_bytes(model: ModelFacts, dtype: str, *, recompute: bool) -> int:
+    """A token, kept for the backward pass: per layer 16 vectors of the hidden and 6 of the inner size (norms,
+    attention, gate, up and down projections and their inputs). Recomputed: each layer's input, and one layer in full.
+    """
+    layer = (16 * model.hidden_size + 6 * model.intermediate_size) * bytes_of(dtype)
+    return model.layers * model.hidden_size * bytes_of(dtype) + layer if recompute else model.layers * layer
+
+
+def bytes_of(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else 4
 
 
 def state_bytes(trainable: int, dtype: str) -> int:

@@ -112,6 +112,43 @@ class Resolved(Strict):
     reasons: dict[str, str]
 
 
+class SecondsParts(Strict):
+    """Where the time of a job goes. `start`: until the first step; `rest`: validation, checkpoints and the end."""
+
+    start: float
+    training: float
+    rest: float
+
+    @property
+    def total(self) -> float:
+        return self.start + self.training + self.rest
+
+
+class MemoryParts(Strict):
+    """Where the memory goes at its peak, in bytes; memory.py has the formulas."""
+
+    own: int  # interpreter and libraries; kernels on a GPU
+    weights: int
+    optimizer: int  # gradients, Adam's averages, float32 copies of what is trained
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        return self.own + self.weights + self.optimizer + self.activations + self.logits
+
+
+class Price(Strict):
+    """What training costs here; of two prices both are charged."""
+
+    million_tokens: float = 0  # a million tokens of the training file, once for each epoch
+    device_hour: float = 0
+    currency: str = "$"
+
+    def cost(self, tokens: float, seconds: float) -> float:
+        return tokens / 1e6 * self.million_tokens + seconds / 3600 * self.device_hour
+
+
 class Estimate(Strict):
     """What a job is expected to take; compared afterwards with what came."""
 
@@ -125,6 +162,24 @@ class Estimate(Strict):
     disk_bytes: int
     fits: bool
     warnings: list[str] = []
+    device: str = ""
+    seconds_parts: SecondsParts | None = None
+    memory_parts: MemoryParts | None = None
+    calibrated_by: int = 0  # finished runs of this machine whose measured figures went in; 0: the formulas alone
+    price: Price | None = None
+
+    @property
+    def cost(self) -> float | None:
+        return self.price.cost(self.tokens, self.seconds) if self.price else None
+
+
+class Measured(Strict):
+    """What a finished job took, in the parts of its estimate."""
+
+    seconds: float  # from its turn to its end
+    parts: SecondsParts | None = None  # None when it was paused or interrupted: such a time says nothing of the machine
+    memory_bytes: int
+    disk_bytes: int
 
 
 class JobSpec(Strict):

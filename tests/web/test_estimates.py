@@ -1,0 +1,56 @@
+"""What a job is expected to take, on the form; and beside what came, on its page."""
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import Project
+from tests import makers
+from training.engine.spec import Estimate, Measured, Price, SecondsParts
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def card(owner_client: Client, project: Project):
+    makers.make_base_model()
+    file = makers.make_file(project)
+    data = {"model": "base:tiny", "training_file": file.pk, "validation": "none", "adaptation": "lora"}
+    return lambda: owner_client.post(reverse("estimate-job"), data).text
+
+
+def test_the_card_says_that_nothing_has_calibrated_it_and_shows_no_price(card) -> None:
+    shown = card()
+    assert "not yet calibrated on this machine" in shown and "Cost" not in shown
+    assert "Memory for" in shown and "logits" in shown
+
+
+def test_the_card_shows_the_cost_where_a_price_is_set(card, settings) -> None:
+    settings.HONE_PRICE_MILLION_TOKENS, settings.HONE_PRICE_CURRENCY = 1000, "€"
+    assert "€14.40" in card()  # 4,800 tokens, 3 epochs, €1,000 a million
+
+
+def test_the_card_counts_the_finished_jobs_that_calibrate_it(card, project: Project) -> None:
+    from training import devices
+
+    parts = SecondsParts(start=5, training=5, rest=5)
+    measured = Measured(seconds=15, parts=parts, memory_bytes=10**9, disk_bytes=1).model_dump()
+    job = makers.make_job(project, status="succeeded", steps=40, measured_json=measured)
+    job.resolved_json |= {"dtype": "bfloat16" if devices.device_facts().bfloat16 else "float32"}
+    job.estimate_json |= {"device": devices.device_facts().name}
+    job.save()
+    assert "calibrated by 1 finished job" in card()
+
+
+def test_the_job_page_sets_the_estimate_beside_what_came(owner_client: Client, project: Project) -> None:
+    parts = SecondsParts(start=10, training=200, rest=190)
+    job = makers.make_job(project, status="succeeded", steps=40)
+    expected = Estimate.model_validate(job.estimate_json)
+    expected = expected.model_copy(update={"seconds_parts": parts, "calibrated_by": 3, "price": Price(device_hour=9)})
+    came = SecondsParts(start=20, training=100, rest=180)
+    measured = Measured(seconds=300, parts=came, memory_bytes=850_000_000, disk_bytes=88_000_000)
+    job.estimate_json, job.measured_json = expected.model_dump(), measured.model_dump()
+    job.save()
+    page = owner_client.get(reverse("job", args=[job.pk]), {"tab": "estimate"}).text
+    for words in ("until the first step", "+100%", "-50%", "-25%", "calibrated by 3 finished jobs", "$1.00", "$0.75"):
+        assert words in page, words
