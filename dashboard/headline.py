@@ -4,9 +4,9 @@ from statistics import fmean
 
 from dashboard.templatetags.figures import loss
 from training.models import Checkpoint, TrainingJob
+from training.recording import queue_text
 
 TREND_ROWS = 20
-ORDINALS = ("next", "second", "third", "fourth", "fifth")
 
 
 def headline(job: TrainingJob) -> str:
@@ -31,9 +31,7 @@ def headline(job: TrainingJob) -> str:
 def _queued(job: TrainingJob) -> str:
     if not job.queued_at:
         return "Waiting in the queue"
-    ahead = TrainingJob.objects.ahead_of(job).count()
-    place = ORDINALS[ahead] if ahead < len(ORDINALS) else f"number {ahead + 1}"
-    return f"Waiting in the queue, {place} in line" if ahead else "Next in the queue"
+    return queue_text(TrainingJob.objects.ahead_of(job).count())
 
 
 def _running(job: TrainingJob) -> str:

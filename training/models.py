@@ -159,8 +159,8 @@ class TrainingJobQuerySet(models.QuerySet["TrainingJob"]):
         return self.exclude(status__in=FINAL)
 
     def ahead_of(self, job: "TrainingJob") -> "TrainingJobQuerySet":
-        """Jobs that will be trained before this queued one."""
-        return self.filter(status__in=["queued", "running"]).exclude(pk=job.pk).filter(queued_at__lt=job.queued_at)
+        """Jobs in the queue that will be trained before this queued one."""
+        return self.filter(status="queued").exclude(pk=job.pk).filter(queued_at__lt=job.queued_at)
 
 
 FINAL = ("succeeded", "failed", "cancelled")

@@ -392,11 +392,10 @@ def close(job: TrainingJob, status: str, text: str) -> bool:
 
 
 def refresh_queue() -> None:
-    """Say in each queued job how many are before it."""
-    running = TrainingJob.objects.filter(status=Status.RUNNING).count()
+    """Say in each queued job its place in the queue."""
     queued: Iterable[TrainingJob] = TrainingJob.objects.filter(status=Status.QUEUED).order_by("queued_at", "pk")
     for position, job in enumerate(queued):
-        text = queue_text(running + position)
+        text = queue_text(position)
         if text != job.status_text and TrainingJob.objects.filter(pk=job.pk, status=Status.QUEUED).update(
             status_text=text
         ):
@@ -404,11 +403,9 @@ def refresh_queue() -> None:
             notify.project_changed(job.project_id)
 
 
-def queue_text(jobs_before: int) -> str:
-    """The place in the queue as a person reads it."""
-    if not jobs_before:
-        return "Next in the queue"
-    return f"Queued, {jobs_before} {'job' if jobs_before == 1 else 'jobs'} before it"
+def queue_text(waiting_before: int) -> str:
+    """The place in the queue as every page says it. What trains already is in the queue no more."""
+    return f"Number {waiting_before + 1} in the queue" if waiting_before else "Next in the queue"
 
 
 # ---- a run from its folder ----

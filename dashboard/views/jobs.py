@@ -20,6 +20,7 @@ from dashboard.curves import sparkline
 from dashboard.views import job_figures, job_page, new_job
 from training.launcher import SAVE
 from training.models import Checkpoint, TrainingJob
+from training.recording import queue_text
 
 ROWS_A_PAGE = 50
 MOST_COMPARED = 10
@@ -40,7 +41,7 @@ class JobRow:
     job: TrainingJob
     best_loss: float | None
     sparkline: str
-    place: int | None  # in the queue, from 1
+    place_words: str  # in the queue; empty when it does not wait there
     remaining: timedelta | None
 
     @property
@@ -88,7 +89,7 @@ def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
 
 def row(job: TrainingJob) -> JobRow:
     waits = job.status == "queued" and job.queued_at
-    place = TrainingJob.objects.ahead_of(job).count() + 1 if waits else None
+    place = queue_text(TrainingJob.objects.ahead_of(job).count()) if waits else ""
     left = job.estimated_finish_at - timezone.now() if job.estimated_finish_at and job.status == "running" else None
     return JobRow(job, getattr(job, "best_loss", None), sparkline(job), place, left)
 

@@ -200,9 +200,9 @@ class TestVerbs:
         first, second, third = (make_job(project, queued_at=timezone.now() + timedelta(seconds=i)) for i in range(3))
         actions.refresh_queue()
         texts = [TrainingJob.objects.get(pk=job.pk).status_text for job in (first, second, third)]
-        assert texts == ["Next in the queue", "Queued, 1 job before it", "Queued, 2 jobs before it"]
+        assert texts == ["Next in the queue", "Number 2 in the queue", "Number 3 in the queue"]
         actions.cancel_job(first)
-        assert TrainingJob.objects.get(pk=third.pk).status_text == "Queued, 1 job before it"
+        assert TrainingJob.objects.get(pk=third.pk).status_text == "Number 2 in the queue"
 
     @pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
     def test_a_job_that_has_ended_cannot_be_cancelled_paused_or_resumed(self, project, status):
