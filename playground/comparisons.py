@@ -142,7 +142,10 @@ def _settings_answered_with(comparison: Comparison, column: int) -> dict[str, An
 
 @transaction.atomic
 def record_vote(*, turn: Turn, voter: User, verdict: str, best_column: int | None = None) -> Vote:
-    """One vote a person and turn. Blind, the first one stands, because the names are shown after it."""
+    """One vote a person and turn; a later one replaces it.
+
+    Names are shown after a blind vote: one that is changed then is kept, but as an open vote.
+    """
     comparison = turn.comparison
     responses = {response.column: response for response in turn.responses.all()}
     if not is_complete(turn):
@@ -151,15 +154,24 @@ def record_vote(*, turn: Turn, voter: User, verdict: str, best_column: int | Non
         raise ApiError("There is no such column.", param="verdict")
     if len(responses) < 2:
         raise ApiError("A vote needs at least two columns. Add another model.", status=409)
-    if comparison.blind and Vote.objects.filter(turn__comparison=comparison, voter=voter).exists():
-        raise ApiError("You have judged this comparison. A blind vote stays as it is.", status=409)
+    best = responses[best_column] if best_column is not None else None
     values = {
         "project": comparison.project,
         "verdict": verdict,
-        "best": responses[best_column] if best_column is not None else None,
-        "blind": comparison.blind,
+        "best": best,
+        "blind": comparison.blind and _is_blind(turn, voter, verdict, best),
     }
     return Vote.objects.update_or_create(turn=turn, voter=voter, defaults=values)[0]
+
+
+def _is_blind(turn: Turn, voter: User, verdict: str, best: Response | None) -> bool:
+    """Whether this vote on a blind comparison is cast without knowing the names."""
+    earlier = Vote.objects.filter(turn__comparison=turn.comparison, voter=voter).first()
+    if earlier is None:
+        return True
+    if earlier.turn_id != turn.pk:
+        raise ApiError("You have judged this comparison. Go on with the next prompt.", status=409)
+    return earlier.blind and (earlier.verdict, earlier.best) == (verdict, best)
 
 
 def is_complete(turn: Turn) -> bool:

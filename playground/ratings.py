@@ -64,7 +64,8 @@ class Pair:
 
     @property
     def more_votes(self) -> int | None:
-        """Votes still wanted until even odds lie outside the interval, if the rate stays; None: cannot be said."""
+        """Votes still wanted until even odds lie outside the interval, were the rate to stay as it is; None: cannot be
+        said. The rate is known only within its interval, so that many more are wanted about as often as fewer."""
         if self.interval is None or self.enough:
             return None
         return votes_until_decided(self.interval.rate, self.votes)
@@ -141,4 +142,7 @@ def sentence(pair: Pair, name: dict[str, str] | None = None) -> str:
     if pair.more_votes is None:
         return f"No difference to be seen between {first} and {second}: {score} ({shares})."
     word = "vote" if pair.more_votes == 1 else "votes"
-    return f"{first} leads {second} {score} ({shares}). Not sure yet: about {pair.more_votes} more {word} at this rate."
+    return (
+        f"{first} leads {second} {score} ({shares}). Not sure yet. If the share stays as it is, about "
+        f"{pair.more_votes} more {word} would tell; it can take many more."
+    )

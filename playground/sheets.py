@@ -116,10 +116,10 @@ class Record:
 
     @property
     def unsure(self) -> str:
-        """How much is wanting until the votes tell."""
+        """Why the votes do not tell yet."""
         if self.pair.votes < FEWEST_VOTES:
             return "not enough votes"
-        return f"about {self.pair.more_votes} more votes" if self.pair.more_votes else "no difference seen"
+        return "not sure yet" if self.pair.more_votes else "no difference seen"
 
     @property
     def finding(self) -> str:
@@ -161,6 +161,22 @@ def sheets_of(comparison: Comparison, user: User) -> list[Sheet]:
     for sheet, column in zip(sheets, comparison.columns, strict=True):
         sheet.own = _own(column)
     return sheets
+
+
+@dataclass
+class Given:
+    """What every column of a blind comparison is given. What one is given differently stays hidden until the vote."""
+
+    system: str
+    settings: str
+    differs: bool  # some column has a prompt or settings of its own
+
+
+def given(comparison: Comparison) -> Given:
+    drawn = comparisons.setup_of(comparison).settings
+    seed = "a new seed each time" if drawn.seed is None else f"seed {drawn.seed}"
+    words = f"temperature {drawn.temperature:g} · top p {drawn.top_p:g} · up to {drawn.max_tokens:,} tokens · {seed}"
+    return Given(comparison.system_prompt.strip(), words, any(_own(column) for column in comparison.columns))
 
 
 OWN_WORDS = {"temperature": "temperature", "top_p": "top p", "max_tokens": "longest answer", "seed": "seed"}

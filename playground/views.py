@@ -164,6 +164,8 @@ def _context(
         "hidden": not revealed,
         "names_hidden": not revealed,  # the frame says nothing of what serves either
         "over": bool(found and found.blind and revealed),
+        "given": sheets.given(found) if found and found.blind else None,
+        "changing": request.GET.get("change") == "1",
         "records": sheets.records(request.project, blind_only=bool(found and found.blind), among=keys) if voted else [],
         "problem": problem,
         "unknown": unknown or [],

@@ -71,7 +71,8 @@ def test_even_odds_and_tiny_differences_promise_nothing() -> None:
         (Pair("A", "B", wins=5), "A is better than B: 5–0 (100 %, 95 % interval 57–100 %)."),
         (
             Pair("A", "B", wins=14, losses=6),
-            "A leads B 14–6 (70 %, 95 % interval 48–85 %). Not sure yet: about 5 more votes at this rate.",
+            "A leads B 14–6 (70 %, 95 % interval 48–85 %). Not sure yet. If the share stays as it is, about 5 more "
+            "votes would tell; it can take many more.",
         ),
         (
             Pair("A", "B", wins=5, losses=5, ties=1),

@@ -224,7 +224,7 @@ def test_nothing_in_the_blind_page_tells_before_the_vote(
 
 def assert_tells_nothing(page: str, models: list[str]) -> None:
     """No name, colour, epoch, figure, state or setting."""
-    for secret in (*models, "SmolLM2", "ticket", "ftckpt", "ftjob", "run-base", "run-4", "0.37"):
+    for secret in (*models, "SmolLM2", "ticket", "ftckpt", "ftjob", "run-base", "run-4"):
         assert secret not in page, secret
     for telling in ("epoch", "tok/s", "prompt tokens", "finished", "chip--", "validation loss", "/device"):
         assert telling not in page.lower(), telling
@@ -265,12 +265,31 @@ def test_the_vote_reveals_names_figures_and_the_record_of_the_pairs(
     assert vote.blind and vote.best and vote.best.column == 1
 
 
-def test_a_blind_vote_stands(owner_client: Client, blind: Comparison) -> None:
+def test_a_blind_vote_that_is_changed_counts_as_an_open_one(owner_client: Client, blind: Comparison) -> None:
     answered(blind)
-    owner_client.post(f"/playground/{blind.pk}/vote/", {"verdict": "1", "turn": 0})
-    again = owner_client.post(f"/playground/{blind.pk}/vote/", {"verdict": "0", "turn": 0})
-    assert again.status_code == 409
-    assert Vote.objects.get().best.column == 1  # type: ignore[union-attr]
+    cast = f"/playground/{blind.pk}/vote/"
+    owner_client.post(cast, {"verdict": "1", "turn": 0})
+    page = owner_client.get(f"/playground/blind/{blind.pk}/?change=1").content.decode()
+    assert "it counts as an open vote" in page and 'name="verdict"' in page
+    owner_client.post(cast, {"verdict": "1", "turn": 0})
+    assert Vote.objects.get().blind, "pressed twice is not changed"
+    owner_client.post(cast, {"verdict": "0", "turn": 0})
+    vote = Vote.objects.get()
+    assert vote.best and vote.best.column == 0 and not vote.blind
+    assert "an open vote" in owner_client.get(f"/playground/blind/{blind.pk}/").content.decode()
+    owner_client.post(cast, {"verdict": "1", "turn": 0})
+    assert not Vote.objects.get().blind, "back to the first choice is still open"
+
+
+def test_a_blind_page_shows_what_all_columns_are_given_and_not_what_one_is_given(
+    owner_client: Client, owner: User, project: Project, models: list[str]
+) -> None:
+    columns = [{"model": models[0], "settings": {"temperature": 0.37}}, {"model": models[1]}]
+    setup = Setup.model_validate({"columns": columns, "system": "Answer as a ticket.", "settings": {"seed": 77}})
+    made = comparisons.start_comparison(project=project, user=owner, setup=setup, blind=True)
+    page = owner_client.get(f"/playground/blind/{made.pk}/").content.decode()
+    assert "Answer as a ticket." in page and "seed 77" in page
+    assert "unless a column has its own" in page and "0.37" not in page
 
 
 def test_a_teammate_sees_no_name_until_their_own_vote(
