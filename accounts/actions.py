@@ -27,6 +27,11 @@ def invite(*, project: Project, by: User, email: str = "", role: str = Membershi
     )[1]
 
 
+def revoke_invitation(*, link: OneTimeLink) -> None:
+    """The link stops working at once."""
+    link.delete()
+
+
 @transaction.atomic
 def join(*, link: OneTimeLink, user: User) -> Membership | None:
     """Puts this person into the link's project; None when the link was used meanwhile."""

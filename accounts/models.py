@@ -113,6 +113,15 @@ class ApiKey(models.Model):
         return key, secret
 
 
+class OneTimeLinkQuerySet(models.QuerySet["OneTimeLink"]):
+    def invitations(self, project: Project) -> "OneTimeLinkQuerySet":
+        """Those into this project that can still be used, the newest first."""
+        waiting = self.filter(
+            kind=OneTimeLink.Kind.INVITE, project=project, used_at=None, expires_at__gt=timezone.now()
+        )
+        return waiting.select_related("created_by").order_by("-created_at")
+
+
 class OneTimeLink(models.Model):
     """A link that signs somebody in once: the first owner, an invited colleague, a forgotten password."""
 
@@ -131,6 +140,8 @@ class OneTimeLink(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = OneTimeLinkQuerySet.as_manager()
 
     @classmethod
     def make(cls, kind: str, *, lifetime: timedelta = timedelta(days=7), **fields: Any) -> tuple["OneTimeLink", str]:

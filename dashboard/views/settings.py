@@ -20,7 +20,7 @@ from django.views.decorators.http import require_POST
 from accounts import actions
 from accounts.errors import ApiError
 from accounts.forms import ChangePassword, Invite, NewKey, Profile
-from accounts.models import ApiKey, Membership, User
+from accounts.models import ApiKey, Membership, OneTimeLink, User
 from accounts.views import sends_mail
 from training import devices
 
@@ -43,6 +43,7 @@ def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
         "new_key": NewKey(),
         "members": project.memberships.select_related("user").order_by("created_at"),
         "is_owner": is_owner(request),
+        "invitations": OneTimeLink.objects.invitations(project),
         "keys": ApiKey.objects.live().filter(project=project).select_related("user").order_by("-created_at"),
         "api_address": request.build_absolute_uri("/v1"),
         "server": server(),
@@ -166,6 +167,18 @@ def invite(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
+def revoke_invitation(request: HttpRequest, link_id: int) -> HttpResponse:
+    link = get_object_or_404(OneTimeLink.objects.invitations(request.project), pk=link_id)
+    try:
+        owners_only(request)
+    except ApiError as error:
+        return page(request, error.status, people_problem=error.message)
+    actions.revoke_invitation(link=link)
+    messages.success(request, f"The invitation{f' for {link.email}' if link.email else ''} does not work any more.")
+    return back("people")
+
+
+@require_POST
 def act_on_member(request: HttpRequest, membership_id: int, action: str) -> HttpResponse:
     membership = get_object_or_404(request.project.memberships.select_related("user"), pk=membership_id)
     try:
@@ -228,6 +241,7 @@ urlpatterns: list[URLPattern] = [
     path("sessions/end", end_sessions, name="end-sessions"),
     path("project/rename", rename_project, name="rename-project"),
     path("people/invite", invite, name="invite"),
+    path("people/invitations/<int:link_id>/revoke", revoke_invitation, name="revoke-invitation"),
     path("people/<int:membership_id>/<str:action>", act_on_member, name="act-on-member"),
     path("keys/make", make_key, name="make-key"),
     path("keys/<int:key_id>/revoke", revoke_key, name="revoke-key"),

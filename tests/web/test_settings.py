@@ -6,7 +6,9 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from accounts import actions
 from accounts.models import ApiKey, Membership, OneTimeLink, Project, User
 
 GOOD = "a long password"
@@ -72,6 +74,36 @@ def test_an_owner_invites_with_a_link_that_is_shown_once(owner_client, project):
     assert (link.kind, link.project, link.role, link.email) == ("invite", project, "owner", "new@example.com")
     assert path not in owner_client.get(reverse("settings")).content.decode()
     assert Client().get(path).status_code == 200
+
+
+def test_an_invitation_is_listed_until_it_is_revoked_and_then_opens_nothing(owner_client, owner, client):
+    page = owner_client.post(reverse("invite"), {"email": "new@example.com", "role": "member"}).content.decode()
+    address = re.search(r"http://testserver(/link/[\w-]+/)", page).group(1)
+    page = owner_client.get(reverse("settings")).content.decode()
+    assert "Invitations not used yet" in page and "new@example.com" in page and f"by {owner}" in page
+    assert address not in page, "the link itself is shown once"
+    link = OneTimeLink.objects.get()
+    assert owner_client.post(reverse("revoke-invitation", args=[link.pk])).status_code == 302
+    assert client.get(address).status_code == 410
+    assert "Invitations not used yet" not in owner_client.get(reverse("settings")).content.decode()
+
+
+def test_an_invitation_that_was_used_or_has_ended_is_not_listed(owner_client, owner, project, stranger_client):
+    actions.invite(project=project, by=owner, email="late@example.com")
+    OneTimeLink.objects.update(expires_at=timezone.now())
+    token = actions.invite(project=project, by=owner, email="used@example.com")
+    stranger_client.post(reverse("link", args=[token]))
+    page = owner_client.get(reverse("settings")).content.decode()
+    assert "late@example.com" not in page and "used@example.com" not in page
+
+
+def test_only_an_owner_of_the_project_revokes_its_invitations(teammate_client, stranger_client, owner, project):
+    actions.invite(project=project, by=owner, email="new@example.com")
+    address = reverse("revoke-invitation", args=[OneTimeLink.objects.get().pk])
+    assert stranger_client.post(address).status_code == 404
+    assert teammate_client.post(address).status_code == 403
+    assert "new@example.com" not in teammate_client.get(reverse("settings")).content.decode()
+    assert OneTimeLink.objects.exists()
 
 
 def test_a_member_can_neither_invite_nor_change_people(teammate_client, owner, project):
