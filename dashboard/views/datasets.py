@@ -37,7 +37,9 @@ Status = DatasetFile.Status
 def datasets(request: HttpRequest) -> HttpResponse:
     """All datasets; the table alone for htmx, which asks again when there is news."""
     found = _files(request).annotate(
-        train_count=Count("trains", distinct=True), valid_count=Count("validates", distinct=True)
+        train_count=Count("trains", distinct=True),
+        valid_count=Count("validates", distinct=True),
+        split_count=Count("children__trains", distinct=True),  # through the parts that were split off
     )
     found = found.order_by("-created_at", "-id")
     rows = [_list_row(file) for file in found[:LONG_LIST]]
@@ -59,7 +61,8 @@ def _list_row(file: DatasetFile) -> dict[str, Any]:
         "kind": FORMAT_NAMES.get(file.format, ""),
         "tokens": facts[1]["tokens"] if facts else None,
         "tokens_by": facts[0] if facts else "",
-        "jobs": file.train_count + file.valid_count,  # type: ignore[attr-defined]
+        "jobs": file.train_count + file.valid_count + file.split_count,  # type: ignore[attr-defined]
+        "through_parts": file.split_count,  # type: ignore[attr-defined]
         "received": received,
         "share": received / file.bytes if file.bytes else 0,
     }
@@ -152,6 +155,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
     if request.htmx and file.status != Status.UPLOADED:  # the page asked whether the check is done
         return HttpResponseClientRefresh()
     jobs, roles = list(files.jobs_using(file)[:20]), file.statistics.get("roles", {})
+    children = list(file.children.datasets()[:20])
     context = {
         "file": file,
         "kind": FORMAT_NAMES.get(file.format, "unknown"),
@@ -163,7 +167,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "other_roles": ", ".join(f"{number:,} {role}" for role, number in roles.items() if role != "assistant"),
         "delete_words": _delete_words(file, jobs),
         "can_train": file.status == Status.PROCESSED and files.refusal(file) is None,
-        "children": file.children.all()[:20],
+        "children": [(child, list(files.jobs_using(child)[:20])) for child in children],
         **_tokens(request, file, start=False),
         **_rows(request, file),
     }

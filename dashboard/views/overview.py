@@ -1,7 +1,6 @@
 """Screens: overview, search, the device strip, and the error pages."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -9,7 +8,6 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from accounts.errors import ApiError
@@ -17,26 +15,14 @@ from accounts.models import Project
 from dashboard import guide, health
 from dashboard.headline import headline
 from dashboard.views.jobs import row
+from dashboard.waiting import waiting
 from playground.models import Deployment
 from training import devices
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
-RECENT = timedelta(days=7)
 CARDS = 6
 CHECKPOINTS = 8
 FOUND_EACH = 6
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Something that needs a person: what, why, and where to go."""
-
-    icon: str
-    title: str
-    text: str
-    url: str
-    verb: str
-    level: str = "bad"
 
 
 def overview(request: HttpRequest) -> HttpResponse:
@@ -75,47 +61,6 @@ def disk_use(project: Project) -> dict[str, int]:
         "checkpoints": sum(Checkpoint.objects.of(project).values_list("size_bytes", flat=True)),
         "models": sum(BaseModel.objects.ready().exclude(source="folder").values_list("bytes_total", flat=True)),
     }
-
-
-def waiting(project: Project) -> list[Waiting]:
-    """What waits for a person, the newest failure first."""
-    since = timezone.now() - RECENT
-    found: list[Waiting] = []
-    for job in TrainingJob.objects.of(project).visible().filter(status="failed", finished_at__gt=since)[:5]:
-        text = job.error_message or job.status_text or "It ended without a word why; its log says more."
-        found.append(Waiting("circle-x", job.display_name, text, reverse("job", args=[job.pk]), "Look at the job"))
-    for file in DatasetFile.objects.of(project).datasets().filter(status="error", created_at__gt=since)[:5]:
-        found.append(
-            Waiting(
-                "file-text",
-                file.filename,
-                file.status_details or f"{file.problem_count} problems",
-                reverse("dataset", args=[file.pk]),
-                "See the problems",
-            )
-        )
-    for model in BaseModel.objects.exclude(status="downloading"):
-        reason = _model_trouble(model)
-        if reason:
-            found.append(Waiting("boxes", model.name, reason, reverse("models"), "Open models"))
-    refused = Deployment.objects.filter(Q(checkpoint__project=project) | Q(checkpoint=None), wanted=True)
-    for deployment in refused.filter(state="failed").select_related("checkpoint", "base_model")[:5]:
-        found.append(
-            Waiting("server", deployment.served_name, deployment.reason, _home_of(deployment), "See why it failed")
-        )
-    return found
-
-
-def _model_trouble(model: BaseModel) -> str:
-    if model.status == "failed":
-        return model.status_text or "It could not be brought to disk."
-    if model.status == "ready" and not model.is_present:
-        return f"Its folder is gone: {model.folder}"
-    return ""
-
-
-def _home_of(deployment: Deployment) -> str:
-    return reverse("job", args=[deployment.checkpoint.job_id]) if deployment.checkpoint else reverse("models")
 
 
 @require_POST

@@ -7,6 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from playground.models import Deployment
+from tests import makers
 from tests.factories import chat_rows, tiny_model, write_jsonl
 from training import catalogue, devices, files
 from training.models import BaseModel, Checkpoint, DatasetFile, Metric, TrainingJob
@@ -71,6 +72,15 @@ def test_what_failed_waits_for_a_person_with_its_reason(owner_client, job, proje
     shown = text(owner_client)
     for words in ("infinite at step 20", "Line 7 is not JSON", "ran out of memory", "Its folder is gone: /gone"):
         assert words in shown, words
+
+
+def test_what_waits_is_counted_whole_and_the_rest_is_a_link_away(owner_client, project, model):
+    for number in range(7):
+        makers.make_job(project, status="failed", label=f"Failed {number}", base_model=model)
+    shown = text(owner_client)
+    assert shown.count("Look at the job") == 5
+    assert '<span class="muted small tabular">7</span>' in shown
+    assert f'<a href="{reverse("jobs")}?status=failed">2 more failed jobs</a>' in shown
 
 
 def test_a_machine_without_a_gpu_says_so_and_one_with_a_gpu_does_not(owner_client, monkeypatch):
