@@ -20,7 +20,7 @@ from dashboard.templatetags import figures
 from dashboard.views import against_actual
 from playground.models import Deployment, Verification
 from training import home
-from training.models import Checkpoint, TrainingJob
+from training.models import Checkpoint, DatasetFile, TrainingJob
 
 LOG_TAIL_BYTES = 64_000
 EVENTS_A_PAGE = 100
@@ -78,7 +78,17 @@ def header(job: TrainingJob) -> dict[str, Any]:
         "started": job.started_json or {},
         "best": job.best_checkpoint(),
         "epochs": job.resolved.n_epochs if job.resolved else None,
+        "rerun_of": differences.between(job.parent, job) if job.parent else [],
+        "faulty_file": faulty_file(job),
     }
+
+
+def faulty_file(job: TrainingJob) -> DatasetFile | None:
+    """The dataset that this job failed for, if it is still there."""
+    if job.status != "failed" or job.error_param not in ("training_file", "validation_file"):
+        return None
+    file: DatasetFile | None = getattr(job, job.error_param)
+    return file
 
 
 def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:

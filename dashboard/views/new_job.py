@@ -14,6 +14,7 @@ from training.engine.errors import EngineError
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 CHECKED_LIVE = ("suffix", "seed", "split_share", "split_seed")  # wrong while typing; what is merely missing waits
+GROUPS = ("validation", "adaptation")  # radios: the group has the place, no control alone
 CONTROLS = {"share": "split_share", "count": "split_share", "file": "training_file"}  # other words for our controls
 
 
@@ -69,9 +70,25 @@ def _context(form: JobForm, parent: TrainingJob | None) -> dict[str, Any]:
         "lora_rows": [(form[name], shown.get(name)) for name in forms.LORA_FIELDS],
         "loop_rows": [(form[name], shown.get(name)) for name in forms.LOOP_FIELDS],
         "advanced_open": _advanced_open(form),
-        "ahead": TrainingJob.objects.filter(status__in=["queued", "running"]).count(),
+        "queue_words": _queue_words(),
+        "faults": [_fault(form, name) for name in form.errors if name in form.fields],
         "no_files": not form.fields["training_file"].queryset.exists(),  # type: ignore[attr-defined]
     }
+
+
+def _queue_words() -> str:
+    """What a job made now would wait for."""
+    running, waiting = (TrainingJob.objects.filter(status=status).count() for status in ("running", "queued"))
+    if waiting:
+        jobs = f"{waiting} job{'' if waiting == 1 else 's'} before it in the queue"
+        return f"{jobs}, and one trains now." if running else f"{jobs}."
+    return "A job trains now; this one is next." if running else "The queue is empty: it starts at once."
+
+
+def _fault(form: JobForm, name: str) -> dict[str, str]:
+    """A line of the summary of errors, with the place to go to."""
+    place = f"field-{name}" if name in GROUPS else form[name].id_for_label
+    return {"label": forms.LABELS.get(name, name.capitalize()), "text": str(form.errors[name][0]), "id": place}
 
 
 def _advanced_open(form: JobForm) -> bool:

@@ -31,6 +31,18 @@
   }
   if (rows.length) { form.addEventListener("input", mark); form.addEventListener("change", mark); mark(); }
 
+  // A link of the summary of errors puts the cursor into its field; a closed fold opens.
+  document.getElementById("faults")?.addEventListener("click", (event) => {
+    const wanted = event.target.closest("a") && document.getElementById(event.target.closest("a").hash.slice(1));
+    if (!wanted) return;
+    event.preventDefault();
+    wanted.closest("details:not([open])")?.setAttribute("open", "");
+    const control = wanted.matches("input, select, textarea") ? wanted : wanted.querySelector("input:checked, input, select");
+    wanted.scrollIntoView({ block: "center" });
+    control?.focus({ preventScroll: true });
+  });
+  document.getElementById("faults")?.focus({ preventScroll: true });
+
   // The code stays open and on its tab when the card is fetched again.
   let open = false, tab = 1;
   document.body.addEventListener("htmx:beforeSwap", (event) => {
