@@ -238,9 +238,12 @@
   });
   function moveInTable(event) {
     const links = $$(".table .row-link");
-    const at = links.findIndex((link) => link === document.activeElement || link.closest("tr").contains(document.activeElement));
-    if (at < 0) return;
-    const next = links[at + (event.key === "ArrowDown" ? 1 : -1)];
+    const focused = document.activeElement;
+    const at = links.findIndex((link) => link === focused || link.closest("tr").contains(focused));
+    // nothing has the focus yet: on a page that is a list, the arrow down begins at the first row
+    const begins = at < 0 && event.key === "ArrowDown" && [document.body, $("#main")].includes(focused);
+    if (at < 0 && !begins) return;
+    const next = begins ? $(".table[data-list] .row-link") : links[at + (event.key === "ArrowDown" ? 1 : -1)];
     if (next) { event.preventDefault(); next.focus(); }
   }
 

@@ -55,6 +55,12 @@
       let last = 0;
       return values.map((value) => { if (value !== null) last = Math.max(last, value - start); return last; });
     }
+    // The newest value at or before this place on the axis; null when there is none.
+    valueAt(name, axis, place) {
+      const values = this.columns[name], xs = this.across(axis);
+      for (let i = values.length - 1; i >= 0; i--) if (xs[i] <= place && values[i] !== null) return values[i];
+      return null;
+    }
     last(name) { const values = this.columns[name]; for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null) return values[i]; return null; }
     bestIndex(name = "full_valid_loss") {
       let best = -1;
@@ -63,12 +69,13 @@
     }
   }
 
-  // `strength` 0..0.99 is the share kept from point to point when the whole run has a thousand points. A run of less
-  // than a hundred steps is smoothed less, or the line would hang far above what it stands for.
+  // `strength` 0..0.99 is the share kept over a two-hundredth of the run, so that a line looks alike for any number of
+  // steps: at 80 it follows within about two per cent of the run. The steps of a run of less than a hundred are few, so
+  // it is smoothed less still, or the line would hang above what it stands for.
   function smooth(values, steps, strength) {
     if (!strength) return values;
     const length = (steps.at(-1) ?? 0) - (steps[0] ?? 0);
-    const unit = length < 100 ? Math.max(length, 1) / 100 : Math.max(1, length / 1000);
+    const unit = length < 100 ? Math.max(length, 1) / 100 : Math.max(1, length / 200);
     let sum = 0, weight = 0, before = null;
     return values.map((value, index) => {
       if (value === null) return null;

@@ -28,13 +28,15 @@
     data = { full: joined((curve) => curve.columns.full_valid_loss), train: joined((curve) => smooth(curve.columns.train_loss_mean, curve.step, view.smoothing)) };
     for (const [key, chart] of Object.entries(charts)) { chart.set(data[key]); readout(key, null); }
   }
+  // Figures are raw, as on a job's own page; smoothing is for the drawn line only.
+  const FIELDS = { full: "full_valid_loss", train: "train_loss" };
   function readout(key, index) {
     const at = index ?? (data[key]?.[0].length ?? 0) - 1;
     if (at < 0) return;
-    const near = (column) => { for (let i = at; i >= 0; i--) if (column[i] !== null && column[i] !== undefined) return column[i]; return null; };
-    const words = jobs.map((job, nth) => `${short(job.name)} ${significant(near(data[key][nth + 1]))}`);
-    const place = index === null ? [] : [`${AXES[view.axis].label} ${AXES[view.axis].show(data[key][0][at])}`];
-    document.querySelector(`[data-readout="${key}"]`).textContent = [...place, ...words].join(" · ");
+    const place = data[key][0][at];
+    const words = jobs.map((job) => `${short(job.name)} ${significant(job.curve.valueAt(FIELDS[key], view.axis, index === null ? Infinity : place))}`);
+    const where = index === null ? [] : [`${AXES[view.axis].label} ${AXES[view.axis].show(place)}`];
+    document.querySelector(`[data-readout="${key}"]`).textContent = [...where, ...words].join(" · ");
   }
   function applyZoom(range) {
     zoom = range;
