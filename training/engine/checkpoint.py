@@ -21,14 +21,16 @@ from typing import Any
 import numpy as np
 import torch
 from peft import get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from training.engine.adapters import joined_tensors, tensors_without_adapters
 from training.engine.errors import DiskFull
 from training.engine.model import TRAINED, LanguageModel
 from training.engine.optimizer import MasterAdamW
 from training.engine.spec import Adaptation, JobSpec, Probes
+from training.engine.tensors import in_main_memory, write_tensors
 from training.engine.weights import ADAPTER_FILE, weights_sha256
 
 TOKENIZER_FILES = [
@@ -115,20 +117,31 @@ def _sync_folder(folder: Path) -> None:
 # ---- state: what is needed to go on exactly ----
 
 
-def write_state(folder: Path, optimizer: MasterAdamW, progress: Progress) -> None:
+@dataclass
+class State:
+    """What training needs to go on, as it was at one moment."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        write_tensors(self.tensors, folder / "state.safetensors")
+        (folder / "state.json").write_text(json.dumps(self.facts))
+
+
+def take_state(optimizer: MasterAdamW, progress: Progress, copy: bool = True) -> State:
     """Weights in float32, Adam's averages, all random generators and the position."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.state().items()}
+    tensors = in_main_memory(optimizer.state(), copy)
     tensors["random/torch"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    save_file(tensors, folder / "state.safetensors")
     kind, keys, position, has_gauss, gauss = np.random.get_state()
-    state = {
+    facts = {
         **asdict(progress),
         "python_random": random.getstate(),
         "numpy_random": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss],
     }
-    (folder / "state.json").write_text(json.dumps(state))
+    return State(tensors, facts)
 
 
 def read_state(folder: Path, optimizer: MasterAdamW) -> Progress:
@@ -153,12 +166,12 @@ def states(run_folder: Path) -> list[Path]:
     return sorted(found, key=lambda folder: json.loads((folder / "state.json").read_text())["step"], reverse=True)
 
 
-def save_resume_point(run_folder: Path, optimizer: MasterAdamW, progress: Progress) -> None:
+def write_resume_point(run_folder: Path, state: State) -> None:
     """The newest one is kept; it is no checkpoint and is not listed."""
-    final = run_folder / "resume" / f"step-{progress.step}"
+    final = run_folder / "resume" / f"step-{state.facts['step']}"
     if not final.exists():
         with complete_folder(final) as part:
-            write_state(part, optimizer, progress)
+            state.write(part)
     for old in final.parent.iterdir():
         if old != final:
             shutil.rmtree(old, ignore_errors=True)
@@ -167,7 +180,42 @@ def save_resume_point(run_folder: Path, optimizer: MasterAdamW, progress: Progre
 # ---- checkpoints ----
 
 
-def save_checkpoint(
+@dataclass
+class Snapshot:
+    """A checkpoint as it is to be written: nothing in it changes while the training goes on."""
+
+    final: Path
+    spec: JobSpec
+    weights: "Weights"
+    state: State
+    probes: Probes
+    meta: dict[str, Any]
+
+    def write(self) -> dict[str, Any]:
+        """Writes the folder and returns its meta.json."""
+        with complete_folder(self.final) as part:
+            self.weights.write(part)
+            _copy_tokenizer(self.spec.base_path, part)
+            (part / "trainer_state").mkdir()
+            self.state.write(part / "trainer_state")
+            sha256 = weights_sha256(part)
+            probes = self.probes.model_copy(update={"weights_sha256": sha256})
+            (part / "probes.json").write_text(probes.model_dump_json())
+            size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
+            found = {"sha256": sha256, "size_bytes": size, "written_at": time.time()}
+            (part / "meta.json").write_text(json.dumps(self.meta | found, indent=2))
+        return read_meta(self.final)
+
+
+def read_meta(checkpoint: Path) -> dict[str, Any]:
+    return json.loads((checkpoint / "meta.json").read_text())
+
+
+def checkpoint_folder(run_folder: Path, epoch: int, step: int) -> Path:
+    return run_folder / "checkpoints" / f"epoch-{epoch}-step-{step}"
+
+
+def take_snapshot(
     run_folder: Path,
     epoch: int,
     spec: JobSpec,
@@ -175,33 +223,39 @@ def save_checkpoint(
     optimizer: MasterAdamW,
     progress: Progress,
     probes: Probes,
-    figures: dict[str, float | None],
-) -> dict[str, Any]:
-    """Writes checkpoints/epoch-E-step-S and returns its meta.json. One that is there already stays as it is: after a
-    crash the same steps come again, and what people may have judged must not change under them. To be called within
-    `model.as_saved()`."""
-    final = run_folder / "checkpoints" / f"epoch-{epoch}-step-{progress.step}"
-    if not (final / "meta.json").exists():
-        with complete_folder(final) as part:
-            _write_weights(part, spec, model)
-            _copy_tokenizer(spec.base_path, part)
-            (part / "trainer_state").mkdir()
-            write_state(part / "trainer_state", optimizer, progress)
-            sha256 = weights_sha256(part)
-            probes = probes.model_copy(update={"weights_sha256": sha256})
-            (part / "probes.json").write_text(probes.model_dump_json())
-            size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
-            meta = _meta(spec, model.saved_kind, epoch, progress, figures, sha256, size)
-            meta["path"] = str(final.relative_to(run_folder))
-            (part / "meta.json").write_text(json.dumps(meta, indent=2))
-    return json.loads((final / "meta.json").read_text())
+    figures: dict[str, Any],
+    copy: bool = True,
+) -> Snapshot:
+    """Everything a checkpoint holds, as it is now; without `copy` it has to be written before the next step. To be
+    called within `model.as_saved()`."""
+    final = checkpoint_folder(run_folder, epoch, progress.step)
+    meta = _meta(spec, model.saved_kind, epoch, progress, figures)
+    meta["path"] = str(final.relative_to(run_folder))
+    return Snapshot(final, spec, take_weights(spec, model, copy), take_state(optimizer, progress, copy), probes, meta)
 
 
-def _write_weights(folder: Path, spec: JobSpec, model: LanguageModel) -> None:
+@dataclass
+class Weights:
+    """An adapter with its configuration, or all weights with the model that knows how its files are made."""
+
+    tensors: dict[str, Tensor]
+    adapter_config: dict[str, Any] | None = None
+    causal: PreTrainedModel | None = None
+
+    def write(self, folder: Path) -> None:
+        if self.causal is not None:
+            self.causal.save_pretrained(folder, state_dict=self.tensors)
+            return
+        write_tensors(self.tensors, folder / ADAPTER_FILE, {"format": "pt"})
+        plain = json.loads(json.dumps(self.adapter_config, default=_plain))
+        (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True))
+
+
+def take_weights(spec: JobSpec, model: LanguageModel, copy: bool = True) -> Weights:
+    """What is saved, in the form in which it is served."""
     adapter = model.adapter
     if not adapter or model.saved_kind == "full":
-        model.causal.save_pretrained(folder, state_dict=tensors_without_adapters(model.causal))
-        return
+        return Weights(in_main_memory(tensors_without_adapters(model.causal), copy), causal=model.causal)
     config = adapter.peft_config[TRAINED].to_dict()
     tensors: dict[str, Tensor]
     if len(adapter.peft_config) == 1:
@@ -210,11 +264,9 @@ def _write_weights(folder: Path, spec: JobSpec, model: LanguageModel) -> None:
         tensors = joined_tensors(adapter, model.causal)
         rank, modules = model.saved_rank, {name.rsplit(".", 1)[-1] for name in model.adapted_modules()}
         config |= {"r": rank, "lora_alpha": rank, "target_modules": modules}
-    save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, folder / ADAPTER_FILE, {"format": "pt"})
     config |= {"inference_mode": True, "base_model_name_or_path": str(spec.base_path)}
     config["target_modules"] = sorted(config["target_modules"])
-    plain = json.loads(json.dumps(config, default=_plain))
-    (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True))
+    return Weights(in_main_memory(tensors, copy), adapter_config=config)
 
 
 def _plain(value: Any) -> Any:
@@ -233,9 +285,7 @@ def _meta(
     kind: Adaptation,
     epoch: int,
     progress: Progress,
-    figures: dict[str, float | None],
-    sha256: str,
-    size: int,
+    figures: dict[str, Any],
 ) -> dict[str, Any]:
     return {
         "job_id": spec.job_id,
@@ -246,9 +296,6 @@ def _meta(
         "step": progress.step,
         "trained_tokens": progress.trained_tokens,
         **figures,
-        "sha256": sha256,
-        "size_bytes": size,
-        "written_at": time.time(),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
         "spec": spec.model_dump(mode="json"),
     }

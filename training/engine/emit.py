@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from training.engine.spec import Event
@@ -12,6 +13,7 @@ class EventWriter:
 
     def __init__(self, path: Path, enabled: bool = True) -> None:
         self._file = None
+        self._lock = Lock()  # checkpoints are told by the thread that wrote them
         if enabled:
             _cut_half_line(path)
             self._file = path.open("a", encoding="utf-8", buffering=1)
@@ -20,8 +22,9 @@ class EventWriter:
         """Stamps the time and appends the event; the reader sees it at once."""
         if self._file:
             event = kind(time=time.time(), **fields)
-            self._file.write(event.model_dump_json() + "\n")
-            self._file.flush()
+            with self._lock:
+                self._file.write(event.model_dump_json() + "\n")
+                self._file.flush()
 
     def close(self) -> None:
         if self._file:

@@ -33,7 +33,7 @@ from training.engine.run import (
     sizes,
     sum_over_processes,
 )
-from training.engine.saving import resume, save, write_resume_point
+from training.engine.saving import keep_resume_point, resume, save
 from training.engine.spec import End, JobSpec, Step
 from training.engine.start import Stopped, device_facts, memory_plan, prepare_machine, read_data, tell_started
 from training.engine.validation import sampled_rows, validate
@@ -48,7 +48,11 @@ def run(run_folder: Path, encode_row: EncodeRow, loss: BatchLoss) -> int:
     events = EventWriter(run_folder / "events.jsonl", enabled=process.is_main_process)
     try:
         spec = JobSpec.model_validate_json((run_folder / "spec.json").read_text())
-        status = _train(Run(run_folder, spec, events, Control(run_folder), process, loss), encode_row)
+        this = Run(run_folder, spec, events, Control(run_folder), process, loss)
+        try:
+            status = _train(this, encode_row)
+        finally:
+            this.beside.settle()  # what is half written gets done, whatever ended the training
         events.write(End, status=status)
         return 0
     except EngineError as error:
@@ -105,6 +109,7 @@ def _train(run: Run, encode_row: EncodeRow) -> str:
         wish = run_wide(run, control.wish())
         if wish in END_OF_WISH:
             break
+        run.beside.check()
 
         began = time.monotonic()
         rate = learning_rate(spec, progress.step + 1, total_steps)
@@ -139,7 +144,7 @@ def _train(run: Run, encode_row: EncodeRow) -> str:
             if progress.step < total_steps:
                 run.phase("training")
         elif time.monotonic() - saved_at >= spec.resume_every_seconds and not wish:
-            write_resume_point(run, optimizer, progress)
+            keep_resume_point(run, optimizer, progress)
             saved_at = time.monotonic()
     else:
         wish = ""
@@ -147,8 +152,9 @@ def _train(run: Run, encode_row: EncodeRow) -> str:
     if wish in ("stop", "pause") and progress.step:
         save(run, model, optimizer, progress, probes, found, steps_per_epoch)
     if wish == "interrupt" and progress.step:
-        write_resume_point(run, optimizer, progress)
-    elif run.process.is_main_process:
+        keep_resume_point(run, optimizer, progress, wait=True)
+    run.beside.wait()
+    if wish != "interrupt" and run.process.is_main_process:
         shutil.rmtree(run.folder / "resume", ignore_errors=True)  # a checkpoint holds the same state
     if wish:
         control.granted(wish)

@@ -1,7 +1,7 @@
 """What a training process has as long as it lives, and the sums that its processes share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,6 +12,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from training.engine.batches import Batch
+from training.engine.beside import Beside
 from training.engine.chat import ChatFormat, Encoded
 from training.engine.control import Control
 from training.engine.emit import EventWriter
@@ -42,6 +43,7 @@ class Run:
     control: Control
     process: PartialState
     loss: BatchLoss
+    beside: Beside = field(default_factory=Beside)  # what is written while the training goes on
 
     @property
     def device(self) -> torch.device:

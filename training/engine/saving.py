@@ -1,14 +1,35 @@
-"""When the run writes: checkpoints, the resume point, and going on from them."""
+"""When the run writes: checkpoints, the resume point, and going on from them.
 
+What is written is copied first, then a thread writes it while the training goes on (beside.py). A folder that is there
+is complete (checkpoint.complete_folder), and only then it is told.
+"""
+
+from typing import Any
+
+import psutil
 from safetensors import SafetensorError
 
-from training.engine.checkpoint import Progress, read_state, save_checkpoint, save_resume_point, states
+from training.engine.checkpoint import (
+    Progress,
+    Snapshot,
+    State,
+    checkpoint_folder,
+    read_meta,
+    read_state,
+    states,
+    take_snapshot,
+    take_state,
+    write_resume_point,
+)
 from training.engine.errors import DiskFull
 from training.engine.model import LanguageModel
 from training.engine.optimizer import MasterAdamW
 from training.engine.probes import ProbeSet, measure_probes
 from training.engine.run import Run
 from training.engine.spec import CheckpointSaved
+from training.engine.tensors import size_of
+
+ROOM_SHARE = 0.6  # of the free main memory that a copy may take; a larger one is not made, the training waits instead
 
 
 def save(
@@ -17,27 +38,59 @@ def save(
     optimizer: MasterAdamW,
     progress: Progress,
     probes: ProbeSet,
-    found: dict[str, float | None],
+    found: dict[str, Any],
     steps_per_epoch: int,
 ) -> None:
-    if run.process.is_main_process:
-        run.phase("saving")
-        model.network.eval()
-        epoch = -(-progress.step // steps_per_epoch)
-        with model.as_saved():
-            measured = measure_probes(model, probes)
-            meta = save_checkpoint(run.folder, epoch, run.spec, model, optimizer, progress, measured, found)
-        run.events.write(CheckpointSaved, **{key: meta.get(key) for key in CheckpointSaved.model_fields if key in meta})
-    run.process.wait_for_everyone()
+    """A checkpoint of the weights as they are. One that is there already stays as it is: after a crash the same steps
+    come again, and what people may have judged must not change under them."""
+    if not run.process.is_main_process:
+        return
+    epoch = -(-progress.step // steps_per_epoch)
+    run.beside.wait()
+    there = checkpoint_folder(run.folder, epoch, progress.step)
+    if (there / "meta.json").exists():
+        _tell_saved(run, read_meta(there))
+        return
+    run.phase("saving")
+    model.network.eval()
+    copy = _has_room(model, optimizer)
+    with model.as_saved():
+        measured = measure_probes(model, probes)
+        snapshot = take_snapshot(run.folder, epoch, run.spec, model, optimizer, progress, measured, found, copy)
+    if copy:
+        run.beside.start(lambda: _write_checkpoint(run, snapshot))
+    else:
+        _write_checkpoint(run, snapshot)
 
 
-def write_resume_point(run: Run, optimizer: MasterAdamW, progress: Progress) -> None:
-    if run.process.is_main_process:
-        try:
-            save_resume_point(run.folder, optimizer, progress)
-        except DiskFull as error:  # training can go on; only a crash would cost more
-            run.note(f"No resume point: {error.message}", "warn")
-    run.process.wait_for_everyone()
+def _write_checkpoint(run: Run, snapshot: Snapshot) -> None:
+    _tell_saved(run, snapshot.write())
+
+
+def _tell_saved(run: Run, meta: dict[str, Any]) -> None:
+    run.events.write(CheckpointSaved, **{key: meta[key] for key in CheckpointSaved.model_fields if key in meta})
+
+
+def keep_resume_point(run: Run, optimizer: MasterAdamW, progress: Progress, wait: bool = False) -> None:
+    """Skipped while something is still being written, unless `wait`."""
+    if not run.process.is_main_process or (run.beside.busy and not wait):
+        return
+    state = take_state(optimizer, progress)
+    run.beside.start(lambda: _write_resume_point(run, state))
+    if wait:
+        run.beside.wait()
+
+
+def _write_resume_point(run: Run, state: State) -> None:
+    try:
+        write_resume_point(run.folder, state)
+    except DiskFull as error:  # training can go on; only a crash would cost more
+        run.note(f"No resume point: {error.message}", "warn")
+
+
+def _has_room(model: LanguageModel, optimizer: MasterAdamW) -> bool:
+    weights = size_of(dict(model.network.named_parameters())) if model.saved_kind == "full" else 0
+    return size_of(optimizer.state()) + weights < ROOM_SHARE * psutil.virtual_memory().available
 
 
 def resume(run: Run, optimizer: MasterAdamW) -> Progress:
