@@ -144,7 +144,7 @@ def start(spec: JobSpec, slot: Slot) -> Trainer:
     start_id = secrets.token_hex(8)
     with (folder / "trainer.log").open("ab") as log:
         process = subprocess.Popen(
-            trainer_command(folder),
+            trainer_command(folder, spec.method),
             cwd=settings.BASE_DIR,
             env=trainer_environment(spec.job_id, start_id, slot.gpu),
             stdin=subprocess.DEVNULL,
@@ -155,10 +155,10 @@ def start(spec: JobSpec, slot: Slot) -> Trainer:
     return Trainer(spec.job_id, start_id, folder, process)
 
 
-def trainer_command(folder: Path) -> list[str]:
-    """The trainer on its leash."""
-    python = sys.executable
-    return [python, "-m", "training.leash", str(os.getpid()), python, "-m", settings.HONE_TRAINER_MODULE, str(folder)]
+def trainer_command(folder: Path, method: str) -> list[str]:
+    """The method's trainer on its leash."""
+    python, module = sys.executable, settings.HONE_TRAINER_MODULE or f"training.engine.{method}"
+    return [python, "-m", "training.leash", str(os.getpid()), python, "-m", module, str(folder)]
 
 
 def trainer_environment(job_id: str, start_id: str, gpu: str) -> dict[str, str]:

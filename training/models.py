@@ -305,6 +305,8 @@ class Metric(models.Model):
     valid_accuracy = models.FloatField(null=True)
     full_valid_loss = models.FloatField(null=True)
     full_valid_accuracy = models.FloatField(null=True)
+    # what the method tells besides: {"rewards/chosen": .., "valid_rewards/chosen": .., "full_valid_rewards/chosen": ..}
+    more = models.JSONField(default=dict)
 
     class Meta:
         ordering = ["step"]
@@ -369,6 +371,7 @@ class Checkpoint(models.Model):
     valid_accuracy = models.FloatField(null=True, blank=True)
     full_valid_loss = models.FloatField(null=True, blank=True)
     full_valid_accuracy = models.FloatField(null=True, blank=True)
+    more = models.JSONField(default=dict, blank=True)  # the method's other figures, over the whole validation set
     created_at = models.DateTimeField(default=timezone.now)
     archived_at = models.DateTimeField(null=True, blank=True)
 

@@ -44,7 +44,9 @@ EVENT_KEYS = {  # keys of a metrics event's data
     "full_valid_mean_token_accuracy": "full_valid_accuracy",
 }
 FIGURES = [
-    field.name for field in Metric._meta.concrete_fields if field.name not in {"id", "job", "step", "revision", "time"}
+    field.name
+    for field in Metric._meta.concrete_fields
+    if field.name not in {"id", "job", "step", "revision", "time", "more"}
 ]
 PHASES = {
     "loading": "Loading the model",
@@ -52,6 +54,7 @@ PHASES = {
     "training": "Training",
     "validating": "Validating on the whole validation set",
     "saving": "Saving a checkpoint",
+    "reference": "Judging every pair with the weights it starts from",
 }
 
 
@@ -148,7 +151,7 @@ def _record_steps(row: TrainingJob, events: list[Any]) -> None:
         changed,
         update_conflicts=True,
         unique_fields=["job", "step"],
-        update_fields=["revision", "time", *FIGURES],
+        update_fields=["revision", "time", "more", *FIGURES],
         batch_size=500,
     )
     JobEvent.objects.bulk_create(
@@ -171,15 +174,21 @@ def _fill(metric: Metric, event: Step | Validation) -> None:
         for name in FIGURES:
             if name in Step.model_fields:
                 setattr(metric, name, _finite(getattr(event, name)))
+        metric.more |= _all_finite(event.metrics)
     else:
         prefix = "full_valid" if event.whole else "valid"
         setattr(metric, f"{prefix}_loss", _finite(event.loss))
         setattr(metric, f"{prefix}_accuracy", _finite(event.accuracy))
+        metric.more |= {f"{prefix}_{name}": value for name, value in _all_finite(event.metrics).items()}
 
 
 def _finite(value: float | None) -> float | None:
     """JSON and Postgres have no NaN; a figure that is none is left empty."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def _all_finite(values: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _progress(row: TrainingJob, last: Step) -> None:
@@ -198,6 +207,7 @@ def _progress(row: TrainingJob, last: Step) -> None:
 def _metrics_event(row: TrainingJob, metric: Metric) -> JobEvent:
     data = {"step": metric.step, "total_steps": row.total_steps}
     data |= {key: getattr(metric, name) for key, name in EVENT_KEYS.items() if getattr(metric, name) is not None}
+    data |= metric.more
     return JobEvent(
         job=row,
         type="metrics",
@@ -228,6 +238,7 @@ def _checkpoint(row: TrainingJob, event: CheckpointSaved) -> None:
             "path_in_run": event.path,
             "size_bytes": event.size_bytes,
             "sha256": event.sha256,
+            "more": _all_finite(event.metrics),
             **figures,
         },
         create_defaults={
@@ -240,6 +251,7 @@ def _checkpoint(row: TrainingJob, event: CheckpointSaved) -> None:
             "path_in_run": event.path,
             "size_bytes": event.size_bytes,
             "sha256": event.sha256,
+            "more": _all_finite(event.metrics),
             **figures,
         },
     )

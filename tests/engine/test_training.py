@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ FULL = {"adaptation": "full", "lora_r": None, "lora_alpha": None, "learning_rate
 
 def train(folder: Path, loss: Any = sft.batch_loss) -> list[Any]:
     """Runs the trainer in this process and returns all events of the folder."""
-    loop.run(folder, sft.encode_row, loss)
+    loop.run(folder, replace(sft.METHOD, loss=loss))
     return events(folder)
 
 
@@ -384,9 +385,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(make_run: Callable[...,
     folder = make_run()
 
     def loss(model: Any, batch: Any) -> Any:
-        value, correct = sft.batch_loss(model, batch)
+        sums = sft.batch_loss(model, batch)
         broken = torch.is_grad_enabled() and len(events(folder, "step")) == 3
-        return (value * float("nan") if broken else value), correct
+        return sums._replace(loss=sums.loss * float("nan")) if broken else sums
 
     train(folder, loss)
     end = ended(folder)

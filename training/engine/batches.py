@@ -35,6 +35,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def tokens(self) -> int:
+        return len(self._ids)
+
     def ids(self, row: int) -> np.ndarray:
         return self._ids[self._starts[row] : self._starts[row + 1]]
 
@@ -140,6 +144,10 @@ class Batch:
     targets_N: Tensor
     weights_N: Tensor
     tokens: int  # without padding
+
+    @property
+    def trained(self) -> int:
+        return len(self.targets_N)
 
 
 def collate(rows: Rows, chosen: list[int], device: torch.device) -> Batch:

@@ -1,56 +1,67 @@
-"""The one training loop. A method is two functions: how a row becomes numbers, and the loss of a batch of rows.
+"""The one training loop. What differs between methods are a few functions: training/engine/method.py.
 
-B batch, T tokens, N trained positions. The loss of a step is the sum over the trained tokens of the global batch
-divided by their number, so that cutting the batch into forward passes, or over processes, changes only the rounding.
+The loss of a step is the sum over the global batch divided by its weight (of SFT: the trained tokens), so that cutting
+the batch into forward passes, or over processes, changes only the rounding.
 """
 
 import logging
 import shutil
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
 
-from training.engine.batches import Rows, collate, epoch_batches, micro_batches
+from training.engine.batches import epoch_batches, micro_batches
 from training.engine.checkpoint import remove_leftovers
 from training.engine.control import END_OF_WISH, Control
 from training.engine.emit import EventWriter
 from training.engine.errors import EngineError, NonFiniteLoss, OutOfMemory
+from training.engine.method import Method, TrainingRows
 from training.engine.model import LanguageModel, load_model
 from training.engine.optimizer import MasterAdamW, learning_rate
 from training.engine.probes import choose_probes
 from training.engine.run import (
-    BatchLoss,
-    EncodeRow,
     Figures,
     Pace,
     Run,
+    Stopped,
     figures_of,
     memory_bytes,
+    no_sums,
     run_wide,
-    sizes,
+    stacked,
     sum_over_processes,
 )
 from training.engine.saving import keep_resume_point, resume, save
 from training.engine.spec import End, JobSpec, Step
-from training.engine.start import Stopped, device_facts, memory_plan, prepare_machine, read_data, tell_started
+from training.engine.start import device_facts, memory_plan, prepare_machine, read_data, tell_started
 from training.engine.validation import sampled_rows, validate
 
 logger = logging.getLogger(__name__)
 
 
-def run(run_folder: Path, encode_row: EncodeRow, loss: BatchLoss) -> int:
+def main(method: Method) -> int:
+    """The command line of every method."""
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "spec.json").exists():
+        print("usage: python -m training.engine.METHOD RUN_FOLDER (with a spec.json in it)", file=sys.stderr)
+        return 2
+    return run(Path(sys.argv[1]), method)
+
+
+def run(run_folder: Path, method: Method) -> int:
     """Trains as spec.json says and returns the exit code. Whatever happens, the last event is an End."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     process = PartialState(cpu=not torch.cuda.is_available())
     events = EventWriter(run_folder / "events.jsonl", enabled=process.is_main_process)
     try:
         spec = JobSpec.model_validate_json((run_folder / "spec.json").read_text())
-        this = Run(run_folder, spec, events, Control(run_folder), process, loss)
+        this = Run(run_folder, spec, events, Control(run_folder), process, method)
         try:
-            status = _train(this, encode_row)
+            status = _train(this)
         finally:
             this.beside.settle()  # what is half written gets done, whatever ended the training
         events.write(End, status=status)
@@ -77,20 +88,22 @@ def _out_of_memory(error: BaseException) -> OutOfMemory | None:
     return None
 
 
-def _train(run: Run, encode_row: EncodeRow) -> str:
+def _train(run: Run) -> str:
     """Everything from rows to the last checkpoint; returns the End status."""
     spec, events, control = run.spec, run.events, run.control
     prepare_machine(spec)
     remove_leftovers(run.folder)
     try:
-        chat, rows, valid_rows = read_data(run, encode_row)
+        chat, rows, valid_rows = read_data(run)
+        run.phase("loading")
+        device = device_facts(run)
+        plan = memory_plan(run, rows, device)
+        model = load_model(spec, run.device, plan.checkpoint_activations)
+        if run.method.before:
+            run.method.before(run, model, rows, valid_rows, plan.micro_batch_tokens)
     except Stopped as stopped:
         control.granted(stopped.args[0])
         return END_OF_WISH[stopped.args[0]]
-    run.phase("loading")
-    device = device_facts(run)
-    plan = memory_plan(run, rows, device)
-    model = load_model(spec, run.device, plan.checkpoint_activations)
     probes = choose_probes(model, chat, valid_rows or rows)
     optimizer = MasterAdamW(model.trainable, spec.weight_decay)
     steps_per_epoch = -(-len(rows) // spec.batch_size)
@@ -101,7 +114,7 @@ def _train(run: Run, encode_row: EncodeRow) -> str:
 
     pace, saved_at = Pace(), time.monotonic()
     batches: list[np.ndarray] = []
-    found: dict[str, float | None] = {}
+    found: dict[str, Any] = {}
     while progress.step < total_steps:
         epoch, place = divmod(progress.step, steps_per_epoch)
         if not batches or place == 0:
@@ -115,7 +128,7 @@ def _train(run: Run, encode_row: EncodeRow) -> str:
         rate = learning_rate(spec, progress.step + 1, total_steps)
         figures, norm = _step(run, model, optimizer, rows, batches[place], plan.micro_batch_tokens, rate)
         progress.step += 1
-        progress.trained_tokens += round(figures.weight)
+        progress.trained_tokens += figures.trained
         events.write(
             Step,
             step=progress.step,
@@ -127,6 +140,7 @@ def _train(run: Run, encode_row: EncodeRow) -> str:
             trained_tokens=progress.trained_tokens,
             tokens_per_second=pace.add(figures.tokens, time.monotonic() - began),
             memory_bytes=memory_bytes(run.device),
+            metrics=figures.metrics,
         )
 
         epoch_ends = progress.step % steps_per_epoch == 0
@@ -165,7 +179,7 @@ def _step(
     run: Run,
     model: LanguageModel,
     optimizer: MasterAdamW,
-    rows: Rows,
+    rows: TrainingRows,
     batch_rows: np.ndarray,
     token_budget: int,
     rate: float,
@@ -173,18 +187,18 @@ def _step(
     """Forward and backward over the batch in as many passes as needed, then one update. Returns its gradient norm."""
     model.network.train()
     mine = batch_rows[run.process.process_index :: run.process.num_processes]
-    sums = torch.zeros(4, dtype=torch.float64, device=run.device)
+    sums = no_sums(run)
     for chosen in micro_batches(mine, rows.lengths, token_budget):
-        batch = collate(rows, chosen, run.device)
-        loss, correct = run.loss(model, batch)
-        loss.backward()
+        batch = run.method.collate(rows, chosen, run.device)
+        judged = run.method.loss(model, batch)
+        judged.loss.backward()
         optimizer.collect()
-        sums += torch.stack([loss.detach().double(), correct.double(), *sizes(batch, run.device)])
+        sums += stacked(run, judged, batch.tokens, batch.trained)
     sums = sum_over_processes(run, sums)
     if run.process.num_processes > 1:
         for master in optimizer.masters.values():
             master.grad = sum_over_processes(run, torch.zeros_like(master) if master.grad is None else master.grad)
-    figures = figures_of(sums)
+    figures = figures_of(run, sums)
     norm = optimizer.clip(run.spec.max_grad_norm, scale=1 / figures.weight)
     if not (np.isfinite(figures.loss) and np.isfinite(norm)):
         raise NonFiniteLoss(

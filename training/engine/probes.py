@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.engine.batches import Rows
 from training.engine.chat import ChatFormat
 from training.engine.errors import InvalidTrainingFile
+from training.engine.method import TrainingRows
 from training.engine.model import LanguageModel
 from training.engine.spec import Probe, Probes
 
@@ -32,7 +32,7 @@ class ProbeSet:
     chat_token_ids: list[int]
 
 
-def choose_probes(model: LanguageModel, chat: ChatFormat, rows: Rows) -> ProbeSet:
+def choose_probes(model: LanguageModel, chat: ChatFormat, rows: TrainingRows) -> ProbeSet:
     """Evenly spread rows, each cut to a window around the beginning of what is trained on."""
     chosen = np.unique(np.linspace(0, len(rows) - 1, PROBES).astype(int))
     windows = [_window(rows, int(row)) for row in chosen if rows.trained[row]]
@@ -46,7 +46,7 @@ def choose_probes(model: LanguageModel, chat: ChatFormat, rows: Rows) -> ProbeSe
     return ProbeSet(windows, base, messages, token_ids)
 
 
-def _window(rows: Rows, row: int) -> tuple[list[int], int]:
+def _window(rows: TrainingRows, row: int) -> tuple[list[int], int]:
     trained = np.flatnonzero(rows.weights(row)[1:]) + 1
     first = int(trained[0])
     begin, end = max(0, first - PROMPT_TOKENS), min(int(trained[-1]) + 1, first + CONTINUATION_TOKENS)

@@ -1,9 +1,8 @@
 """What a training process has as long as it lives, and the sums that its processes share."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import accelerate.utils
 import psutil
@@ -11,26 +10,28 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 
-from training.engine.batches import Batch
 from training.engine.beside import Beside
-from training.engine.chat import ChatFormat, Encoded
-from training.engine.control import Control
+from training.engine.control import END_OF_WISH, Control
 from training.engine.emit import EventWriter
-from training.engine.model import LanguageModel
+from training.engine.method import Method, Sums
 from training.engine.spec import JobSpec, Note, Phase
 
 Shared = TypeVar("Shared")
-EncodeRow = Callable[[ChatFormat, dict[str, Any], int], Encoded]
-BatchLoss = Callable[[LanguageModel, Batch], tuple[Tensor, Tensor]]
+
+
+class Stopped(Exception):
+    """The run was asked to end before it began to train."""
 
 
 class Figures(NamedTuple):
-    """Means over trained tokens."""
+    """Means over the weight of a batch; of SFT: over trained tokens."""
 
     loss: float
     accuracy: float
-    weight: float  # trained tokens
+    weight: float
     tokens: int  # all tokens through the model, without padding
+    trained: int  # tokens that bear loss
+    metrics: dict[str, float]  # the method's own
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Run:
     events: EventWriter
     control: Control
     process: PartialState
-    loss: BatchLoss
+    method: Method
     beside: Beside = field(default_factory=Beside)  # what is written while the training goes on
 
     @property
@@ -55,6 +56,12 @@ class Run:
     def note(self, message: str, level: str = "info") -> None:
         self.events.write(Note, message=message, level=level)
 
+    def leave_if_asked(self) -> None:
+        """Raises Stopped; for the long works before the first step."""
+        wish = self.control.wish()
+        if wish in END_OF_WISH:
+            raise Stopped(wish)
+
 
 def run_wide(run: Run, value: Shared) -> Shared:
     """What the first process has, for all of them."""
@@ -63,13 +70,23 @@ def run_wide(run: Run, value: Shared) -> Shared:
     return accelerate.utils.broadcast_object_list([value])[0]
 
 
-def sizes(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    return batch.weights_N.double().sum(), torch.tensor(batch.tokens, dtype=torch.float64, device=device)
+def no_sums(run: Run) -> Tensor:
+    return torch.zeros(5 + len(run.method.metrics), dtype=torch.float64, device=run.device)
 
 
-def figures_of(sums: Tensor) -> Figures:
-    loss, correct, weight, tokens = sums.tolist()
-    return Figures(loss / max(weight, 1e-9), correct / max(weight, 1e-9), weight, int(tokens))
+def stacked(run: Run, judged: Sums, tokens: int, trained: int) -> Tensor:
+    """What `figures_of` takes apart; one tensor, so that nothing waits for the device and processes add it up at once.
+    A process without rows has no Sums, therefore the names come from the method."""
+    sizes = torch.tensor([tokens, trained], dtype=torch.float64, device=run.device)
+    values = [judged.loss, judged.correct, judged.weight, *(judged.metrics[name] for name in run.method.metrics)]
+    return torch.cat([sizes, torch.stack([value.detach().double() for value in values])])
+
+
+def figures_of(run: Run, sums: Tensor) -> Figures:
+    tokens, trained, loss, correct, weight, *metrics = sums.tolist()
+    whole = max(weight, 1e-9)
+    means = {name: value / whole for name, value in zip(run.method.metrics, metrics, strict=True)}
+    return Figures(loss / whole, correct / whole, weight, round(tokens), round(trained), means)
 
 
 def sum_over_processes(run: Run, tensor: Tensor) -> Tensor:

@@ -8,34 +8,28 @@ again after a crash it goes on from the newest state it finds. Under torchrun it
 
 import sys
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from training.engine import loop
-from training.engine.batches import Batch
-from training.engine.chat import ChatFormat, Encoded
+from training.engine.batches import Batch, Rows, collate, read_rows
+from training.engine.chat import ChatFormat
 from training.engine.loss import token_losses, weighted_sums
+from training.engine.method import Method, Progress, Sums
 from training.engine.model import LanguageModel
+from training.engine.run import Run
 
 
-def encode_row(chat: ChatFormat, row: dict[str, Any], max_length: int) -> Encoded:
-    return chat.encode_row(row, max_length)
+def read(run: Run, chat: ChatFormat, path: Path, progress: Progress) -> tuple[Rows, int]:
+    return read_rows(path, lambda row: chat.encode_row(row, run.spec.max_length), progress)
 
 
-def batch_loss(model: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
+def batch_loss(model: LanguageModel, batch: Batch) -> Sums:
     """Sums over trained tokens of cross-entropy and of right guesses. Only trained positions meet the output layer."""
     hidden_ND = model.hidden(batch.input_ids_BT).flatten(0, 1)[batch.picked_N]
     losses_N, correct_N = token_losses(hidden_ND, batch.targets_N, model.logits, model.rows_at_once)
-    return weighted_sums(losses_N, correct_N, batch.weights_N)
+    return Sums(*weighted_sums(losses_N, correct_N, batch.weights_N), batch.weights_N.sum())
 
 
-def main() -> int:
-    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "spec.json").exists():
-        print("usage: python -m training.engine.sft RUN_FOLDER (with a spec.json in it)", file=sys.stderr)
-        return 2
-    return loop.run(Path(sys.argv[1]), encode_row, batch_loss)
-
+METHOD = Method(read=read, collate=collate, loss=batch_loss)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(loop.main(METHOD))

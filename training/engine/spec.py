@@ -271,6 +271,7 @@ class Step(Event):
     trained_tokens: int  # cumulative, loss-bearing
     tokens_per_second: float  # non-padding tokens through the model, smoothed
     memory_bytes: int
+    metrics: dict[str, float] = {}  # what the method tells besides, such as rewards/chosen
 
 
 class Validation(Event):
@@ -283,6 +284,7 @@ class Validation(Event):
     accuracy: float
     tokens: int
     rows: int
+    metrics: dict[str, float] = {}
 
 
 class CheckpointSaved(Event):
@@ -301,6 +303,7 @@ class CheckpointSaved(Event):
     valid_accuracy: float | None = None
     full_valid_loss: float | None = None
     full_valid_accuracy: float | None = None
+    metrics: dict[str, float] = {}  # over the whole validation set
 
 
 class Note(Event):

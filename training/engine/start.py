@@ -4,26 +4,20 @@ import json
 import os
 import random
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import psutil
 import torch
 
-from training.engine.batches import Rows, read_rows
-from training.engine.chat import ChatFormat, Encoded
+from training.engine.chat import ChatFormat
 from training.engine.checkpoint import Progress
-from training.engine.control import END_OF_WISH
 from training.engine.errors import EngineError
 from training.engine.estimate import MemoryPlan, plan_memory
 from training.engine.facts import read_model_facts
+from training.engine.method import TrainingRows
 from training.engine.model import LanguageModel
-from training.engine.run import EncodeRow, Run, run_wide
+from training.engine.run import Run, run_wide
 from training.engine.spec import DeviceFacts, JobSpec, Started
-
-
-class Stopped(Exception):
-    """The run was asked to end before it began to train."""
 
 
 def prepare_machine(spec: JobSpec) -> None:
@@ -36,28 +30,23 @@ def prepare_machine(spec: JobSpec) -> None:
     torch.manual_seed(spec.seed)
 
 
-def read_data(run: Run, encode_row: EncodeRow) -> tuple[ChatFormat, Rows, Rows | None]:
+def read_data(run: Run) -> tuple[ChatFormat, TrainingRows, TrainingRows | None]:
     """Tokenised training and validation rows; before the model is loaded, so that a bad row is told at once."""
     spec = run.spec
     run.phase("tokenizing")
     chat = ChatFormat.load(spec.base_path)
 
-    def encode(row: dict[str, Any]) -> Encoded:
-        return encode_row(chat, row, spec.max_length)
-
     def progress(done: int, total: int) -> None:
         run.phase("tokenizing", done, total)
-        wish = run.control.wish()
-        if wish in END_OF_WISH:
-            raise Stopped(wish)
+        run.leave_if_asked()
 
-    rows, left_out = read_rows(spec.training_file, encode, progress)
+    rows, left_out = run.method.read(run, chat, spec.training_file, progress)
     if left_out:
         run.note(f"{left_out} training rows have nothing to train on within {spec.max_length} tokens; left out", "warn")
     if not spec.validation_file:
         return chat, rows, None
     try:
-        valid_rows, _ = read_rows(spec.validation_file, encode, progress)
+        valid_rows, _ = run.method.read(run, chat, spec.validation_file, progress)
     except EngineError as error:
         error.param = "validation_file"
         error.code = "invalid_validation_file"
@@ -77,7 +66,7 @@ def device_facts(run: Run) -> DeviceFacts:
     return DeviceFacts(kind="cpu", name="CPU", memory_bytes=memory.total, free_bytes=memory.available)
 
 
-def memory_plan(run: Run, rows: Rows, device: DeviceFacts) -> MemoryPlan:
+def memory_plan(run: Run, rows: TrainingRows, device: DeviceFacts) -> MemoryPlan:
     spec = run.spec
     facts = read_model_facts(spec.base_path, spec.base_model)
     trainable = facts.parameters if spec.adaptation == "full" else (spec.lora_r or 0) * 14 * facts.hidden_size
@@ -113,8 +102,8 @@ def _keep_plan(run: Run, plan: MemoryPlan, device: DeviceFacts) -> MemoryPlan:
 def tell_started(
     run: Run,
     model: LanguageModel,
-    rows: Rows,
-    valid_rows: Rows | None,
+    rows: TrainingRows,
+    valid_rows: TrainingRows | None,
     device: DeviceFacts,
     steps_per_epoch: int,
     progress: Progress,
@@ -125,9 +114,9 @@ def tell_started(
         steps_per_epoch=steps_per_epoch,
         train_rows=len(rows),
         valid_rows=len(valid_rows) if valid_rows else 0,
-        train_tokens=int(rows.lengths.sum()),
+        train_tokens=rows.tokens,
         trained_tokens_per_epoch=int(rows.trained.sum()),
-        valid_tokens=int(valid_rows.lengths.sum()) if valid_rows else 0,
+        valid_tokens=valid_rows.tokens if valid_rows else 0,
         truncated_rows=rows.truncated,
         parameters=sum(p.numel() for p in model.network.parameters()),
         trainable_parameters=sum(p.numel() for p in model.trainable.values()),
