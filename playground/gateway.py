@@ -156,7 +156,7 @@ async def ready(
         if deployments.heartbeat() is None and time.monotonic() > deadline - wait_seconds + 5:
             raise ApiError(deployments.SERVE_IS_GONE, status=503, type="server_error", code="not_serving")
         if time.monotonic() >= deadline:
-            raise still_loading(deployment)
+            raise still_loading(deployment.reason)
         await asyncio.sleep(POLL_SECONDS)
         deployment = await sync_to_async(_look_again)(target)
     return deployment
@@ -198,8 +198,8 @@ def failed(deployment: Deployment) -> ApiError:
     )
 
 
-def still_loading(deployment: Deployment) -> ApiError:
-    detail = f" ({deployment.reason})" if deployment.reason else ""
+def still_loading(reason: str = "") -> ApiError:
+    detail = f" ({reason})" if reason else ""
     return ApiError(
         f"Please try again in {RETRY_AFTER_SECONDS} seconds: the model is still being loaded{detail}.",
         status=429,
@@ -251,14 +251,7 @@ def translate(status: int, content: bytes, served_name: str, asked: str) -> ApiE
     message = str(inner.get("message") or content[:300].decode(errors="replace") or "vLLM gave no reason")
     message = message.replace(served_name, asked)
     if status == 404:  # the server runs but lost the adapter: it is being loaded again
-        return ApiError(
-            f"Please try again in {RETRY_AFTER_SECONDS} seconds: the model is still being loaded.",
-            status=429,
-            type="requests",
-            param="model",
-            code="model_loading",
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-        )
+        return still_loading()
     if status >= 500:
         return ApiError(f"vLLM failed: {message}", status=500, type="server_error", code="engine_error")
     too_long = "maximum context length" in message or "longer than the maximum" in message

@@ -183,28 +183,16 @@ def make_material(project, model: Path | None, rows: int) -> dict:
     """A base model in the catalogue and two files."""
     import json
 
-    from tests.factories import chat_rows, tiny_model
-    from training import files, home
-    from training.engine.estimate import read_model_facts
-    from training.models import BaseModel
-
-    name = f"recovery-{os.getpid()}"
-    folder = model.resolve() if model else tiny_model(home.model_folder(name))
-    base_model = BaseModel.objects.create(
-        name=name,
-        source="folder",
-        source_id=str(folder),
-        folder=str(folder),
-        facts_json=read_model_facts(folder, name).model_dump(),
-        status=BaseModel.Status.READY,
-    )
+    from tests.factories import chat_rows
+    from tests.jobs import make_base_model
+    from training import files
 
     def dataset(filename: str, first: int, count: int):
         content = "".join(json.dumps(row) + "\n" for row in chat_rows(count, first))
         return files.create_file(project, None, filename, "fine-tune", content.encode())
 
     return {
-        "base_model": base_model,
+        "base_model": make_base_model(f"recovery-{os.getpid()}", folder=model and model.resolve()),
         "training_file": dataset("train.jsonl", 0, rows),
         "validation_file": dataset("valid.jsonl", 10_000, 12),
     }

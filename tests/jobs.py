@@ -1,6 +1,7 @@
 """Jobs for tests, with real files on disk; `queued` ones are prepared already, with chosen numbers."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.utils import timezone
@@ -12,11 +13,11 @@ from training.engine.spec import Estimate, Recipe, Resolved
 from training.models import BaseModel, DatasetFile, TrainingJob
 
 
-def make_base_model(name: str = "tiny", chat_template: bool = True) -> BaseModel:
-    """A tiny random Llama in the catalogue, its files on disk."""
+def make_base_model(name: str = "tiny", chat_template: bool = True, folder: Path | None = None) -> BaseModel:
+    """The model of `folder`, or a tiny random Llama, in the catalogue."""
     from training.engine.estimate import read_model_facts
 
-    folder = home.model_folder(name)
+    folder = folder or home.model_folder(name)
     if not (folder / "config.json").exists():
         tiny_model(folder, chat_template=chat_template)
     return BaseModel.objects.create(

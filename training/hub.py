@@ -18,23 +18,16 @@ from typing import IO, Any
 
 from django.conf import settings
 
+from training.engine.facts import TOKENIZER_FILES
+
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 ASK_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 60
 TRIES_WITHOUT_PROGRESS = 5
 BLOCK_BYTES = 1 << 20
 WANTED_FILES = {
+    *TOKENIZER_FILES,
     "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
     "model.safetensors.index.json",
     "LICENSE",
     "LICENSE.txt",

@@ -35,7 +35,7 @@ RESULT_COLUMNS = {  # OpenAI's and Azure's headings, by our column
     "full_valid_loss": "full_valid_loss",
     "full_valid_mean_token_accuracy": "full_valid_accuracy",
 }
-EVENT_KEYS = {  # keys of a metrics event's data
+EVENT_KEYS = {  # the API's names in a metrics event and of a checkpoint, by our column
     "train_loss": "train_loss",
     "train_mean_token_accuracy": "train_accuracy",
     "valid_loss": "valid_loss",

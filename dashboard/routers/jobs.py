@@ -20,7 +20,7 @@ from dashboard import schemas
 from dashboard.paging import page
 from playground.deployments import FIGURES, find_target
 from playground.models import Verification
-from training import actions
+from training import actions, recording
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
 
@@ -305,18 +305,8 @@ def as_event(event: JobEvent) -> dict[str, Any]:
     }
 
 
-CHECKPOINT_FIGURES = {
-    "train_loss": "train_loss",
-    "train_mean_token_accuracy": "train_accuracy",
-    "valid_loss": "valid_loss",
-    "valid_mean_token_accuracy": "valid_accuracy",
-    "full_valid_loss": "full_valid_loss",
-    "full_valid_mean_token_accuracy": "full_valid_accuracy",
-}
-
-
 def as_checkpoint(row: Checkpoint) -> dict[str, Any]:
-    figures = {name: getattr(row, field) for name, field in CHECKPOINT_FIGURES.items()}
+    figures = {name: getattr(row, field) for name, field in recording.EVENT_KEYS.items()}
     return {
         "id": row.id,
         "created_at": int(row.created_at.timestamp()),

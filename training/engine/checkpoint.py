@@ -27,24 +27,12 @@ from transformers import PreTrainedModel
 
 from training.engine.adapters import joined_tensors, tensors_without_adapters
 from training.engine.errors import DiskFull
+from training.engine.facts import TOKENIZER_FILES
 from training.engine.model import TRAINED, LanguageModel
 from training.engine.optimizer import MasterAdamW
 from training.engine.spec import Adaptation, JobSpec, Probes
 from training.engine.tensors import in_main_memory, write_tensors
 from training.engine.weights import ADAPTER_FILE, weights_sha256
-
-TOKENIZER_FILES = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-]
 
 
 @dataclass

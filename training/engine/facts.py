@@ -12,6 +12,19 @@ from training.engine.errors import ModelProblem
 from training.engine.spec import Adaptation, ModelFacts
 from training.engine.weights import is_adapter, tensor_shapes
 
+TOKENIZER_FILES = [  # what turns text into tokens and answers; a checkpoint carries its base model's
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+]
+
 
 def read_model_facts(folder: Path, name: str) -> ModelFacts:
     """From config.json and the headers of the weights; raises ModelProblem when the folder is no usable model."""
