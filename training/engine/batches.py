@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,18 +13,22 @@ from torch import Tensor
 
 from training.engine.chat import Encoded
 from training.engine.errors import EngineError, InvalidTrainingFile
+from training.engine.packing import Borders, borders_of
 
 Encode = Callable[[dict[str, Any]], Encoded]
 Progress = Callable[[int, int], None]
 
 # Rows of similar length are put together within this many batches; more means less padding, fewer means more mixing.
 GROUPED_BATCHES = 16
+NO_CUTS = np.empty(0, np.int64)
 
 
 class Rows:
-    """Tokenised rows, kept as flat arrays: 5 bytes a token, so that millions of rows fit."""
+    """Tokenised rows, kept as flat arrays: 5 bytes a token, so that millions of rows fit. `packed`: several of them go
+    into one sequence."""
 
-    def __init__(self, encoded: Sequence[Encoded]) -> None:
+    def __init__(self, encoded: Sequence[Encoded], packed: bool = False) -> None:
+        self.packed = packed
         self.lengths = np.array([len(row.token_ids) for row in encoded], dtype=np.int64)
         self.trained = np.array([row.trained_tokens for row in encoded], dtype=np.int64)
         self.truncated = sum(row.truncated for row in encoded)
@@ -45,6 +49,10 @@ class Rows:
     def weights(self, row: int) -> np.ndarray:
         return self._weights[self._starts[row] : self._starts[row + 1]]
 
+    def cuts(self, row: int) -> np.ndarray:
+        """Where within the row another text begins that must not see what stands before; nowhere."""
+        return NO_CUTS
+
 
 def _flat(parts: list[list], dtype: Any, total: int) -> np.ndarray:
     flat, start = np.empty(total, dtype), 0
@@ -54,7 +62,7 @@ def _flat(parts: list[list], dtype: Any, total: int) -> np.ndarray:
     return flat
 
 
-def read_rows(path: Path, encode: Encode, progress: Progress) -> tuple[Rows, int]:
+def read_rows(path: Path, encode: Encode, progress: Progress, packed: bool = False) -> tuple[Rows, int]:
     """Tokenises a JSONL file. Returns the rows and how many were left out because the cut left nothing to train on.
 
     Raises InvalidTrainingFile with the line for a row that cannot be used.
@@ -79,7 +87,7 @@ def read_rows(path: Path, encode: Encode, progress: Progress) -> tuple[Rows, int
     if not encoded:
         raise InvalidTrainingFile(f"{path.name} has no row to train on. Check the file, or raise max_length.")
     progress(total, total)
-    return Rows(encoded), left_out
+    return Rows(encoded, packed), left_out
 
 
 def _count_lines(path: Path) -> int:
@@ -122,15 +130,20 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def micro_batches(rows: Sequence[int] | np.ndarray, lengths: np.ndarray, token_budget: int) -> Iterator[list[int]]:
-    """Cuts rows into passes of at most `token_budget` padded tokens, longest rows first; a longer row is alone."""
+def micro_batches(
+    rows: Sequence[int] | np.ndarray, lengths: np.ndarray, token_budget: int, packed: bool = False
+) -> Iterator[list[int]]:
+    """Cuts rows into passes of at most `token_budget` tokens, longest rows first; a longer row is alone. Unless rows
+    are packed, padding counts: each costs as much as the longest of its pass."""
     chosen: list[int] = []
+    cost = 0
     for row in sorted((int(row) for row in rows), key=lambda row: (-int(lengths[row]), row)):
-        longest = int(lengths[chosen[0]]) if chosen else int(lengths[row])
-        if chosen and longest * (len(chosen) + 1) > token_budget:
+        more = int(lengths[row]) if packed or not chosen else int(lengths[chosen[0]])
+        if chosen and cost + more > token_budget:
             yield chosen
-            chosen = []
+            chosen, cost, more = [], 0, int(lengths[row])
         chosen.append(row)
+        cost += more
     if chosen:
         yield chosen
 
@@ -144,23 +157,39 @@ class Batch:
     targets_N: Tensor
     weights_N: Tensor
     tokens: int  # without padding
+    borders: Borders | None = None  # of a packed pass
 
     @property
     def trained(self) -> int:
         return len(self.targets_N)
 
 
-def collate(rows: Rows, chosen: list[int], device: torch.device) -> Batch:
-    """Pads to the longest row, on the right: a causal model's real tokens never see what comes after them, so no
-    attention mask is needed."""
-    width = max(int(rows.lengths[row]) for row in chosen)
-    input_ids = np.zeros((len(chosen), width), dtype=np.int64)
-    picked, targets, weights = [], [], []
-    for place, row in enumerate(chosen):
+class Sequences(Protocol):
+    """What `collate` needs of rows."""
+
+    packed: bool
+    lengths: np.ndarray
+
+    def ids(self, row: int) -> np.ndarray: ...
+    def weights(self, row: int) -> np.ndarray: ...
+    def cuts(self, row: int) -> np.ndarray: ...
+
+
+def collate(rows: Sequences, chosen: list[int], device: torch.device) -> Batch:
+    """Packed rows stand one after another in one sequence, with their borders. Others are padded to the longest, on the
+    right: a causal model's real tokens never see what comes after them, so no attention mask is needed."""
+    lengths = rows.lengths[chosen]
+    width = int(lengths.sum() if rows.packed else lengths.max())
+    input_ids = np.zeros((1 if rows.packed else len(chosen), width), dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths if rows.packed else np.arange(len(chosen)) * width
+    flat = input_ids.reshape(-1)
+    picked, targets, weights, sequences = [], [], [], []
+    for start, row in zip(starts.tolist(), chosen, strict=True):
         ids, weight = rows.ids(row), rows.weights(row)
-        input_ids[place, : len(ids)] = ids
+        flat[start : start + len(ids)] = ids
+        sequences += np.diff([0, *rows.cuts(row), len(ids)]).tolist()
         trained = np.flatnonzero(weight[1:]) + 1
-        picked.append(trained - 1 + place * width)
+        picked.append(trained - 1 + start)
         targets.append(ids[trained].astype(np.int64))
         weights.append(weight[trained].astype(np.float32))
 
@@ -172,5 +201,6 @@ def collate(rows: Rows, chosen: list[int], device: torch.device) -> Batch:
         picked_N=tensor(np.concatenate(picked)),
         targets_N=tensor(np.concatenate(targets)),
         weights_N=tensor(np.concatenate(weights)),
-        tokens=int(rows.lengths[chosen].sum()),
+        tokens=int(lengths.sum()),
+        borders=borders_of(sequences, device) if rows.packed else None,
     )

@@ -112,6 +112,21 @@ class ChatFormat:
             ids.pop()
         return ids
 
+    def encode_texts(self, texts: list[str]) -> list[list[int]]:
+        """Plain texts without any token around them, on all processor cores where TOKENIZERS_PARALLELISM allows it."""
+        try:
+            return [found.ids for found in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
+        except (TypeError, UnicodeEncodeError) as error:
+            raise InvalidTrainingFile("A text holds half a character (a lone surrogate). Write it as UTF-8.") from error
+
+    def document_edges(self) -> tuple[list[int], list[int]]:
+        """The tokens before and after a document of raw text: what the tokenizer itself writes first, and the end of
+        text."""
+        encoding = _encode_with(self._tokenizer, "a", add_special_tokens=True)
+        before = [token for token, special in zip(encoding.ids, encoding.special_tokens_mask, strict=True) if special]
+        first = encoding.special_tokens_mask.index(0)
+        return before[:first], self.eos_ids[:1]
+
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=False)
 

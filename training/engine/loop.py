@@ -188,7 +188,7 @@ def _step(
     model.network.train()
     mine = batch_rows[run.process.process_index :: run.process.num_processes]
     sums = no_sums(run)
-    for chosen in micro_batches(mine, rows.lengths, token_budget):
+    for chosen in micro_batches(mine, rows.lengths, token_budget, run.spec.packing):
         batch = run.method.collate(rows, chosen, run.device)
         judged = run.method.loss(model, batch)
         judged.loss.backward()

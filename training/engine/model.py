@@ -20,6 +20,7 @@ from training.engine.adapters import adapted_layers, merged, ranks
 from training.engine.errors import InvalidRecipe, ModelProblem
 from training.engine.facts import read_model_facts, read_start_facts
 from training.engine.memory import logit_rows
+from training.engine.packing import Borders, prepare_packing
 from training.engine.spec import Adaptation, JobSpec
 from training.engine.weights import is_adapter
 
@@ -35,6 +36,7 @@ class LanguageModel:
     causal: PreTrainedModel
     device: torch.device
     on_full_weights: bool = False  # the weights under the adapter are a checkpoint's, not the base model's
+    own_attention: bool = False  # packed rows are attended to by packing.packed_attention
 
     @property
     def saved_kind(self) -> Adaptation:
@@ -57,10 +59,11 @@ class LanguageModel:
     def rows_at_once(self) -> int:
         return logit_rows(self.causal.get_output_embeddings().weight.shape[0])
 
-    def hidden(self, input_ids_BT: Tensor) -> Tensor:
-        """Last hidden states (B, T, D), before the output layer."""
+    def hidden(self, input_ids_BT: Tensor, borders: Borders | None = None) -> Tensor:
+        """Last hidden states (B, T, D), before the output layer; `borders` of a packed pass."""
         backbone = getattr(self.causal, self.causal.base_model_prefix)
-        return backbone(input_ids=input_ids_BT, use_cache=False).last_hidden_state
+        packed = borders.arguments(self.own_attention) if borders else {}
+        return backbone(input_ids=input_ids_BT, use_cache=False, **packed).last_hidden_state
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """The output layer with the scaling that some families put after it: (N, V)."""
@@ -122,7 +125,8 @@ def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool
         network = _continue_adapter(causal, spec, start) if start and is_adapter(start) else _new_adapter(causal, spec)
     if checkpoint_activations:
         causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model = LanguageModel(network, causal, device, on_full_weights=weights_path != spec.base_path)
+    own_attention = prepare_packing(causal, device) if spec.packing else False
+    model = LanguageModel(network, causal, device, weights_path != spec.base_path, own_attention)
     _check_output_layer(model)
     return model
 

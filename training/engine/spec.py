@@ -211,6 +211,7 @@ class JobSpec(Strict):
     valid_batch_rows: Annotated[int, Field(ge=1)] = 8
     resume_every_seconds: Annotated[float, Field(gt=0)] = 600
     micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None  # padded tokens a forward pass; None = chosen
+    packing: bool = False  # several rows in one sequence, their borders kept
 
     @model_validator(mode="after")
     def lora_is_complete(self) -> "JobSpec":

@@ -38,7 +38,8 @@ def validate(
     mine = chosen_rows[run.process.process_index :: run.process.num_processes]
     done, told = 0, time.monotonic()
     with model.as_saved() if whole else nullcontext(), torch.inference_mode():
-        for chosen in micro_batches(mine, rows.lengths, plan.micro_batch_tokens * VALIDATION_TOKENS):
+        budget = plan.micro_batch_tokens * VALIDATION_TOKENS
+        for chosen in micro_batches(mine, rows.lengths, budget, run.spec.packing):
             batch = run.method.collate(rows, chosen, run.device)
             sums += stacked(run, run.method.loss(model, batch), batch.tokens, batch.trained)
             done += len(chosen)
