@@ -18,10 +18,11 @@ from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 MAIN_FIELDS: Final = ("n_epochs", "batch_size", "learning_rate_multiplier")
 LORA_FIELDS: Final = ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
-LOOP_FIELDS: Final = ("max_length", "lr_scheduler", "warmup_ratio", "weight_decay", "max_grad_norm", "dtype")
+LOOP_FIELDS: Final = ("max_length", "lr_scheduler", "warmup_ratio", "weight_decay", "max_grad_norm", "dtype", "packing")
 RECIPE_FIELDS: Final = (*MAIN_FIELDS, "adaptation", *LORA_FIELDS, *LOOP_FIELDS)
 AUTO_FIELDS: Final = (
     *MAIN_FIELDS, "lora_r", "lora_alpha", "target_modules", "max_length", "lr_scheduler", "warmup_ratio", "dtype",
+    "packing",
 )  # fmt: skip
 LARGEST_SEED: Final = 2_147_483_647
 OWN_RULES: Final = {
@@ -51,6 +52,7 @@ LABELS: Final = {
     "weight_decay": "Weight decay",
     "max_grad_norm": "Gradient clipping",
     "dtype": "Number format",
+    "packing": "Packing",
 }
 
 HINTS: Final = {
@@ -77,6 +79,7 @@ HINTS: Final = {
     "weight_decay": "Pulls weights towards zero at each step; 0 is off.",
     "max_grad_norm": "A gradient longer than this is shortened to it.",
     "dtype": "bfloat16 is quicker where the chip has it; float32 is exact everywhere.",
+    "packing": "Several rows in one sequence, each attended to by itself: no padding, the same loss.",
 }
 
 
@@ -114,6 +117,7 @@ class JobForm(forms.Form):
     dtype = forms.ChoiceField(
         required=False, choices=[("auto", "auto"), ("float32", "float32"), ("bfloat16", "bfloat16")]
     )
+    packing = forms.ChoiceField(required=False, choices=[("auto", "auto"), ("on", "on"), ("off", "off")])
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -287,7 +291,7 @@ def initial_from_recipe(recipe: Recipe) -> dict[str, Any]:
     for name in RECIPE_FIELDS:
         value = getattr(recipe, name)
         if value == "auto":
-            shown[name] = "auto" if name in ("lr_scheduler", "dtype") else ""
+            shown[name] = "auto" if name in ("lr_scheduler", "dtype", "packing") else ""
         else:
             shown[name] = ", ".join(value) if isinstance(value, list) else plain(value)
     return shown

@@ -38,6 +38,7 @@ TRAINING_FIELDS = {
         "weight_decay",
         "max_grad_norm",
         "dtype",
+        "packing",
     )
 }
 AskedHyperparameters = part_of_recipe("AskedHyperparameters", **SUPERVISED_FIELDS)

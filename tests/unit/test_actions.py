@@ -135,6 +135,13 @@ class TestPrepare:
         spec = actions.spec_for(job)
         assert spec.training_file.exists() and spec.base_path.exists() and spec.seed == job.seed
 
+    def test_packing_is_what_was_asked_for_and_off_by_itself(self, project):
+        asked = {"auto": False, "off": False, "on": True}
+        for packing, packs in asked.items():
+            job = self.prepared(project, make_file(project, 20), recipe=Recipe(packing=packing))
+            assert actions.spec_for(job).packing is packs
+            assert ("packing" in job.resolved.reasons) == (packing == "auto")
+
     def test_fewer_than_ten_examples_fail_the_job_in_openais_words(self, project):
         job = self.prepared(project, make_file(project, 7))
         assert (job.status, job.error_code, job.error_param) == ("failed", "invalid_n_examples", "training_file")

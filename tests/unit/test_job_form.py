@@ -48,6 +48,7 @@ def test_the_word_auto_and_numbers_are_understood(project: Project) -> None:
         *(("weight_decay", value) for value in ("-1", "1.1")),
         *(("max_grad_norm", value) for value in ("0", "-2", "1001")),
         *(("dtype", value) for value in ("float64",)),
+        *(("packing", value) for value in ("maybe",)),
         *(("adaptation", value) for value in ("qlora",)),
         *(("seed", value) for value in ("-1", "2147483648", "x")),
         *(("suffix", value) for value in ("a:b", "a/b", "a b", "x" * 65)),

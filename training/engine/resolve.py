@@ -103,6 +103,7 @@ def resolve(
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         dtype=pick("dtype", *_auto_dtype(device)),
+        packing=pick("packing", *_auto_packing()),
         reasons=reasons,
     )
 
@@ -231,6 +232,10 @@ def _auto_dtype(device: DeviceFacts) -> tuple[Literal["float32", "bfloat16"], st
     if device.bfloat16:
         return "bfloat16", f"{device.name} computes in bfloat16, about twice as fast; updates are kept in float32."
     return "float32", f"{device.name} has no bfloat16."
+
+
+def _auto_packing() -> tuple[Literal["on", "off"], str]:
+    return "off", "Rows of similar length go together, which leaves little padding to save."
 
 
 def _count(number: int) -> str:

@@ -25,6 +25,7 @@ Method = Literal["sft"]
 Adaptation = Literal["lora", "full"]
 Scheduler = Literal["linear", "cosine", "constant"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+OnOff = Literal["on", "off"]
 
 
 class Strict(BaseModel):
@@ -51,6 +52,7 @@ class Recipe(Strict):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     dtype: Dtype = "auto"
+    packing: OnOff | Auto = "auto"  # several rows in one sequence, their borders kept
 
 
 class ModelFacts(Strict):
@@ -109,6 +111,7 @@ class Resolved(Strict):
     weight_decay: float
     max_grad_norm: float
     dtype: Literal["float32", "bfloat16"]
+    packing: OnOff = "off"
     reasons: dict[str, str]
 
 
