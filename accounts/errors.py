@@ -1,5 +1,7 @@
 """The one error type that a request handler raises to answer the caller in OpenAI's error shape."""
 
+from errno import EDQUOT, EFBIG, ENOSPC
+
 
 class ApiError(Exception):
     """Becomes `{"error": {"message", "type", "param", "code"}}` with this status."""
@@ -21,3 +23,20 @@ class ApiError(Exception):
     def body(self) -> dict[str, dict[str, str | None]]:
         """The JSON body OpenAI's SDK understands."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether this came of a full disk: the file system's own error, or a database's words for it."""
+    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EFBIG):
+        return True
+    return any(words in str(error) for words in ("database or disk is full", "No space left on device"))
+
+
+def disk_full() -> ApiError:
+    return ApiError(
+        "The server's disk is full, so nothing was stored. Delete files, jobs or models that are no longer needed, "
+        "then try again.",
+        status=507,
+        type="server_error",
+        code="disk_full",
+    )

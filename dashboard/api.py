@@ -1,12 +1,13 @@
 """The `/v1` API: who may call, the error shape, all routers. OpenAI's words; docs/api.md names the differences."""
 
-import errno
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import DatabaseError, transaction
 from django.http import Http404, HttpRequest, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
@@ -16,7 +17,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
 from ninja.security import HttpBearer
 
-from accounts.errors import ApiError
+from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
 from dashboard import schemas
 from dashboard.routers import files, jobs, models
@@ -73,7 +74,8 @@ def refuse_another_project(request: HttpRequest, key: ApiKey) -> None:
 def remember_use(key: ApiKey) -> None:
     now = timezone.now()
     if key.last_used_at is None or key.last_used_at < now - USED_AT_PRECISION:
-        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+        with suppress(DatabaseError), transaction.atomic():  # on a full disk reading must go on
+            ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
 
 
 class HoneAPI(NinjaAPI):
@@ -177,9 +179,8 @@ def on_malformed(request: HttpRequest, error: Exception) -> JsonResponse:
 def on_unexpected(request: HttpRequest, error: Exception) -> JsonResponse:
     """The caller gets a number to quote; the log gets the rest."""
     request_id = getattr(request, "request_id", "")
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        message = "The server's disk is full. Delete files, jobs or models that are no longer needed, then try again."
-        return answer(ApiError(message, status=507, type="server_error", code="disk_full"))
+    if is_disk_full(error):
+        return answer(disk_full())
     logger.exception("%s %s failed (%s)", request.method, request.path, request_id)
     message = f"The server had an error while processing your request. Its log tells more under {request_id}."
     return answer(ApiError(message, status=500, type="server_error", code="internal_error"))

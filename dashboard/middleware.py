@@ -1,14 +1,17 @@
-"""The border of the API: every answer under /v1 has OpenAI's headers, every error OpenAI's shape, whoever wrote it."""
+"""The borders: every answer under /v1 has OpenAI's headers, every error OpenAI's shape; a full disk has a page."""
 
+import logging
 import time
 from collections.abc import Callable
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
 
-from accounts.errors import ApiError
+from accounts.errors import ApiError, is_disk_full
 from accounts.ids import new_id
 
+logger = logging.getLogger(__name__)
 API_VERSION = "2020-10-01"
 
 
@@ -29,6 +32,22 @@ class ApiAnswers:
         response["openai-organization"] = settings.HONE_ORG
         response["openai-processing-ms"] = str(round((time.perf_counter() - begun) * 1000))
         return response
+
+
+class DiskFullPage:
+    """What no view foresaw: the database cannot write because the disk is full."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if request.path.startswith("/v1/") or not is_disk_full(error):
+            return None
+        logger.error("%s %s: the disk is full: %s", request.method, request.path, error)
+        return HttpResponse(render_to_string("507.html"), status=507)
 
 
 def in_shape(request: HttpRequest, response: HttpResponse) -> HttpResponse:

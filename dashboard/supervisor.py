@@ -1,5 +1,6 @@
 """Keep a set of processes running: start, restart with back-off, stop without leaving a child."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -38,7 +39,10 @@ class Child:
     start_after: float = 0.0
 
     def start(self, log_folder: Path) -> None:
-        log = (log_folder / f"{self.name}.log").open("ab")
+        try:
+            log = (log_folder / f"{self.name}.log").open("ab")
+        except OSError:  # no room even for an empty file: better without a log than not at all
+            log = Path(os.devnull).open("ab")
         self.process = subprocess.Popen(
             self.command,
             env={**os.environ, **self.env},
@@ -91,7 +95,7 @@ class Supervisor:
             code, lived = child.process.returncode, time.time() - child.started_at
             child.quick_deaths = child.quick_deaths + 1 if lived < QUICK_DEATH_SECONDS else 0
             wait = min(0.5 * 2**child.quick_deaths, LONGEST_BACK_OFF_SECONDS)
-            self.say(f"{child.name} ended (code {code}); starting it again in {wait:.0f} s. See {child.name}.log")
+            self._say(f"{child.name} ended (code {code}); starting it again in {wait:.0f} s. See {child.name}.log")
             child.process, child.start_after, child.restarts = None, time.time() + wait, child.restarts + 1
             self._write_state()
         elif time.time() >= child.start_after:
@@ -123,8 +127,15 @@ class Supervisor:
             for child in self.children
         }
         draft = self.state_path.with_suffix(".new")
-        draft.write_text(json.dumps(state))
-        draft.rename(self.state_path)
+        try:
+            draft.write_text(json.dumps(state))
+            draft.rename(self.state_path)
+        except OSError as error:  # a full disk must not end what runs; /healthz shows the state before
+            self._say(f"{self.state_path} cannot be written: {error.strerror}")
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # the output may lie on the same full disk
+            self.say(text)
 
 
 def _tree(pid: int) -> list[psutil.Process]:

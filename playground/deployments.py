@@ -1,7 +1,9 @@
 """What people want answered: asking for a model, saying that it was used, letting it go. `manage.py serve` does it."""
 
 import json
+import os
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -132,18 +134,23 @@ def heartbeat_path() -> Path:
 
 
 def beat(**figures: Any) -> None:
-    """Says that the reconcile loop runs and what it holds."""
+    """Says that the reconcile loop runs and what it holds. On a full disk only the former: that needs no room."""
     path = heartbeat_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps({"name": "serve", "beat": time.time(), **figures}))
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({"name": "serve", **figures}))
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            os.utime(path)
 
 
 def heartbeat() -> dict[str, Any] | None:
     """The last one if it is fresh; None: nobody serves."""
+    path = heartbeat_path()
     try:
-        found = json.loads(heartbeat_path().read_text())
+        found, beaten_at = json.loads(path.read_text()), path.stat().st_mtime
     except (OSError, ValueError):
         return None
-    return found if time.time() - found.get("beat", 0) < BEAT_LIMIT_SECONDS else None
+    return found if time.time() - beaten_at < BEAT_LIMIT_SECONDS else None

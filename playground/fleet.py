@@ -469,8 +469,9 @@ class Fleet:
         servers = [member.server for member in self.members.values()]
         pids = sorted(process.pid for server in servers for process in server.tree())
         if pids != self.noted:
-            self.noted = pids
-            vllm.remember(servers, self._notes())
+            with contextlib.suppress(OSError):  # a full disk: noted at a later tick
+                vllm.remember(servers, self._notes())
+                self.noted = pids
 
 
 def _cold(state: str, reason: str) -> dict[str, Any]:

@@ -120,6 +120,8 @@ class SQLiteBroker(Broker):
                 self.beat()
             except sqlite3.Error:  # a full disk or a long lock: the next beat tries again
                 self.logger.exception("the queue's heartbeat failed")
+                if self.connection().in_transaction:
+                    self.connection().execute("ROLLBACK")
 
     def flush(self, queue_name: str) -> None:
         self.connection().execute("DELETE FROM message WHERE queue IN (?,?)", (queue_name, dq_name(queue_name)))

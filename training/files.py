@@ -15,7 +15,6 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from errno import EDQUOT, EFBIG, ENOSPC
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -25,7 +24,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from accounts.errors import ApiError
+from accounts.errors import ApiError, is_disk_full
 from accounts.models import Project, User
 from training import datasets, home
 from training.engine.spec import DataFacts
@@ -138,6 +137,7 @@ def append_chunk(file: DatasetFile, offset: int, data: bytes) -> int:
         raise ApiError("This upload was cancelled. Choose the file again.", status=404, code="upload_gone") from None
     except ApiError as error:
         if error.code == "disk_full":
+            shutil.rmtree(home.file_folder(file.id), ignore_errors=True)  # first: the database needs room, too
             _remove(file)
         raise
 
@@ -167,7 +167,11 @@ def _arrived(file: DatasetFile) -> DatasetFile:
     else:
         file.status = Status.UPLOADED
     file.part_path.replace(file.path)
-    file.save()
+    try:
+        file.save()
+    except Exception:  # not known to the database, so not there yet: finishing it can be tried again
+        file.path.replace(file.part_path)
+        raise
     _changed(file)
     if file.status == Status.UPLOADED:
         _have_checked(file)
@@ -245,7 +249,7 @@ def _disk_errors(filename: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (ENOSPC, EDQUOT, EFBIG):
+        if is_disk_full(error):
             raise _disk_full(filename) from error
         raise
 

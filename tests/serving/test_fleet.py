@@ -430,6 +430,20 @@ def test_ending_stops_every_server_and_queues_what_was_wanted(shelf: Shelf, flee
     assert row_of(base).state == "queued"
 
 
+def test_a_full_disk_leaves_the_heartbeat_beating(monkeypatch: pytest.MonkeyPatch) -> None:
+    deployments.beat(servers=["kept"])
+    old = time.time() - 60
+    os.utime(deployments.heartbeat_path(), (old, old))
+    assert deployments.heartbeat() is None
+
+    def full(path: Path, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    deployments.beat(servers=[])
+    assert deployments.heartbeat() == {"name": "serve", "servers": ["kept"]}
+
+
 def test_the_heartbeat_is_fresh_only_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     deployments.beat(servers=[])
     assert deployments.heartbeat()

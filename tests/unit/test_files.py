@@ -98,6 +98,19 @@ def test_a_full_disk_leaves_neither_row_nor_folder(project: Project, monkeypatch
     assert set(folders.glob("*")) == before
 
 
+def test_a_disk_that_fills_up_during_an_upload_leaves_nothing_of_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = files.begin_upload(project, None, "big.jsonl", 3_000_000)
+    folder = files.home.file_folder(file.id)
+    files.append_chunk(file, 0, b"x" * 1_000_000)
+    monkeypatch.setattr(DatasetFile, "part_path", property(lambda self: Path("/dev/full")))
+    with pytest.raises(ApiError, match="nothing of it was kept"):
+        files.append_chunk(file, 0, b"x" * 1_000_000)
+    assert not DatasetFile.objects.exists()
+    assert not folder.exists()
+
+
 def test_expiry_is_counted_from_now(project: Project) -> None:
     file = files.create_file(
         project, None, "a.jsonl", "fine-tune", rows(), expires_after={"anchor": "created_at", "seconds": 3600}

@@ -58,6 +58,22 @@ def test_a_child_that_dies_is_started_again_and_the_death_is_told(supervisor, sa
     assert state["one"]["restarts"] == 1 and state["two"]["restarts"] == 0
 
 
+def test_a_full_disk_does_not_end_what_runs(tmp_path):
+    def say(text: str) -> None:
+        raise OSError(28, "No space left on device")  # the output lies on the same disk
+
+    full = Supervisor(
+        [Child("one", SLEEP)], log_folder=tmp_path / "gone", state_path=tmp_path / "gone" / "processes.json", say=say
+    )
+    full.start()
+    first = full.children[0].process
+    first.kill()
+    first.wait()
+    full._revive(full.children[0])
+    until(lambda: full._revive(full.children[0]) or full.children[0].alive)
+    full.stop()
+
+
 def test_stopping_ends_grandchildren_that_left_the_process_group(supervisor):
     until(lambda: psutil.Process(supervisor.children[1].process.pid).children())
     grandchild = psutil.Process(supervisor.children[1].process.pid).children()[0]
