@@ -18,7 +18,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts import first_start
 from dashboard.supervisor import Child, Supervisor
-from playground import deployments
+from playground import deployments, vllm
 from training import catalogue, files
 from training.home import home, log_folder
 from training.launcher import worker_commands
@@ -85,6 +85,7 @@ class Command(BaseCommand):
                 raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}") from error
 
     def _prepare(self, no_serve: bool) -> None:
+        self.warming = ""
         self.say(f"Data lies in {home()}")
         call_command("migrate", verbosity=0)
         self.project, self.token = first_start.ensure_first_owner()
@@ -93,6 +94,10 @@ class Command(BaseCommand):
             starter = catalogue.ensure_starter(self.say)
             if starter and starter.is_present and not no_serve:
                 deployments.want(base_model=starter)  # warm before the first visit to the playground
+                self.warming = "The starter model warms up in vLLM meanwhile."
+        python = vllm.interpreter(settings.HONE_VLLM_PYTHON)
+        if not no_serve and vllm.find_build(python) is None:
+            self.warming = vllm.NOT_INSTALLED.format(python=python)
         files.ensure_samples(self.project)
 
     def _children(self, host: str, port: int, no_serve: bool) -> list[Child]:
@@ -128,7 +133,7 @@ class Command(BaseCommand):
             self.say("Sign in:          with your password, or by a new one-time link:")
             self.say(f"                  {where}.venv/bin/python manage.py sign_in_link")
         self.say(f"API:              {address}/v1   key in {self.key_path}")
-        self.say("The starter model warms up in vLLM meanwhile. Ctrl-C stops everything.")
+        self.say(f"{self.warming} Ctrl-C stops everything.".strip())
 
 
 def _answers(url: str) -> bool:
