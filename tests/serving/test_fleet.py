@@ -1,8 +1,10 @@
 """The reconcile loop against the fake vLLM: states, the gate, room, crashes."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -428,6 +430,28 @@ def test_ending_stops_every_server_and_queues_what_was_wanted(shelf: Shelf, flee
     fleet.end()
     assert not process.is_running()
     assert row_of(base).state == "queued"
+
+
+def test_a_server_whose_port_was_taken_meanwhile_starts_again_on_another(
+    shelf: Shelf, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = shelf.base()
+    start = vllm.VllmServer.start
+    with socket.socket() as other:
+
+        def start_late(server: vllm.VllmServer) -> None:
+            with contextlib.suppress(OSError):  # the second time it has a port already
+                other.bind(("127.0.0.1", server.port))
+                other.listen()
+            start(server)
+
+        monkeypatch.setattr(vllm.VllmServer, "start", start_late)
+        deployments.want(base_model=base)
+        settle(fleet, lambda: "Starting it again" in row_of(base).reason)
+        taken = other.getsockname()[1]
+        assert "ddress already in use" in row_of(base).reason
+        settle(fleet, state_is("ready", base))
+    assert not row_of(base).url.endswith(f":{taken}")
 
 
 def test_a_full_disk_leaves_the_heartbeat_beating(monkeypatch: pytest.MonkeyPatch) -> None:
