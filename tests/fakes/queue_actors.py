@@ -10,7 +10,11 @@ from dramatiq.middleware import Retries
 from training.broker import SQLiteBroker
 
 broker = SQLiteBroker(
-    os.environ["QUEUE_PATH"], middleware=[Retries()], poll_seconds=0.05, beat_seconds=0.3, dead_after_seconds=1.5
+    os.environ["QUEUE_PATH"],
+    middleware=[Retries()],
+    poll_seconds=0.05,
+    beat_seconds=0.3,
+    dead_after_seconds=float(os.environ.get("QUEUE_DEAD_AFTER_SECONDS", "1.5")),
 )
 dramatiq.set_broker(broker)
 

@@ -85,17 +85,52 @@ def train(base: Path, folder: Path, **changes: Any) -> Path:
     return checkpoint
 
 
-def test_the_trainers_own_checkpoint_is_verified(
-    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, tmp_path: Path
-) -> None:
-    checkpoint = shelf.checkpoint(base, copied(train(base.path, tmp_path)))
-    deployments.want(base_model=base)
+@pytest.fixture(scope="session")
+def trained(real_stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of rank 8 by the real trainer."""
+    return train(real_stand.base, tmp_path_factory.mktemp("trained"))
+
+
+def verified(fleet: Fleet, checkpoint: Checkpoint, seconds: float = 60) -> dict[str, Any]:
+    """The proof of a checkpoint, once it is served."""
     deployments.want(checkpoint=checkpoint)
-    settle(fleet, state_is("ready", base, checkpoint), 60)
+    settle(fleet, state_is("ready", checkpoint), seconds)
     row = row_of(checkpoint)
     print(json.dumps(row.proof_json))
     assert row.proof == "verified", row.proof_json
     assert row.proof_json["chat_tokens"] > 0
+    assert row.proof_json["mean_to_trained"] < 0.05 < row.proof_json["mean_to_base"]
+    return row.proof_json
+
+
+def test_the_trainers_own_checkpoint_is_verified(base: BaseModel, fleet: Fleet, shelf: Shelf, trained: Path) -> None:
+    deployments.want(base_model=base)
+    verified(fleet, shelf.checkpoint(base, copied(trained)))
+
+
+def test_an_adapter_continued_with_another_shape_is_verified_as_one(
+    base: BaseModel, fleet: Fleet, shelf: Shelf, trained: Path, tmp_path: Path
+) -> None:
+    modules = ["q_proj", "v_proj"]
+    joined = train(base.path, tmp_path, start_path=trained, lora_r=4, lora_alpha=8, target_modules=modules)
+    assert json.loads((joined / "adapter_config.json").read_text())["r"] == 12
+    deployments.want(base_model=base)
+    proof = verified(fleet, shelf.checkpoint(base, copied(joined)))
+    assert proof["kind"] == "lora"
+
+
+def test_full_weights_are_verified_in_a_server_of_their_own(
+    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, tmp_path: Path
+) -> None:
+    full = {"adaptation": "full", "lora_r": None, "lora_alpha": None, "learning_rate": 3e-3}
+    checkpoint = shelf.checkpoint(base, copied(train(base.path, tmp_path, **full)), kind="full")
+    deployments.want(base_model=base)
+    try:
+        proof = verified(fleet, checkpoint, 240)
+        assert proof["kind"] == "full"
+        assert row_of(checkpoint).server_pid != real_stand.server.pid
+    finally:
+        fleet.members[f"full:{checkpoint.pk}"].server.stop()
 
 
 async def test_base_and_three_checkpoints_stream_at_once_out_of_one_server(
