@@ -42,7 +42,7 @@ class Child:
         try:
             log = (log_folder / f"{self.name}.log").open("ab")
         except OSError:  # no room even for an empty file: better without a log than not at all
-            log = Path(os.devnull).open("ab")
+            log = Path(os.devnull).open("ab")  # noqa: SIM115 - closed below
         self.process = subprocess.Popen(
             self.command,
             env={**os.environ, **self.env},

@@ -193,7 +193,7 @@ class Fleet:
         if member.up_at and now - member.up_at > STEADY_SECONDS:
             self.troubles.pop(member.key, None)
         limit = DEAF_SECONDS if member.up_at else vllm.START_LIMIT_SECONDS
-        if now - member.heard_at > limit:
+        if member.asked_at > member.heard_at and now - member.heard_at > limit:  # asked in vain, not just not asked
             self._lost(member, f"vLLM did not answer for {limit:.0f} s (log: {member.server.plan.log})")
         elif member.health is None and now - member.asked_at > (HEALTH_EVERY_SECONDS if member.up_at else 0.2):
             member.asked_at = now
