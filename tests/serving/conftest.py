@@ -103,8 +103,8 @@ def fleet(db: None, tmp_path: Path) -> Iterator[Fleet]:
     fleet.end()
 
 
-def settle(fleet: Fleet, until: Callable[[], bool], seconds: float = 20) -> None:
-    """Ticks until the condition holds."""
+def settle(fleet: Fleet, until: Callable[[], bool], seconds: float = 120) -> None:
+    """Ticks until the condition holds; the limit is that of a machine with much else to do."""
     deadline = time.monotonic() + seconds
     while not until():
         rows = list(Deployment.objects.values_list("state", "reason"))
