@@ -58,6 +58,7 @@ def _list_row(file: DatasetFile) -> dict[str, Any]:
     received = files.received_bytes(file) if file.status == Status.UPLOADING else 0
     return {
         "file": file,
+        "gone": file.status != Status.UPLOADING and not file.path.exists(),
         "kind": FORMAT_NAMES.get(file.format, ""),
         "tokens": facts[1]["tokens"] if facts else None,
         "tokens_by": facts[0] if facts else "",
@@ -158,6 +159,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
     children = list(file.children.datasets()[:20])
     context = {
         "file": file,
+        "gone": file.status != Status.UPLOADING and not file.path.exists(),
         "kind": FORMAT_NAMES.get(file.format, "unknown"),
         "verdict": _verdict(file),
         "errors": [problem for problem in file.problems if problem["level"] == "error"],

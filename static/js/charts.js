@@ -226,9 +226,14 @@
       u.ctx.font = `550 ${12 * devicePixelRatio}px Inter, system-ui, sans-serif`;
       u.ctx.textBaseline = "middle";
       u.ctx.textAlign = "left";
+      u.ctx.lineJoin = "round";
+      u.ctx.lineWidth = 4 * devicePixelRatio;
+      u.ctx.strokeStyle = this.colours.surface; // a line may end before others: its name stands on their curves
       for (const label of labels) {
+        const x = Math.max(label.x, u.bbox.left) + 10 * devicePixelRatio;
         u.ctx.fillStyle = label.colour;
-        u.ctx.fillText(label.text, Math.max(label.x, u.bbox.left) + 10 * devicePixelRatio, label.y);
+        u.ctx.strokeText(label.text, x, label.y);
+        u.ctx.fillText(label.text, x, label.y);
       }
       u.ctx.restore();
     }

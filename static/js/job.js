@@ -66,6 +66,7 @@
   }
   function draw() {
     const c = curve(), xs = c.across(view.axis);
+    if (c.length) root.removeAttribute("data-no-steps");
     for (const [key, chart] of Object.entries(charts)) chart.set([xs, ...PANELS[key].columns(c)]);
     readout();
   }

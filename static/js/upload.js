@@ -116,6 +116,7 @@
       const said = await finish(begun);
       if (alone) { location.href = said.url; return; }
       view.element.remove();
+      window.hone?.toast?.(`${file.name} is uploaded.`);
     } catch (error) {
       if (state.cancelled) {
         if (begun) await post(`${begun.url}delete`, "");

@@ -293,6 +293,7 @@ def test_one_row_is_kept_for_validation_and_says_that_training_needs_ten(
 def test_a_file_gone_from_the_disk_leaves_its_page_alive(owner_client: Client, dataset: DatasetFile) -> None:
     dataset.path.unlink()
     assert "gone from the disk" in owner_client.get(f"/datasets/{dataset.id}/").content.decode()
+    assert "File is gone" in owner_client.get("/datasets/").content.decode()
     assert owner_client.get(f"/datasets/{dataset.id}/content").status_code == 302
     assert owner_client.get(f"/datasets/{dataset.id}/rows").status_code == 200
 

@@ -44,6 +44,12 @@ def text(client, address: str = "/", **more) -> str:
     return client.get(address, **more).content.decode()
 
 
+def test_a_dataset_can_be_dropped_on_the_overview(owner_client):
+    page = text(owner_client)
+    assert f'data-begin="{reverse("begin-upload")}"' in page and "js/upload.js" in page and 'id="drop"' in page
+    assert "js/upload.js" not in text(owner_client, HTTP_HX_REQUEST="true")
+
+
 # ---- the page ----
 
 
