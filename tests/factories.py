@@ -131,3 +131,20 @@ def chat_row(user: str, assistant: str, system: str | None = None) -> dict:
 def chat_rows(count: int, start: int = 0) -> list[dict]:
     """Rows that a tiny model can learn: a number in, the same number in a fixed sentence out."""
     return [chat_row(f"Order {n}?", f"Order {n} is done, thank you.") for n in range(start, start + count)]
+
+
+def preference_row(user: str, preferred: str, other: str) -> dict:
+    """One pair in OpenAI's preference format."""
+    return {
+        "input": {"messages": [{"role": "user", "content": user}]},
+        "preferred_output": [{"role": "assistant", "content": preferred}],
+        "non_preferred_output": [{"role": "assistant", "content": other}],
+    }
+
+
+def preference_rows(count: int, start: int = 0) -> list[dict]:
+    """Pairs that a tiny model can learn: one phrase is always preferred; answers of many lengths."""
+    return [
+        preference_row(f"Order {n}?", f"Order {n} is done" + ", thank you" * (n % 4), "zero one two " * (1 + n % 3))
+        for n in range(start, start + count)
+    ]

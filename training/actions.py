@@ -307,7 +307,6 @@ def spec_for(job: TrainingJob) -> JobSpec:
     shared: dict[str, Any] = resolved.model_dump(include=set(JobSpec.model_fields) & set(type(resolved).model_fields))
     return JobSpec(
         job_id=job.pk,
-        method=job.recipe.method,
         base_model=job.base_model.name,
         base_path=job.base_model.path,
         start_path=job.start_checkpoint.path if job.start_checkpoint else None,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,18 @@ from training.engine.packing import Borders, borders_of
 
 Encode = Callable[[dict[str, Any]], Encoded]
 Progress = Callable[[int, int], None]
+
+
+class EncodedRow(Protocol):
+    """A row of any method: one sequence or several."""
+
+    @property
+    def truncated(self) -> bool: ...
+    @property
+    def trained_tokens(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=EncodedRow)
 
 # Rows of similar length are put together within this many batches; more means less padding, fewer means more mixing.
 GROUPED_BATCHES = 16
@@ -63,6 +75,12 @@ def _flat(parts: list[list], dtype: Any, total: int) -> np.ndarray:
 
 
 def read_rows(path: Path, encode: Encode, progress: Progress, packed: bool = False) -> tuple[Rows, int]:
+    """As `read_encoded`, of rows that are one sequence each."""
+    encoded, left_out = read_encoded(path, encode, progress)
+    return Rows(encoded, packed), left_out
+
+
+def read_encoded(path: Path, encode: Callable[[dict[str, Any]], Row], progress: Progress) -> tuple[list[Row], int]:
     """Tokenises a JSONL file. Returns the rows and how many were left out because the cut left nothing to train on.
 
     Raises InvalidTrainingFile with the line for a row that cannot be used.
@@ -70,7 +88,7 @@ def read_rows(path: Path, encode: Encode, progress: Progress, packed: bool = Fal
     if not path.exists():
         raise InvalidTrainingFile(f"The file {path.name} is gone from {path.parent}. Upload it again.")
     total = _count_lines(path)
-    encoded: list[Encoded] = []
+    encoded: list[Row] = []
     left_out, told = 0, 0.0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -87,7 +105,7 @@ def read_rows(path: Path, encode: Encode, progress: Progress, packed: bool = Fal
     if not encoded:
         raise InvalidTrainingFile(f"{path.name} has no row to train on. Check the file, or raise max_length.")
     progress(total, total)
-    return Rows(encoded, packed), left_out
+    return encoded, left_out
 
 
 def _count_lines(path: Path) -> int:
@@ -95,7 +113,7 @@ def _count_lines(path: Path) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
-def _encode_line(line: bytes, number: int, encode: Encode) -> Encoded:
+def _encode_line(line: bytes, number: int, encode: Callable[[dict[str, Any]], Row]) -> Row:
     try:
         row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         if not isinstance(row, dict):

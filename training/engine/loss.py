@@ -1,4 +1,5 @@
-"""Loss functions: pure functions of tensors. B batch, T tokens, N trained positions, D hidden size, V vocabulary."""
+"""Loss functions: pure functions of tensors. B batch, T tokens, N trained positions, D hidden size, V vocabulary,
+P pairs, S sequences: the P preferred answers, then the P others."""
 
 from collections.abc import Callable
 
@@ -39,3 +40,13 @@ def weighted_sums(losses_N: Tensor, correct_N: Tensor, weights_N: Tensor) -> tup
     """Sum of losses and of right tokens, by weight. The loop divides by the weight of the whole global batch, so that
     the gradient is the same however the batch was cut into passes: L = sum_n w_n loss_n / sum_n w_n."""
     return (losses_N * weights_N).sum(), (correct_N * weights_N).sum()
+
+
+def dpo_loss(logps_S: Tensor, reference_S: Tensor, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of each pair and the rewards of its preferred and its other answer, (P,) each.
+
+    reward = beta (log p(answer) - log p_reference(answer)); L = -log sigmoid(reward_chosen - reward_rejected).
+    Rafailov et al. 2023, https://arxiv.org/abs/2305.18290, equation 7.
+    """
+    chosen_P, rejected_P = (beta * (logps_S - reference_S)).chunk(2)
+    return -F.logsigmoid(chosen_P - rejected_P), chosen_P, rejected_P

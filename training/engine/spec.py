@@ -8,6 +8,7 @@ Run folder:
     spec.json                     written by the launcher
     events.jsonl                  appended by the trainer (rank 0)
     plan.json                     how batches are cut into passes, decided at the first start
+    reference/                    DPO: log-probabilities of every answer under the weights the job starts from
     trainer.log                   stdout and stderr of the trainer
     stop | pause                  control files, looked at every step; `save` asks for a checkpoint now
     checkpoints/epoch-E-step-S/   weights, tokenizer, meta.json, probes.json, trainer_state/ (optimizer, RNG, position)
@@ -21,7 +22,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 Auto = Literal["auto"]
-Method = Literal["sft"]
+Method = Literal["sft", "dpo"]
 Adaptation = Literal["lora", "full"]
 Scheduler = Literal["linear", "cosine", "constant"]
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -41,6 +42,7 @@ class Recipe(Strict):
     n_epochs: Annotated[int, Field(ge=1, le=50)] | Auto = "auto"
     batch_size: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
     learning_rate_multiplier: Annotated[float, Field(gt=0, le=1000)] | Auto = "auto"
+    beta: Annotated[float, Field(gt=0, le=2)] | Auto = "auto"  # of DPO: how strongly it is held to its reference
     adaptation: Adaptation = "lora"
     lora_r: Annotated[int, Field(ge=1, le=256)] | Auto = "auto"
     lora_alpha: Annotated[int, Field(ge=1, le=1024)] | Auto = "auto"
@@ -95,11 +97,13 @@ class DeviceFacts(Strict):
 class Resolved(Strict):
     """A recipe with every auto replaced by a number; `reasons` says why, by field name."""
 
+    method: Method = "sft"
     n_epochs: int
     batch_size: int
     learning_rate_multiplier: float
     base_learning_rate: float
     learning_rate: float
+    beta: float | None = None
     adaptation: Adaptation
     lora_r: int | None
     lora_alpha: int | None
@@ -203,6 +207,7 @@ class JobSpec(Strict):
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     max_length: int
+    beta: float | None = None
     adaptation: Adaptation = "lora"
     lora_r: int | None = None
     lora_alpha: int | None = None
@@ -220,6 +225,12 @@ class JobSpec(Strict):
     def lora_is_complete(self) -> "JobSpec":
         if self.adaptation == "lora" and not (self.lora_r and self.lora_alpha):
             raise ValueError("LoRA needs lora_r and lora_alpha")
+        return self
+
+    @model_validator(mode="after")
+    def dpo_has_beta(self) -> "JobSpec":
+        if self.method == "dpo" and not self.beta:
+            raise ValueError("DPO needs beta")
         return self
 
 
@@ -254,7 +265,7 @@ class Started(Event):
 
 
 class Phase(Event):
-    """What the trainer does now, for people: loading, tokenizing, training, validating, saving."""
+    """What the trainer does now, for people: loading, tokenizing, reference, training, validating, saving."""
 
     type: Literal["phase"] = "phase"
     phase: str
@@ -263,13 +274,13 @@ class Phase(Event):
 
 
 class Step(Event):
-    """One optimizer step. Loss is the mean over trained tokens of the whole batch, in nats."""
+    """One optimizer step. Loss is the mean over trained tokens (of DPO: pairs) of the whole batch, in nats."""
 
     type: Literal["step"] = "step"
     step: int  # from 1
     epoch: float  # passes over the data so far
     train_loss: float
-    train_accuracy: float  # share of trained tokens whose argmax is right
+    train_accuracy: float  # share of trained tokens whose argmax is right; of DPO: in the preferred answers
     learning_rate: float
     grad_norm: float  # before clipping
     trained_tokens: int  # cumulative, loss-bearing
