@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from training.engine.adapters import adapted_layers, merged, ranks
 from training.engine.errors import InvalidRecipe, ModelProblem
 from training.engine.facts import read_model_facts, read_start_facts
+from training.engine.lora import speed_up_adapters
 from training.engine.memory import logit_rows
 from training.engine.packing import Borders, prepare_packing
 from training.engine.spec import Adaptation, JobSpec
@@ -123,6 +124,7 @@ def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool
     else:
         causal.requires_grad_(False)
         network = _continue_adapter(causal, spec, start) if start and is_adapter(start) else _new_adapter(causal, spec)
+    speed_up_adapters(network)
     if checkpoint_activations:
         causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     own_attention = prepare_packing(causal, device) if spec.packing else False
