@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from accounts.models import Project
+from dashboard.forms_trackers import TrackersForm, initial_trackers
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
@@ -130,6 +131,7 @@ class JobForm(forms.Form):
         self.base_model: BaseModel | None = None
         self.start_checkpoint: Checkpoint | None = None
         self.parent_job: TrainingJob | None = None
+        self.trackers = TrackersForm(self.data if self.is_bound else None, initial=self.initial)
         for name, field in self.fields.items():
             field.label = LABELS.get(name, "")
             field.help_text = HINTS.get(name, "")
@@ -164,6 +166,8 @@ class JobForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         self._clean_validation(cleaned)
+        if not self.trackers.is_valid():
+            self.add_error(None, f"Trackers: {next(iter(self.trackers.errors.values()))[0]}")
         try:
             self.recipe = Recipe.model_validate(self._asked_for(cleaned))
         except ValidationError as problem:
@@ -265,7 +269,7 @@ def initial_from_job(job: TrainingJob) -> dict[str, Any]:
         "label": next_label(job),
         "parent": job.id,
     }
-    return values | initial_from_recipe(job.recipe)
+    return values | initial_from_recipe(job.recipe) | initial_trackers(job)
 
 
 def next_label(job: TrainingJob) -> str:
@@ -330,6 +334,7 @@ def as_code(form: JobForm, address: str) -> list[CodeTab]:
         **({"validation_file": validation.id} if validation else {}),
         **({"suffix": cleaned["suffix"]} if cleaned.get("suffix") else {}),
         **({"seed": cleaned["seed"]} if cleaned.get("seed") is not None else {}),
+        **({"integrations": _integrations(form)} if form.trackers.wishes else {}),
     }
     hyperparameters = {name: asked[name] for name in OPENAI_FIELDS if name in asked}
     if hyperparameters:
@@ -348,6 +353,10 @@ def _our_options(asked: dict[str, Any]) -> dict[str, Any]:
     known = {"method", *OPENAI_FIELDS, *LORA_FIELDS}
     training = {name: value for name, value in asked.items() if name not in known}
     return {**({"lora": lora} if lora else {}), **({"training": training} if training else {})}
+
+
+def _integrations(form: JobForm) -> list[dict[str, Any]]:
+    return [wish.model_dump(exclude_defaults=True) for wish in form.trackers.wishes]
 
 
 def _model_name(form: JobForm) -> str:

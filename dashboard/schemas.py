@@ -6,6 +6,7 @@ from ninja import Schema
 from pydantic import ConfigDict, Field, create_model, model_validator
 
 from training.engine.spec import Recipe
+from training.trackers.spec import Integration
 
 
 class Asked(Schema):
@@ -73,7 +74,7 @@ class CreateJob(Asked):
     hyperparameters: AskedHyperparameters | None = None  # type: ignore[valid-type]
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
-    integrations: list[dict[str, Any]] | None = None
+    integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
     lora: AskedLora | None = None  # type: ignore[valid-type]
     training: AskedTraining | None = None  # type: ignore[valid-type]

@@ -40,6 +40,7 @@ ALLOWED = {
     "string_too_long": "at most {max_length} characters long",
     "string_too_short": "at least {min_length} characters long",
     "too_long": "at most {max_length} entries long",
+    "union_tag_invalid": "an object whose {discriminator} is one of {expected_tags}",
 }
 SOURCES = ("body", "query", "form", "file", "path", "header", "cookie")
 

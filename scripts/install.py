@@ -9,6 +9,7 @@ answers, else whatever CPU build pip can find; and the CPU build of vLLM (packag
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -144,8 +145,17 @@ def install_project(extras: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = list(project["dependencies"])
     for extra in extras:
-        wanted += project["optional-dependencies"][extra]
+        wanted += lines_of(extra, project["optional-dependencies"])
     pip(*(line for line in wanted if not line.startswith("torch")))
+
+
+def lines_of(extra: str, groups: dict[str, list[str]]) -> list[str]:
+    """A group that names another one, as in hone[trackers], holds what that one holds."""
+    lines = []
+    for line in groups[extra]:
+        inner = re.fullmatch(r"hone\[(.+)\]", line)
+        lines += lines_of(inner.group(1), groups) if inner else [line]
+    return lines
 
 
 if __name__ == "__main__":

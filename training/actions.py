@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from training import notify
 from training.engine.spec import JobSpec, Recipe
 from training.models import FINAL, BaseModel, Checkpoint, DatasetFile, TrainingJob
 from training.recording import add_event, close, record_events, refresh_queue
+from training.trackers import tending
+from training.trackers.spec import Integration
 
 __all__ = [
     "archive_checkpoint",
@@ -57,12 +60,14 @@ def create_job(
     start_checkpoint: Checkpoint | None = None,
     parent: TrainingJob | None = None,
     label: str = "",
+    trackers: Sequence[Integration] = (),
 ) -> TrainingJob:
     """A new job, to be checked and then queued by the workers. Raises ApiError for what cannot be.
 
     What only a look into the files can tell (too few examples, a broken line) fails the job, as it does at OpenAI.
     """
     _refuse_impossible(project, base_model, training_file, validation_file, start_checkpoint, suffix, seed)
+    tending.refuse_impossible(project, trackers)
     job = TrainingJob.objects.create(
         project=project,
         created_by=user,
@@ -81,6 +86,7 @@ def create_job(
         metadata=metadata,
         parent=parent,
     )
+    tending.add(job, trackers)
     add_event(job, f"Created fine-tuning job: {job.pk}")
     if validation_file == training_file:
         text = "The validation file is the training file itself: its loss will not tell how new data would do."

@@ -399,3 +399,6 @@ def next_revisions(job: TrainingJob, count: int) -> int:
     TrainingJob.objects.filter(pk=job.pk).update(revision=F("revision") + count)
     last: Any = TrainingJob.objects.values_list("revision", flat=True).get(pk=job.pk)
     return last - count + 1
+
+
+from training.trackers.models import Tracker, TrackerKey  # noqa: E402, F401 - Django looks for models here

@@ -35,6 +35,7 @@ def wake(actor: Any, *arguments: str) -> None:
 def send_missing_wake_ups(queues: set[str]) -> None:
     """What an idle worker does every few seconds: wake itself for what the database says is waiting."""
     from training import files, preparing, supervisor
+    from training.trackers import tending
 
     if "train" in queues:
         supervisor.end_leftovers()
@@ -44,6 +45,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
         for job in preparing.unprepared():
             wake(prepare, job.pk)
         files.remove_stale()
+        tending.tend()
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))

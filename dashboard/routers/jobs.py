@@ -23,6 +23,7 @@ from playground.models import Verification
 from training import actions, recording
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
+from training.trackers import tending
 
 router = Router()
 
@@ -71,6 +72,7 @@ def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) ->
         seed=body.seed,
         metadata=body.metadata,
         label=body.label or "",
+        trackers=body.integrations or (),
     )
     TrainingJob.objects.filter(pk=job.pk).update(request_fingerprint=fingerprint)
     return job
@@ -80,10 +82,6 @@ def refuse_what_is_not_served(body: schemas.CreateJob) -> None:
     if body.method and body.method.type != "supervised":
         message = f"The method '{body.method.type}' is not served yet by Hone; it trains with 'supervised'."
         raise ApiError(message, param="method.type", code="not_served")
-    if body.integrations:
-        kind = str(body.integrations[0].get("type", ""))
-        message = f"Integrations ({kind or 'none named'}) are not served yet by Hone; leave `integrations` out."
-        raise ApiError(message, param="integrations", code="not_served")
 
 
 def recipe_of(body: schemas.CreateJob) -> Recipe:
@@ -230,7 +228,7 @@ def changed(request: HttpRequest, job_id: str, action: Callable[[TrainingJob], A
 
 def jobs_of(request: HttpRequest) -> Any:
     mine = TrainingJob.objects.of(request.project)  # type: ignore[attr-defined]
-    return mine.select_related("base_model", "start_checkpoint")
+    return mine.select_related("base_model", "start_checkpoint").prefetch_related("trackers")
 
 
 def find_job(request: HttpRequest, job_id: str) -> TrainingJob:
@@ -267,7 +265,7 @@ def as_job(job: TrainingJob) -> dict[str, Any]:
         "user_provided_suffix": job.suffix or None,
         "seed": job.seed,
         "estimated_finish": int(job.estimated_finish_at.timestamp()) if running and job.estimated_finish_at else None,
-        "integrations": [],
+        "integrations": [row.integration for row in job.trackers.all()],
         "metadata": job.metadata,
         "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
         "lora": lora_of(settled),
@@ -291,6 +289,7 @@ def progress_of(job: TrainingJob) -> dict[str, Any]:
         "step": job.step,
         "total_steps": job.total_steps or None,
         "queue_position": TrainingJob.objects.ahead_of(job).count() + 1 if queued else None,
+        "trackers": [tracked.as_dict() for tracked in tending.states(job)],
     }
 
 

@@ -21,6 +21,7 @@ from dashboard.views import against_actual
 from playground.models import Deployment, Verification
 from training import home
 from training.models import Checkpoint, DatasetFile, TrainingJob
+from training.trackers import tending
 
 LOG_TAIL_BYTES = 64_000
 EVENTS_A_PAGE = 100
@@ -80,6 +81,7 @@ def header(job: TrainingJob) -> dict[str, Any]:
         "epochs": job.resolved.n_epochs if job.resolved else None,
         "rerun_of": differences.between(job.parent, job) if job.parent else [],
         "faulty_file": faulty_file(job),
+        "trackers": tending.states(job),
     }
 
 

@@ -10,6 +10,7 @@ from accounts.errors import ApiError
 from dashboard import differences, forms
 from dashboard.forecast import Forecast, forecast
 from dashboard.forms import JobForm
+from dashboard.forms_trackers import has_key
 from training.engine.errors import EngineError
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
@@ -72,6 +73,8 @@ def _context(form: JobForm, parent: TrainingJob | None) -> dict[str, Any]:
         "advanced_open": _advanced_open(form),
         "queue_words": _queue_words(),
         "faults": [_fault(form, name) for name in form.errors if name in form.fields],
+        "trackers": form.trackers,
+        "has_wandb_key": has_key(form.project),
         "no_files": not form.fields["training_file"].queryset.exists(),  # type: ignore[attr-defined]
     }
 
@@ -155,6 +158,7 @@ def _create(request: HttpRequest, form: JobForm) -> TrainingJob | None:
             start_checkpoint=form.start_checkpoint,
             parent=form.parent_job,
             label=asked["label"],
+            trackers=form.trackers.wishes,
         )
     except (ApiError, EngineError) as refused:
         for part in parts:

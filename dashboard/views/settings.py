@@ -23,7 +23,9 @@ from accounts.forms import ChangePassword, Invite, NewKey, Profile
 from accounts.models import ApiKey, Membership, OneTimeLink, User
 from accounts.views import sends_mail
 from training import devices
+from training.models import TrackerKey
 
+WANDB_KEY = re.compile(r"[\w-]{40,300}")
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
@@ -46,6 +48,8 @@ def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
         "invitations": OneTimeLink.objects.invitations(project),
         "keys": ApiKey.objects.live().filter(project=project).select_related("user").order_by("-created_at"),
         "api_address": request.build_absolute_uri("/v1"),
+        "wandb_key": TrackerKey.objects.filter(project=project).first(),
+        "wandb_at": site.HONE_WANDB_URL or "wandb.ai",
         "server": server(),
         "sends_mail": sends_mail(),
     }
@@ -234,6 +238,36 @@ def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
     return back("keys")
 
 
+# ---- trackers ----
+
+
+@require_POST
+@sensitive_post_parameters()
+def store_tracker_key(request: HttpRequest) -> HttpResponse:
+    """Stored encrypted and never shown again; running trackers use it from their next try on."""
+    secret = request.POST.get("wandb_key", "").strip()
+    try:
+        owners_only(request)
+        if not WANDB_KEY.fullmatch(secret):
+            raise ApiError("This is no key: W&B shows yours at wandb.ai/authorize, 40 or more letters and digits.")
+    except ApiError as error:
+        return page(request, 422 if error.status == 400 else error.status, tracker_problem=error.message)
+    TrackerKey.store(request.project, secret)
+    messages.success(request, "The key is stored, encrypted.")
+    return back("trackers")
+
+
+@require_POST
+def remove_tracker_key(request: HttpRequest) -> HttpResponse:
+    try:
+        owners_only(request)
+    except ApiError as error:
+        return page(request, error.status, tracker_problem=error.message)
+    TrackerKey.objects.filter(project=request.project).delete()
+    messages.success(request, "The key is removed. Runs that still follow with it wait for another.")
+    return back("trackers")
+
+
 urlpatterns: list[URLPattern] = [
     path("", settings, name="settings"),
     path("profile", change_profile, name="change-profile"),
@@ -244,5 +278,7 @@ urlpatterns: list[URLPattern] = [
     path("people/invitations/<int:link_id>/revoke", revoke_invitation, name="revoke-invitation"),
     path("people/<int:membership_id>/<str:action>", act_on_member, name="act-on-member"),
     path("keys/make", make_key, name="make-key"),
+    path("trackers/key", store_tracker_key, name="store-tracker-key"),
+    path("trackers/key/remove", remove_tracker_key, name="remove-tracker-key"),
     path("keys/<int:key_id>/revoke", revoke_key, name="revoke-key"),
 ]

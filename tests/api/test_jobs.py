@@ -9,6 +9,7 @@ from openai import BadRequestError, NotFoundError
 
 from tests.api.conftest import jsonl
 from tests.factories import chat_row, chat_rows
+from tests.workers import wait_for
 
 
 @pytest.fixture
@@ -281,3 +282,42 @@ def test_a_stranger_sees_no_job(server, finished):
     with pytest.raises(BadRequestError) as caught:
         jobs.create(model="tiny", training_file=finished.training_file)
     assert caught.value.param == "training_file"
+
+
+def test_integrations_follow_a_job_and_are_echoed_with_their_run(client, training_file, until, server):
+    wish = {"type": "wandb", "wandb": {"project": "tickets", "tags": ["nightly"], "name": None, "offline": True}}
+    job = client.fine_tuning.jobs.create(
+        model="tiny",
+        training_file=training_file,
+        hyperparameters={"n_epochs": 1, "batch_size": 4},
+        integrations=[{"type": "tensorboard"}, wish],
+    )
+    echoed = {each.type: each for each in job.integrations}
+    assert echoed["wandb"].wandb.project == "tickets" and echoed["wandb"].wandb.tags == ["nightly"]
+    assert echoed["wandb"].wandb.run_id == job.id and set(echoed) == {"wandb", "tensorboard"}
+    until(job.id, "succeeded")
+
+    def trackers() -> dict:
+        return {each["type"]: each for each in client.fine_tuning.jobs.retrieve(job.id).hone["trackers"]}
+
+    wait_for(lambda: all(each["state"] == "done" for each in trackers().values()), 240, f"both: {trackers()}")
+    assert {each["step"] for each in trackers().values()} == {3}
+    run = server.home / "runs" / job.id
+    assert list(run.glob("tensorboard/events.out.tfevents.*")) and list(run.glob("trackers/wandb/wandb/offline-run-*"))
+
+
+@pytest.mark.parametrize(
+    ("integrations", "param"),
+    [
+        ([{"type": "wandb", "wandb": {"project": "tickets"}}], "integrations"),
+        ([{"type": "wandb"}], "integrations.0.wandb"),
+        ([{"type": "wandb", "wandb": {"project": "a/b"}}], "integrations.0.wandb.project"),
+        ([{"type": "wandb", "wandb": {"project": "p", "team": "x"}}], "integrations.0.wandb.team"),
+        ([{"type": "mlflow"}], "integrations.0"),
+        ([{"type": "tensorboard"}] * 2, "integrations"),
+    ],
+)
+def test_an_integration_that_cannot_be_is_refused_by_its_path(client, training_file, integrations, param):
+    with pytest.raises(BadRequestError) as refused:
+        client.fine_tuning.jobs.create(model="tiny", training_file=training_file, integrations=integrations)
+    assert refused.value.param == param

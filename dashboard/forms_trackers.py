@@ -1,0 +1,82 @@
+"""The part of the job's form that says where figures are also handed to."""
+
+import re
+from typing import Any
+
+from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
+from pydantic import ValidationError
+
+from training.models import TrackerKey, TrainingJob
+from training.trackers.spec import Integration, TensorboardIntegration, WandbIntegration, WandbWish
+
+CHECKBOXES = ("track_tensorboard", "track_wandb", "wandb_checkpoints", "wandb_offline")
+
+
+class TrackersForm(forms.Form):
+    """Bound to the same data as the job's form; `wishes` is there once it is valid."""
+
+    track_tensorboard = forms.BooleanField(required=False, label="TensorBoard")
+    track_wandb = forms.BooleanField(required=False, label="Weights & Biases")
+    wandb_project = forms.CharField(required=False, max_length=128, label="Project")
+    wandb_entity = forms.CharField(
+        required=False, max_length=128, label="Entity", help_text="A team or a person. Empty: the key's own."
+    )
+    wandb_name = forms.CharField(required=False, max_length=128, label="Name", help_text="Empty: the job's id.")
+    wandb_tags = forms.CharField(required=False, label="Tags", help_text="Separated by commas.")
+    wandb_checkpoints = forms.BooleanField(required=False, label="Upload checkpoints too")
+    wandb_offline = forms.BooleanField(required=False, label="Keep it here for wandb sync")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.wishes: list[Integration] = []
+        for name, field in self.fields.items():
+            if name not in CHECKBOXES:
+                field.widget.attrs |= {"class": "input", "autocomplete": "off"}
+
+    @property
+    def is_open(self) -> bool:
+        """Something in it is chosen or wrong: that must not hide."""
+        return bool(self.errors or self["track_tensorboard"].value() or self["track_wandb"].value())
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        self.wishes = [TensorboardIntegration(type="tensorboard")] if cleaned.get("track_tensorboard") else []
+        if cleaned.get("track_wandb"):
+            self._add_wandb(cleaned)
+        return cleaned
+
+    def _add_wandb(self, cleaned: dict[str, Any]) -> None:
+        asked = {name: cleaned.get(f"wandb_{name}") or None for name in WandbWish.model_fields}
+        if not asked["project"]:
+            return self.add_error("wandb_project", "Say in which project the run goes.")
+        asked["tags"] = [tag for word in (asked["tags"] or "").split(",") if (tag := word.strip())]
+        try:
+            self.wishes.append(WandbIntegration(type="wandb", wandb=WandbWish.model_validate(asked)))
+        except ValidationError as problem:
+            self._show(problem)
+        return None
+
+    def _show(self, problem: ValidationError) -> None:
+        for error in problem.errors():
+            name = f"wandb_{error['loc'][0]}" if error["loc"] else ""
+            text = re.sub(r"^(String|List)", "It", error["msg"])
+            if "pattern" in text:
+                text = "It cannot hold any of the characters / \\ # ? % :"
+            self.add_error(name if name in self.fields else NON_FIELD_ERRORS, text)
+
+
+def initial_trackers(job: TrainingJob) -> dict[str, Any]:
+    """What this job asked for, by control."""
+    values: dict[str, Any] = {}
+    for row in job.trackers.all():
+        values[f"track_{row.kind}"] = True
+        if row.kind == "wandb":
+            wish = WandbWish.model_validate(row.wish)
+            values |= {f"wandb_{name}": getattr(wish, name) or "" for name in WandbWish.model_fields}
+            values["wandb_tags"] = ", ".join(wish.tags)
+    return values
+
+
+def has_key(project: Any) -> bool:
+    return TrackerKey.objects.filter(project=project).exists()
