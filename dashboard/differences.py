@@ -28,7 +28,7 @@ def configuration(job: TrainingJob) -> dict[str, str]:
         "model": start,
         "training_file": job.training_file_name or "none",
         "validation_file": job.validation_file_name or "none",
-        **{name: shown(getattr(asked, name)) for name in RECIPE_FIELDS},
+        **{name: shown(getattr(asked, name)) or "none" for name in RECIPE_FIELDS},
         "seed": str(job.seed),
         "suffix": job.suffix or "none",
     }

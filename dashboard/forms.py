@@ -13,17 +13,23 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from accounts.models import Project
+from dashboard import expert_fields
+from dashboard.expert_fields import SCHEDULERS, WITH_AUTO, ExpertFields
 from dashboard.forms_trackers import TrackersForm, initial_trackers
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 MAIN_FIELDS: Final = ("n_epochs", "batch_size", "learning_rate_multiplier")
-LORA_FIELDS: Final = ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
-LOOP_FIELDS: Final = ("max_length", "lr_scheduler", "warmup_ratio", "weight_decay", "max_grad_norm", "dtype", "packing")
+LORA_FIELDS: Final = ("lora_r", "lora_alpha", "lora_dropout", "target_modules", *expert_fields.ADAPTER_FIELDS)
+LOOP_FIELDS: Final = (
+    "max_length", "lr_scheduler", "warmup_ratio", "weight_decay", "max_grad_norm", "dtype", "packing",
+    *expert_fields.TRAINER_FIELDS,
+)  # fmt: skip
+LIST_FIELDS: Final = ("target_modules", "modules_to_save")
 RECIPE_FIELDS: Final = (*MAIN_FIELDS, "adaptation", *LORA_FIELDS, *LOOP_FIELDS)
 AUTO_FIELDS: Final = (
     *MAIN_FIELDS, "lora_r", "lora_alpha", "target_modules", "max_length", "lr_scheduler", "warmup_ratio", "dtype",
-    "packing",
+    "packing", *expert_fields.AUTO_FIELDS,
 )  # fmt: skip
 LARGEST_SEED: Final = 2_147_483_647
 OWN_RULES: Final = {
@@ -54,6 +60,7 @@ LABELS: Final = {
     "max_grad_norm": "Gradient clipping",
     "dtype": "Number format",
     "packing": "Packing",
+    **expert_fields.LABELS,
 }
 
 HINTS: Final = {
@@ -81,10 +88,11 @@ HINTS: Final = {
     "max_grad_norm": "A gradient longer than this is shortened to it.",
     "dtype": "bfloat16 is quicker where the chip has it; float32 is exact everywhere.",
     "packing": "Several rows in one sequence, each attended to by itself: no padding, the same loss.",
+    **expert_fields.HINTS,
 }
 
 
-class JobForm(forms.Form):
+class JobForm(ExpertFields):
     """Data, model and recipe of one job. `recipe`, `base_model` and `start_checkpoint` are there once it is valid."""
 
     model = forms.ChoiceField()
@@ -109,9 +117,7 @@ class JobForm(forms.Form):
     lora_dropout = forms.CharField(required=False)
     target_modules = forms.CharField(required=False)
     max_length = forms.CharField(required=False)
-    lr_scheduler = forms.ChoiceField(
-        required=False, choices=[("auto", "auto"), ("linear", "linear"), ("cosine", "cosine"), ("constant", "constant")]
-    )
+    lr_scheduler = forms.ChoiceField(required=False, choices=SCHEDULERS)
     warmup_ratio = forms.CharField(required=False)
     weight_decay = forms.CharField(required=False)
     max_grad_norm = forms.CharField(required=False)
@@ -201,9 +207,9 @@ class JobForm(forms.Form):
             if name in self.errors or not text:
                 continue
             asked[name] = text.lower() if text.lower() == "auto" else text
-        modules = asked.get("target_modules")
-        if modules and modules != "auto":
-            asked["target_modules"] = [word for word in re.split(r"[,\s]+", modules) if word]
+        for name in LIST_FIELDS:
+            if asked.get(name, "auto") != "auto":
+                asked[name] = [word for word in re.split(r"[,\s]+", asked[name]) if word]
         return asked
 
 
@@ -215,8 +221,9 @@ def _dress(name: str, field: forms.Field) -> None:
     attributes["aria-describedby"] = f"hint-{name} auto-{name} error-{name}"
     if name in RECIPE_FIELDS and not select:
         attributes |= {"autocomplete": "off", "spellcheck": "false", "class": "input mono"}
-        attributes["inputmode"] = "text" if name == "target_modules" else "decimal"
-        attributes["placeholder"] = "auto" if name in AUTO_FIELDS else str(Recipe.model_fields[name].default)
+        attributes["inputmode"] = "text" if name in LIST_FIELDS else "decimal"
+        usual = Recipe.model_fields[name].default
+        attributes["placeholder"] = "auto" if name in AUTO_FIELDS else "none" if usual == [] else str(usual)
 
 
 def model_choices(project: Project) -> list[tuple[str, Any]]:
@@ -295,7 +302,7 @@ def initial_from_recipe(recipe: Recipe) -> dict[str, Any]:
     for name in RECIPE_FIELDS:
         value = getattr(recipe, name)
         if value == "auto":
-            shown[name] = "auto" if name in ("lr_scheduler", "dtype", "packing") else ""
+            shown[name] = "auto" if name in WITH_AUTO else ""
         else:
             shown[name] = ", ".join(value) if isinstance(value, list) else plain(value)
     return shown
@@ -320,7 +327,15 @@ class CodeTab:
 
 
 OPENAI_FIELDS = ("n_epochs", "batch_size", "learning_rate_multiplier")
-LORA_FIELDS = {"lora_r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout", "target_modules": "target_modules"}
+LORA_WORDS = {
+    "lora_r": "r",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "target_modules": "target_modules",
+    "lora_variant": "variant",
+    "modules_to_save": "modules_to_save",
+    "quantization": "quantization",
+}
 
 
 def as_code(form: JobForm, address: str) -> list[CodeTab]:
@@ -349,8 +364,8 @@ def as_code(form: JobForm, address: str) -> list[CodeTab]:
 
 def _our_options(asked: dict[str, Any]) -> dict[str, Any]:
     """What OpenAI's API has no place for; see docs/api.md."""
-    lora = {short: asked[name] for name, short in LORA_FIELDS.items() if name in asked}
-    known = {"method", *OPENAI_FIELDS, *LORA_FIELDS}
+    lora = {short: asked[name] for name, short in LORA_WORDS.items() if name in asked}
+    known = {"method", *OPENAI_FIELDS, *LORA_WORDS}
     training = {name: value for name, value in asked.items() if name not in known}
     return {**({"lora": lora} if lora else {}), **({"training": training} if training else {})}
 

@@ -28,7 +28,15 @@ def part_of_recipe(title: str, **fields: str) -> Any:
 
 
 SUPERVISED_FIELDS = {name: name for name in ("n_epochs", "batch_size", "learning_rate_multiplier")}
-LORA_FIELDS = {"r": "lora_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "target_modules": "target_modules"}
+LORA_FIELDS = {
+    "r": "lora_r",
+    "alpha": "lora_alpha",
+    "dropout": "lora_dropout",
+    "target_modules": "target_modules",
+    "variant": "lora_variant",
+    "modules_to_save": "modules_to_save",
+    "quantization": "quantization",
+}
 TRAINING_FIELDS = {
     name: name
     for name in (
@@ -40,6 +48,11 @@ TRAINING_FIELDS = {
         "max_grad_norm",
         "dtype",
         "packing",
+        "optimizer",
+        "min_learning_rate_ratio",
+        "neftune_alpha",
+        "gradient_checkpointing",
+        "validate_every_steps",
     )
 }
 AskedHyperparameters = part_of_recipe("AskedHyperparameters", **SUPERVISED_FIELDS)

@@ -47,7 +47,7 @@ def main() -> None:
     gpu = has_gpu()
     install_torch(gpu)
     install_vllm(gpu)
-    install_project(options.extra)
+    install_project([*options.extra, *(["gpu"] if gpu else [])])
     STAMP.write_text(" ".join({wanted, fingerprint([])}))
     say(f"Installed in {(time.monotonic() - began) / 60:.1f} min.")
 

@@ -182,7 +182,7 @@ def _became(resolved: Any, name: str) -> str:
     if value is None:
         return figures.DASH
     if isinstance(value, list):
-        return ", ".join(value) or "every linear layer"
+        return ", ".join(value) or ("every linear layer" if name == "target_modules" else figures.DASH)
     return differences.shown(value)
 
 

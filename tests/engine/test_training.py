@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,101 +16,12 @@ import torch
 
 from playground.parity import check_adapter_files, check_full_files
 from proofs.full_validation import recompute
-from tests.factories import chat_row, chat_rows, tiny_model, write_jsonl
+from tests.engine.runs import FULL, ROOT, after, ended, events, losses, train
+from tests.factories import chat_row, chat_rows, tiny_model
 from training.engine import loop, sft
 from training.engine.facts import read_start_facts
-from training.engine.spec import DeviceFacts, JobSpec, Probes, event_adapter
+from training.engine.spec import DeviceFacts, Probes
 from training.engine.weights import tensor_shapes, weights_sha256
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The same number of threads in this process and in the ones we start: sums in the same order."""
-    os.environ["HONE_TRAIN_THREADS"] = "1"
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    del os.environ["HONE_TRAIN_THREADS"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("base") / "tiny")
-
-
-@pytest.fixture
-def make_run(tmp_path: Path, base: Path) -> Callable[..., Path]:
-    """Writes a run folder: 12 training rows, 5 validation rows, batch 4, two epochs of 3 steps, unless told."""
-
-    def make(
-        name: str = "run", rows: list[dict] | None = None, valid: list[dict] | None = None, **changes: Any
-    ) -> Path:
-        folder = tmp_path / name
-        fields = {
-            "job_id": "ftjob-test",
-            "base_model": "tiny",
-            "base_path": base,
-            "training_file": write_jsonl(folder / "train.jsonl", rows or chat_rows(12)),
-            "validation_file": write_jsonl(folder / "valid.jsonl", valid or chat_rows(5, start=50)),
-            "n_epochs": 2,
-            "batch_size": 4,
-            "learning_rate": 5e-3,
-            "max_length": 128,
-            "lora_r": 4,
-            "lora_alpha": 8,
-            "seed": 7,
-            "valid_batch_rows": 2,
-        }
-        spec = JobSpec.model_validate(fields | changes)
-        (folder / "spec.json").write_text(spec.model_dump_json())
-        return folder
-
-    return make
-
-
-FULL = {"adaptation": "full", "lora_r": None, "lora_alpha": None, "learning_rate": 1e-3}
-
-
-def train(folder: Path, loss: Any = sft.batch_loss) -> list[Any]:
-    """Runs the trainer in this process and returns all events of the folder."""
-    loop.run(folder, replace(sft.METHOD, loss=loss))
-    return events(folder)
-
-
-def events(folder: Path, kind: str = "") -> list[Any]:
-    path = folder / "events.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = [event_adapter.validate_json(line) for line in lines if line.endswith("}")]
-    return [event for event in found if not kind or event.type == kind]
-
-
-def losses(folder: Path) -> dict[int, float]:
-    """Train loss by step; replayed steps replace the former ones, as the reader does it."""
-    return {event.step: event.train_loss for event in events(folder, "step")}
-
-
-def ended(folder: Path) -> Any:
-    last = events(folder)[-1]
-    assert last.type == "end"
-    return last
-
-
-def after(count: int, action: Callable[[], None]) -> Any:
-    """The method's loss, with `action` done at the `count`-th training pass."""
-    seen = 0
-
-    def loss(model: Any, batch: Any) -> Any:
-        nonlocal seen
-        if torch.is_grad_enabled():
-            seen += 1
-            if seen == count:
-                action()
-        return sft.batch_loss(model, batch)
-
-    return loss
-
 
 # ---- what it does and tells ----
 

@@ -75,6 +75,7 @@ def test_every_auto_becomes_a_number_with_a_reason() -> None:
     autos = {name for name, value in Recipe() if value == "auto"}
     assert set(resolved.reasons) == autos
     assert all(reason.endswith(".") for reason in resolved.reasons.values())
+    assert "auto" not in resolved.model_dump(exclude={"reasons"}).values()
 
 
 def test_given_values_are_kept_and_need_no_reason() -> None:

@@ -9,7 +9,7 @@ from dashboard import differences, forms
 from dashboard.forecast import forecast
 from dashboard.forms import JobForm
 from tests import makers
-from training.engine.spec import Recipe
+from training.engine.spec import DeviceFacts, Recipe
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +49,13 @@ def test_the_word_auto_and_numbers_are_understood(project: Project) -> None:
         *(("max_grad_norm", value) for value in ("0", "-2", "1001")),
         *(("dtype", value) for value in ("float64",)),
         *(("packing", value) for value in ("maybe",)),
+        *(("lora_variant", value) for value in ("vera",)),
+        *(("quantization", value) for value in ("8bit",)),
+        *(("optimizer", value) for value in ("sgd",)),
+        *(("min_learning_rate_ratio", value) for value in ("-0.1", "1")),
+        *(("neftune_alpha", value) for value in ("-1", "101", "auto")),
+        *(("gradient_checkpointing", value) for value in ("sometimes",)),
+        *(("validate_every_steps", value) for value in ("-1", "2.5")),
         *(("adaptation", value) for value in ("qlora",)),
         *(("seed", value) for value in ("-1", "2147483648", "x")),
         *(("suffix", value) for value in ("a:b", "a/b", "a b", "x" * 65)),
@@ -74,6 +81,35 @@ def test_a_validation_file_and_a_share_must_be_given_where_they_are_chosen(proje
     assert "split_share" in form_of(project, validation="split").errors
     assert "split_share" in form_of(project, validation="split", split_share="80").errors
     assert form_of(project, validation="none", validation_file="").is_valid()
+
+
+def test_the_fields_for_experts_become_the_recipe_and_come_back(project: Project) -> None:
+    asked = {
+        "lora_variant": "rslora", "modules_to_save": "norm, lm_head", "quantization": "none", "optimizer": "adamw",
+        "lr_scheduler": "cosine_with_min", "min_learning_rate_ratio": "0.2", "neftune_alpha": "5",
+        "gradient_checkpointing": "on", "validate_every_steps": "25",
+    }  # fmt: skip
+    form = form_of(project, **asked)
+    assert form.is_valid() and form.recipe, form.errors
+    assert form.recipe.modules_to_save == ["norm", "lm_head"]
+    assert (form.recipe.lora_variant, form.recipe.neftune_alpha, form.recipe.validate_every_steps) == ("rslora", 5, 25)
+    again = forms.initial_from_recipe(form.recipe)
+    assert {name: again[name] for name in asked} == asked
+    code = forms.as_code(form, "http://here")[0].text
+    assert '"lora": {"variant": "rslora", "modules_to_save": ["norm", "lm_head"]}' in code
+    assert '"neftune_alpha": 5.0' in code
+
+
+def test_four_bit_weights_without_a_gpu_are_refused_on_the_card_with_the_field(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = DeviceFacts(kind="cpu", name="a CPU", memory_bytes=16 << 30, free_bytes=12 << 30)
+    monkeypatch.setattr("training.devices.device_facts", lambda: cpu)
+    for field, value in (("quantization", "4bit"), ("optimizer", "adamw_8bit")):
+        form = form_of(project, **{field: value})
+        assert form.is_valid()
+        answer = forecast(form)
+        assert answer.problem_field == field and "needs an NVIDIA GPU" in answer.problem
 
 
 def test_files_of_another_project_cannot_be_chosen(project: Project) -> None:

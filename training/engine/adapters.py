@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.utils import transpose
+from peft.utils import ModulesToSaveWrapper, transpose
 from torch import Tensor, nn
 
 
@@ -48,33 +48,50 @@ def joined_tensors(network: PeftModel, causal: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def merged_weight(layer: Any) -> Tensor:
-    """The layer's weight with its adapters added; the sum is float32's, the result has the weight's type."""
+    """The layer's weight with its adapters added; the sum is float32's, the result has the weight's type.
+
+    DoRA (Liu et al., 2024, https://arxiv.org/abs/2402.09353) then gives each output's row the length that was learnt.
+    """
     weight = layer.get_base_layer().weight
-    merged = weight.float()
+    merged_OI = transpose(weight.float(), layer.fan_in_fan_out)
     for adapter, scaling in layer.scaling.items():
-        product = layer.lora_B[adapter].weight.float() @ layer.lora_A[adapter].weight.float()
-        merged = merged + transpose(product * scaling, layer.fan_in_fan_out)
-    return merged.to(weight.dtype)
+        product_OI = layer.lora_B[adapter].weight.float() @ layer.lora_A[adapter].weight.float()
+        merged_OI = merged_OI + product_OI * scaling
+        if adapter in layer.lora_magnitude_vector:
+            lengths_O = layer.lora_magnitude_vector[adapter].weight.float() / torch.linalg.norm(merged_OI, dim=1)
+            merged_OI = merged_OI * lengths_O[:, None]
+    return transpose(merged_OI, layer.fan_in_fan_out).to(weight.dtype)
+
+
+def _merged_tensors(causal: nn.Module) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """Each parameter that is another one when merged: of adapted layers, and of modules trained in full beside them."""
+    for layer in adapted_layers(causal).values():
+        yield layer.get_base_layer().weight, merged_weight(layer)
+    for module in causal.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            trained = dict(module.modules_to_save[module.active_adapters[0]].named_parameters())
+            for name, parameter in module.original_module.named_parameters():
+                yield parameter, trained[name].detach().clone()
 
 
 @contextmanager
 def merged(causal: nn.Module) -> Iterator[None]:
     """Adapters are part of the weights while it lasts; afterwards these are bit for bit what they were."""
-    layers = [layer.get_base_layer() for layer in adapted_layers(causal).values()]
-    kept = [layer.weight.data for layer in layers]
+    kept: list[tuple[nn.Parameter, Tensor]] = []
     try:
-        for layer in adapted_layers(causal).values():
-            layer.get_base_layer().weight.data = merged_weight(layer)
+        for parameter, tensor in _merged_tensors(causal):
+            kept.append((parameter, parameter.data))
+            parameter.data = tensor
         yield
     finally:
-        for layer, weight in zip(layers, kept, strict=True):
-            layer.weight.data = weight
+        for parameter, tensor in kept:
+            parameter.data = tensor
 
 
 def tensors_without_adapters(causal: nn.Module) -> dict[str, Tensor]:
     """The weights by the names that they have in a model without adapters."""
     return {
-        name.replace(".base_layer.", "."): tensor
+        name.replace(".base_layer.", ".").replace(".original_module.", "."): tensor
         for name, tensor in causal.state_dict().items()
-        if ".lora_" not in name
+        if ".lora_" not in name and ".modules_to_save." not in name
     }

@@ -251,7 +251,7 @@ def take_weights(spec: JobSpec, model: LanguageModel, copy: bool = True) -> Weig
     else:
         tensors = joined_tensors(adapter, model.causal)
         rank, modules = model.saved_rank, {name.rsplit(".", 1)[-1] for name in model.adapted_modules()}
-        config |= {"r": rank, "lora_alpha": rank, "target_modules": modules}
+        config |= {"r": rank, "lora_alpha": rank, "target_modules": modules, "use_rslora": False}
     config |= {"inference_mode": True, "base_model_name_or_path": str(spec.base_path)}
     config["target_modules"] = sorted(config["target_modules"])
     return Weights(in_main_memory(tensors, copy), adapter_config=config)

@@ -53,13 +53,15 @@ def estimate(
     kept, cut_rows = _after_truncation(data, resolved.max_length)
     trainable = trainable_parameters(resolved, model)
     tokens = kept * resolved.n_epochs
-    plan = plan_memory(model, trainable, resolved.dtype, resolved.max_length, resolved.batch_size, device)
+    plan = _plan(resolved, model, trainable, device)
     memory = calibration.memory(_memory(resolved, model, trainable, plan))
-    valid_tokens = valid.tokens * resolved.n_epochs if valid else 0
+    valid_tokens = valid.tokens * _validations(resolved, steps_per_epoch) if valid else 0
     seconds = calibration.seconds(formula_seconds(resolved, model, device, tokens, valid_tokens, data.rows, plan))
     fits = memory.total <= device.free_bytes
     warnings = _warnings(resolved, data, model, device, valid, cut_rows, plan, memory.total, fits)
-    if start and resolved.adaptation == "lora" and (start.kind == "full" or joins(resolved, start)):
+    if resolved.saves_merged or (
+        start and resolved.adaptation == "lora" and (start.kind == "full" or joins(resolved, start))
+    ):
         warnings.append(resolved.reasons["adaptation"])
     return Estimate(
         steps=steps_per_epoch * resolved.n_epochs,
@@ -83,13 +85,27 @@ def estimate(
 def formula_memory(resolved: Resolved, model: ModelFacts, device: DeviceFacts) -> MemoryParts:
     """Before any calibration."""
     trainable = trainable_parameters(resolved, model)
-    plan = plan_memory(model, trainable, resolved.dtype, resolved.max_length, resolved.batch_size, device)
+    plan = _plan(resolved, model, trainable, device)
     return _memory(resolved, model, trainable, plan)
+
+
+def _plan(resolved: Resolved, model: ModelFacts, trainable: int, device: DeviceFacts) -> MemoryPlan:
+    sizes = (resolved.dtype, resolved.max_length, resolved.batch_size)
+    ways = (resolved.gradient_checkpointing, resolved.quantization, resolved.optimizer)
+    return plan_memory(model, trainable, *sizes, device, *ways)
 
 
 def _memory(resolved: Resolved, model: ModelFacts, trainable: int, plan: MemoryPlan) -> MemoryParts:
     used = min(plan.micro_batch_tokens, resolved.max_length * resolved.batch_size)
-    return memory_parts(model, trainable, resolved.dtype, used, recompute=plan.checkpoint_activations)
+    return memory_parts(
+        model,
+        trainable,
+        resolved.dtype,
+        used,
+        recompute=plan.checkpoint_activations,
+        quantization=resolved.quantization,
+        optimizer=resolved.optimizer,
+    )
 
 
 def _after_truncation(data: DataFacts, max_length: int) -> tuple[int, int]:
@@ -101,11 +117,19 @@ def _after_truncation(data: DataFacts, max_length: int) -> tuple[int, int]:
     return round(data.tokens * share), max(1, round(data.rows * cut))
 
 
+def _validations(resolved: Resolved, steps_per_epoch: int) -> int:
+    """Of the whole set: at each epoch's end, and every so many steps if asked."""
+    each = resolved.validate_every_steps
+    steps = steps_per_epoch * resolved.n_epochs
+    between = sum(step % steps_per_epoch != 0 for step in range(each, steps + 1, each)) if each else 0
+    return resolved.n_epochs + between
+
+
 def checkpoint_bytes(resolved: Resolved, model: ModelFacts, trainable: int, start: StartFacts | None = None) -> int:
     """Weights, tokenizer, and the optimizer's state for going on."""
     size = bytes_of(resolved.dtype)
     weights = trainable * size
-    if resolved.adaptation == "full" or (start and start.kind == "full"):
+    if resolved.adaptation == "full" or resolved.saves_merged or (start and start.kind == "full"):
         weights = model.parameters * size
     elif start and resolved.lora_r and joins(resolved, start):
         weights = weights * (resolved.lora_r + (start.lora_r or 0)) // resolved.lora_r
@@ -127,7 +151,7 @@ def formula_seconds(
     activations are computed twice. Validation is forward only.
     """
     trainable = trainable_parameters(resolved, model)
-    plan = plan or plan_memory(model, trainable, resolved.dtype, resolved.max_length, resolved.batch_size, device)
+    plan = plan or _plan(resolved, model, trainable, device)
     speed = _flops(resolved.dtype, device)
     per_token = (4 if resolved.adaptation == "lora" else 6) + (2 if plan.checkpoint_activations else 0)
     steps = math.ceil(rows / resolved.batch_size) * resolved.n_epochs

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.engine.errors import ModelProblem
-from training.engine.spec import Adaptation, ModelFacts
+from training.engine.spec import Adaptation, LoraVariant, ModelFacts
 from training.engine.weights import is_adapter, tensor_shapes
 
 TOKENIZER_FILES = [  # what turns text into tokens and answers; a checkpoint carries its base model's
@@ -44,6 +44,7 @@ def read_model_facts(folder: Path, name: str) -> ModelFacts:
         context_length=_first(config, "max_position_embeddings", "n_positions", "seq_length"),
         has_chat_template=_has_template(folder),
         linear_modules=_linear_modules(shapes),
+        tied_embeddings=bool(config.get("tie_word_embeddings", False)),
     )
 
 
@@ -95,11 +96,14 @@ class StartFacts:
     lora_r: int | None = None
     lora_alpha: int | None = None
     target_modules: tuple[str, ...] = ()
+    variant: LoraVariant = "lora"
 
-    def has_shape(self, r: int | str | None, alpha: int | str | None, modules: Iterable[str] | str) -> bool:
+    def has_shape(
+        self, r: int | str | None, alpha: int | str | None, modules: Iterable[str] | str, variant: str = "auto"
+    ) -> bool:
         """Whether an adapter asked for like this is this one; "auto" takes what is there."""
         modules = modules if modules == "auto" else tuple(sorted(modules))
-        pairs = [(r, self.lora_r), (alpha, self.lora_alpha), (modules, self.target_modules)]
+        pairs = [(r, self.lora_r), (alpha, self.lora_alpha), (modules, self.target_modules), (variant, self.variant)]
         return self.kind == "lora" and all(asked in ("auto", has) for asked, has in pairs)
 
 
@@ -110,4 +114,5 @@ def read_start_facts(folder: Path) -> StartFacts:
         return StartFacts(kind="full")
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     modules = config.get("target_modules") or []
-    return StartFacts("lora", config["r"], config["lora_alpha"], tuple(sorted(modules)))
+    variant: LoraVariant = "rslora" if config.get("use_rslora") else "lora"
+    return StartFacts("lora", config["r"], config["lora_alpha"], tuple(sorted(modules)), variant)

@@ -105,7 +105,7 @@ def _train(run: Run) -> str:
         control.granted(stopped.args[0])
         return END_OF_WISH[stopped.args[0]]
     probes = choose_probes(model, chat, valid_rows or rows)
-    optimizer = MasterAdamW(model.trainable, spec.weight_decay)
+    optimizer = MasterAdamW(model.trainable, spec.weight_decay, eight_bit=spec.optimizer == "adamw_8bit")
     steps_per_epoch = -(-len(rows) // spec.batch_size)
     total_steps = steps_per_epoch * spec.n_epochs
     progress = resume(run, optimizer)
@@ -148,7 +148,8 @@ def _train(run: Run) -> str:
         if valid_rows and (epoch_ends or (spec.valid_every_steps and progress.step % spec.valid_every_steps == 0)):
             sampled = sampled_rows(valid_rows, spec, progress.step)
             found |= validate(run, model, valid_rows, sampled, plan, progress.step, whole=False)
-        if valid_rows and epoch_ends:
+        whole_asked = spec.validate_every_steps and progress.step % spec.validate_every_steps == 0
+        if valid_rows and (epoch_ends or whole_asked):
             found |= validate(run, model, valid_rows, np.arange(len(valid_rows)), plan, progress.step, whole=True)
         wish = run_wide(run, control.wish())
         if epoch_ends or wish == "save":

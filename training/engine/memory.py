@@ -17,27 +17,54 @@ class MemoryPlan:
 
 
 def plan_memory(
-    model: ModelFacts, trainable: int, dtype: str, max_length: int, rows: int, device: DeviceFacts
+    model: ModelFacts,
+    trainable: int,
+    dtype: str,
+    max_length: int,
+    rows: int,
+    device: DeviceFacts,
+    checkpointing: str = "auto",
+    quantization: str = "none",
+    optimizer: str = "adamw",
 ) -> MemoryPlan:
     """Chooses the size of a forward pass; `rows` is the batch.
 
-    A row of any length up to max_length has to fit alone; activations are recomputed when it would not otherwise.
+    A row of any length up to max_length has to fit alone; activations are recomputed when it would not otherwise, or as
+    `checkpointing` (on, off) says.
     """
-    fixed = OWN_BYTES + model.parameters * bytes_of(dtype) + state_bytes(trainable, dtype)
+    fixed = OWN_BYTES + weight_bytes(model, dtype, quantization) + state_bytes(trainable, dtype, optimizer)
     room = max(0, int(device.free_bytes * 0.85) - fixed)
     recompute = max_length * activation_bytes(model, dtype, recompute=False) > room
+    recompute = checkpointing == "on" or (recompute and checkpointing != "off")
     cap = 2048 if device.kind == "cpu" else 16_384
     tokens = max(max_length, min(cap, room // max(1, activation_bytes(model, dtype, recompute=recompute))))
-    parts = memory_parts(model, trainable, dtype, min(tokens, max_length * rows), recompute=recompute)
+    parts = memory_parts(
+        model,
+        trainable,
+        dtype,
+        min(tokens, max_length * rows),
+        recompute=recompute,
+        quantization=quantization,
+        optimizer=optimizer,
+    )
     return MemoryPlan(tokens, recompute, parts.total)
 
 
-def memory_parts(model: ModelFacts, trainable: int, dtype: str, tokens: int, *, recompute: bool) -> MemoryParts:
+def memory_parts(
+    model: ModelFacts,
+    trainable: int,
+    dtype: str,
+    tokens: int,
+    *,
+    recompute: bool,
+    quantization: str = "none",
+    optimizer: str = "adamw",
+) -> MemoryParts:
     """The peak of a pass over `tokens` padded tokens."""
     return MemoryParts(
         own=OWN_BYTES,
-        weights=model.parameters * bytes_of(dtype),
-        optimizer=state_bytes(trainable, dtype),
+        weights=weight_bytes(model, dtype, quantization),
+        optimizer=state_bytes(trainable, dtype, optimizer),
         activations=tokens * activation_bytes(model, dtype, recompute=recompute),
         logits=min(tokens, logit_rows(model.vocabulary)) * model.vocabulary * 12,  # logits, softmax, their gradient
     )
@@ -55,9 +82,17 @@ def bytes_of(dtype: str) -> int:
     return 2 if dtype == "bfloat16" else 4
 
 
-def state_bytes(trainable: int, dtype: str) -> int:
-    """Gradients, Adam's two averages and, for bfloat16, the float32 copies of what is trained."""
-    return trainable * (18 if dtype == "bfloat16" else 12)
+def weight_bytes(model: ModelFacts, dtype: str, quantization: str = "none") -> int:
+    """4-bit: the layers' matrices take half a byte and 1/64 for their scales; embedding and output layer stay whole."""
+    if quantization == "none":
+        return model.parameters * bytes_of(dtype)
+    whole = model.vocabulary * model.hidden_size * (1 if model.tied_embeddings else 2)
+    return round((model.parameters - whole) * (0.5 + 1 / 64)) + whole * bytes_of(dtype)
+
+
+def state_bytes(trainable: int, dtype: str, optimizer: str = "adamw") -> int:
+    """Gradients, Adam's two averages (a byte each in 8 bits) and, for bfloat16, float32 copies of what is trained."""
+    return trainable * ((18 if dtype == "bfloat16" else 12) - (6 if optimizer == "adamw_8bit" else 0))
 
 
 def logit_rows(vocabulary: int) -> int:

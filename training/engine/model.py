@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from training.engine.adapters import adapted_layers, merged, ranks
@@ -21,8 +22,9 @@ from training.engine.errors import InvalidRecipe, ModelProblem
 from training.engine.facts import read_model_facts, read_start_facts
 from training.engine.lora import speed_up_adapters
 from training.engine.memory import logit_rows
+from training.engine.neftune import add_noise
 from training.engine.packing import Borders, prepare_packing
-from training.engine.spec import Adaptation, JobSpec
+from training.engine.spec import Adaptation, JobSpec, merges
 from training.engine.weights import is_adapter
 
 TRAINED, CONTINUED = "default", "continued"  # names of adapters: the one that learns, a frozen one before it
@@ -38,11 +40,12 @@ class LanguageModel:
     device: torch.device
     on_full_weights: bool = False  # the weights under the adapter are a checkpoint's, not the base model's
     own_attention: bool = False  # packed rows are attended to by packing.packed_attention
+    saves_merged: bool = False  # an adapter of a kind that vLLM does not serve
 
     @property
     def saved_kind(self) -> Adaptation:
         """An adapter can be served beside the base model only if that is what it was trained on."""
-        return "lora" if self.adapter and not self.on_full_weights else "full"
+        return "lora" if self.adapter and not (self.on_full_weights or self.saves_merged) else "full"
 
     @property
     def saved_rank(self) -> int | None:
@@ -100,11 +103,15 @@ class LanguageModel:
     def as_saved(self) -> Iterator[None]:
         """Answers as the saved checkpoint gives them: an adapter that is merged when saved is merged, with its rounding
         to the weights' type, while it lasts."""
-        if self.adapter and self.on_full_weights:
+        if self.adapter and self.saved_kind == "full":
             with merged(self.causal), self.without_adapter():
                 yield
         else:
             yield
+
+    def checkpoint_activations(self) -> None:
+        """From now on activations are computed again in the backward pass instead of being kept."""
+        self.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def adapted_modules(self) -> list[str]:
         """Full names of the layers that carry the adapter."""
@@ -115,7 +122,7 @@ def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool
     """The weights a job starts from, with what is trained set to need gradients. Raises ModelProblem, InvalidRecipe."""
     start = spec.start_path
     weights_path = start if start and not is_adapter(start) else spec.base_path
-    causal = _load_base(weights_path, DTYPES[spec.dtype], device)
+    causal = _load_base(weights_path, spec, device)
     if spec.adaptation == "full":
         if start and is_adapter(start):
             causal = PeftModel.from_pretrained(causal, str(start), autocast_adapter_dtype=False).merge_and_unload()
@@ -125,15 +132,18 @@ def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool
         causal.requires_grad_(False)
         network = _continue_adapter(causal, spec, start) if start and is_adapter(start) else _new_adapter(causal, spec)
     speed_up_adapters(network)
-    if checkpoint_activations:
-        causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if spec.neftune_alpha:
+        add_noise(causal.get_input_embeddings(), spec.neftune_alpha)
+    merges_when_saved = spec.adaptation == "lora" and merges(spec.lora_variant, spec.modules_to_save)
     own_attention = prepare_packing(causal, device) if spec.packing else False
-    model = LanguageModel(network, causal, device, weights_path != spec.base_path, own_attention)
+    model = LanguageModel(network, causal, device, weights_path != spec.base_path, own_attention, merges_when_saved)
+    if checkpoint_activations:
+        model.checkpoint_activations()
     _check_output_layer(model)
     return model
 
 
-def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def _load_base(folder: Path, spec: JobSpec, device: torch.device) -> PreTrainedModel:
     config_path = folder / "config.json"
     if not config_path.exists():
         raise ModelProblem(f"The model's folder {folder} is gone or incomplete. Add the base model again.")
@@ -142,14 +152,32 @@ def _load_base(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTra
     transformers_logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            folder,
+            dtype=DTYPES[spec.dtype],
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **_quantized(spec, device),
         )
     except SafetensorError as error:
         raise ModelProblem(f"The weights in {folder} are damaged: {error}. Add the base model again.") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         architecture = json.loads(config_path.read_text()).get("architectures")
         raise ModelProblem(f"The model in {folder} ({architecture}) cannot be loaded: {error}") from error
-    return model.to(device)  # type: ignore[arg-type]  # its wrapper hides the signature
+    return model if spec.quantization == "4bit" else model.to(device)  # type: ignore[arg-type]  # its wrapper hides it
+
+
+def _quantized(spec: JobSpec, device: torch.device) -> dict[str, Any]:
+    """QLoRA: the frozen weights in 4-bit NormalFloat, computed with in the job's type (Dettmers et al., 2023)."""
+    if spec.quantization == "none":
+        return {}
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=DTYPES[spec.dtype],
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _new_adapter(network: PreTrainedModel | PeftModel, spec: JobSpec) -> PeftModel:
@@ -160,6 +188,9 @@ def _new_adapter(network: PreTrainedModel | PeftModel, spec: JobSpec) -> PeftMod
         lora_dropout=spec.lora_dropout,
         target_modules=spec.target_modules or read_model_facts(spec.base_path, spec.base_model).linear_modules,
         bias="none",
+        use_rslora=spec.lora_variant == "rslora",
+        use_dora=spec.lora_variant == "dora",
+        modules_to_save=spec.modules_to_save or None,
         task_type="CAUSAL_LM",
         base_model_name_or_path=str(spec.base_path),
     )
@@ -171,14 +202,15 @@ def _new_adapter(network: PreTrainedModel | PeftModel, spec: JobSpec) -> PeftMod
         network.add_adapter(TRAINED, config, autocast_adapter_dtype=False)
         return network
     except ValueError as error:
-        raise InvalidRecipe(f"The adapter does not fit the model: {error}", param="target_modules") from error
+        param = "modules_to_save" if "modules_to_save" in str(error) else "target_modules"
+        raise InvalidRecipe(f"The adapter does not fit the model: {error}", param=param) from error
 
 
 def _continue_adapter(causal: PreTrainedModel, spec: JobSpec, start: Path) -> PeftModel:
     """The same adapter goes on when the job asks for its shape. Else it stays as it is and a new one learns beside it:
     the same as training on merged weights, without their rounding; both are saved as one (adapters.py)."""
     found = read_start_facts(start)
-    same = found.has_shape(spec.lora_r, spec.lora_alpha, spec.target_modules or found.target_modules)
+    same = found.has_shape(spec.lora_r, spec.lora_alpha, spec.target_modules or found.target_modules, spec.lora_variant)
     config = LoraConfig.from_pretrained(str(start))
     config.lora_dropout = spec.lora_dropout if same else 0.0
     config.inference_mode = not same

@@ -1,6 +1,7 @@
 """AdamW on float32 copies of what is trained, and the learning rate of each step."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,10 @@ class MasterAdamW:
     most updates: its steps are 0.4 % of its size.
     """
 
-    def __init__(self, parameters: dict[str, nn.Parameter], weight_decay: float) -> None:
+    def __init__(self, parameters: dict[str, nn.Parameter], weight_decay: float, eight_bit: bool = False) -> None:
         self._live = parameters
         self._masters = {name: _master(parameter) for name, parameter in parameters.items()}
-        self._adam = torch.optim.AdamW(list(self._masters.values()), lr=0.0, weight_decay=weight_decay, fused=True)
+        self._adam = _adamw(list(self._masters.values()), weight_decay, eight_bit)
 
     @property
     def masters(self) -> dict[str, nn.Parameter]:
@@ -60,18 +61,37 @@ class MasterAdamW:
         for name, master in self._masters.items():
             tensors[f"weight/{name}"] = master.detach()
             for key, value in self._adam.state.get(master, {}).items():
-                tensors[f"{key}/{name}"] = value
+                tensors[f"{key}/{name}"] = value if isinstance(value, Tensor) else torch.tensor(value)
         return tensors
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         weights = {name: tensors[f"weight/{name}"] for name in self._masters}  # all there, before any is changed
+        averages: dict[str, dict[str, Any]] = {name: {} for name in self._masters}
+        for full_name, tensor in tensors.items():
+            key, _, name = full_name.partition("/")
+            if key != "weight" and name in averages:
+                averages[name][key] = tensor
         for name, master in self._masters.items():
             master.copy_(weights[name])
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            if f"step/{name}" in tensors:
-                self._adam.state[master] = {key: tensors[f"{key}/{name}"].to(master.device) for key in keys}
+            if averages[name]:
+                self._adam.state[master] = {key: self._as_kept(key, t, master) for key, t in averages[name].items()}
         self.publish()
+
+    def _as_kept(self, key: str, tensor: Tensor, master: nn.Parameter) -> Tensor | int:
+        """As the optimizer has it: bitsandbytes counts steps in a plain number."""
+        if key == "step" and not isinstance(self._adam, torch.optim.AdamW):
+            return int(tensor)
+        return tensor.to(master.device)
+
+
+def _adamw(weights: list[nn.Parameter], weight_decay: float, eight_bit: bool) -> Any:
+    """torch's, or bitsandbytes' whose averages take a byte each (Dettmers et al., 2021, arXiv 2110.02861)."""
+    if eight_bit:
+        from bitsandbytes.optim import AdamW8bit
+
+        return AdamW8bit(weights, lr=0.0, weight_decay=weight_decay)
+    return torch.optim.AdamW(weights, lr=0.0, weight_decay=weight_decay, fused=True)
 
 
 def _master(parameter: nn.Parameter) -> nn.Parameter:
@@ -85,9 +105,10 @@ def learning_rate(spec: JobSpec, step: int, total_steps: int) -> float:
     warmup = math.ceil(spec.warmup_ratio * total_steps)
     if step <= warmup:
         return spec.learning_rate * step / (warmup + 1)
-    if spec.lr_scheduler == "constant":
+    if spec.lr_scheduler in ("constant", "constant_with_warmup"):
         return spec.learning_rate
     done = (step - 1 - warmup) / max(1, total_steps - warmup)
-    if spec.lr_scheduler == "cosine":
-        return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    if spec.lr_scheduler in ("cosine", "cosine_with_min"):
+        least = spec.min_learning_rate_ratio if spec.lr_scheduler == "cosine_with_min" else 0.0
+        return spec.learning_rate * (least + (1 - least) * 0.5 * (1 + math.cos(math.pi * done)))
     return spec.learning_rate * (1 - done)

@@ -7,7 +7,9 @@ import math
 from typing import Any, Literal
 
 from training.engine.errors import InvalidRecipe, InvalidTrainingFile
+from training.engine.experts import check_experts, merged_reason, resolve_checkpointing, resolve_experts
 from training.engine.facts import StartFacts
+from training.engine.memory import trainable_parameters
 from training.engine.spec import Adaptation, DataFacts, DeviceFacts, ModelFacts, Recipe, Resolved
 
 # Base learning rate for LoRA by the model's size: the first row whose limit is not below the number of parameters.
@@ -56,6 +58,7 @@ def resolve(
     checkpoint that is continued from; `data_format` "chat" or "completion" where it is known.
     """
     _check_pairs(recipe, data, model, device, data_format)
+    check_experts(recipe, model, device, start)
     reasons: dict[str, str] = {}
 
     def pick(field: str, value: Any, reason: str) -> Any:
@@ -86,7 +89,8 @@ def resolve(
             "rank, the checkpoint's own shape (auto), or full weights.",
             param="lora_r",
         )
-    return Resolved(
+    scheduler = pick("lr_scheduler", "linear", "The rate falls evenly to zero: every job can end well settled.")
+    resolved = Resolved(
         n_epochs=pick("n_epochs", auto_epochs(data.rows), _epochs_reason(data.rows)),
         batch_size=pick("batch_size", auto_batch_size(data.rows), _batch_reason(data.rows)),
         learning_rate_multiplier=multiplier,
@@ -98,14 +102,22 @@ def resolve(
         lora_dropout=recipe.lora_dropout if lora else 0.0,
         target_modules=pick("target_modules", *_auto_modules(model, shape)) if lora else [],
         max_length=pick("max_length", *_auto_length(longest, model.context_length)),
-        lr_scheduler=pick("lr_scheduler", "linear", "The rate falls evenly to zero: every job can end well settled."),
-        warmup_ratio=pick("warmup_ratio", WARMUP_RATIO, "The first 3 % of the steps, while Adam's averages fill."),
+        lr_scheduler=scheduler,
+        warmup_ratio=pick("warmup_ratio", *_auto_warmup(scheduler)),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         dtype=pick("dtype", *_auto_dtype(device)),
         packing=pick("packing", *_auto_packing()),
+        **resolve_experts(recipe, model, device, start, shape is not None, pick),
         reasons=reasons,
     )
+    trainable = trainable_parameters(resolved, model)
+    value, reason = resolve_checkpointing(resolved, model, trainable, device)
+    resolved.gradient_checkpointing = pick("gradient_checkpointing", value, reason)
+    if resolved.saves_merged:
+        reasons["adaptation"] = " ".join([reasons.get("adaptation", ""), merged_reason(resolved)]).strip()
+    resolved.reasons = reasons
+    return resolved
 
 
 def _check_pairs(
@@ -152,12 +164,14 @@ def _check_lora(recipe: Recipe, model: ModelFacts) -> None:
 
 def _trains_on(recipe: Recipe, start: StartFacts) -> bool:
     """Whether the checkpoint's own adapter is the one that learns."""
-    return recipe.adaptation == "lora" and start.has_shape(recipe.lora_r, recipe.lora_alpha, recipe.target_modules)
+    asked = (recipe.lora_r, recipe.lora_alpha, recipe.target_modules, recipe.lora_variant)
+    return recipe.adaptation == "lora" and start.has_shape(*asked)
 
 
 def joins(resolved: Resolved, start: StartFacts) -> bool:
     """Whether a new adapter learns beside the checkpoint's."""
-    same = start.has_shape(resolved.lora_r, resolved.lora_alpha, resolved.target_modules)
+    asked = (resolved.lora_r, resolved.lora_alpha, resolved.target_modules, resolved.lora_variant)
+    same = start.has_shape(*asked)
     return start.kind == resolved.adaptation == "lora" and not same
 
 
@@ -226,6 +240,12 @@ def _auto_length(longest: int, context: int) -> tuple[int, str]:
     return min(context, max(64, 64 * math.ceil(longest / 64))), (
         f"The longest row has {_count(longest)} tokens: nothing is cut."
     )
+
+
+def _auto_warmup(scheduler: str) -> tuple[float, str]:
+    if scheduler == "constant":
+        return 0.0, "A constant rate without warm-up, as its name says."
+    return WARMUP_RATIO, "The first 3 % of the steps, while Adam's averages fill."
 
 
 def _auto_dtype(device: DeviceFacts) -> tuple[Literal["float32", "bfloat16"], str]:

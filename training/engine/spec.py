@@ -24,9 +24,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 Auto = Literal["auto"]
 Method = Literal["sft", "dpo"]
 Adaptation = Literal["lora", "full"]
-Scheduler = Literal["linear", "cosine", "constant"]
-Dtype = Literal["auto", "float32", "bfloat16"]
+Scheduler = Literal["linear", "cosine", "cosine_with_min", "constant", "constant_with_warmup"]
+LoraVariant = Literal["lora", "rslora", "dora"]
+Quantization = Literal["none", "4bit"]
+Optimizer = Literal["adamw", "adamw_8bit"]
 OnOff = Literal["on", "off"]
+Dtype = Literal["auto", "float32", "bfloat16"]
 
 
 class Strict(BaseModel):
@@ -48,6 +51,9 @@ class Recipe(Strict):
     lora_alpha: Annotated[int, Field(ge=1, le=1024)] | Auto = "auto"
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: list[str] | Auto = "auto"  # names of linear layers, such as q_proj; auto = every linear layer
+    lora_variant: LoraVariant | Auto = "auto"
+    modules_to_save: list[str] = []  # modules trained in full beside the adapter, such as norm
+    quantization: Quantization = "none"  # of the frozen weights under the adapter
     max_length: Annotated[int, Field(ge=16, le=1_048_576)] | Auto = "auto"  # tokens a row; longer rows are cut
     lr_scheduler: Scheduler | Auto = "auto"
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | Auto = "auto"
@@ -55,6 +61,16 @@ class Recipe(Strict):
     max_grad_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
     dtype: Dtype = "auto"
     packing: OnOff | Auto = "auto"  # several rows in one sequence, their borders kept
+    optimizer: Optimizer | Auto = "auto"
+    min_learning_rate_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of cosine_with_min, where the rate ends
+    neftune_alpha: Annotated[float, Field(ge=0, le=100)] = 0.0  # noise on the embeddings while training; 0 = none
+    gradient_checkpointing: OnOff | Auto = "auto"
+    validate_every_steps: Annotated[int, Field(ge=0)] = 0  # the whole set, besides each epoch's end; 0 = only there
+
+
+def merges(variant: str, modules_to_save: list[str]) -> bool:
+    """Adapters that vLLM does not serve are saved merged into the base's weights."""
+    return variant == "dora" or bool(modules_to_save)
 
 
 class ModelFacts(Strict):
@@ -71,6 +87,7 @@ class ModelFacts(Strict):
     context_length: int
     has_chat_template: bool = True
     linear_modules: list[str] = []  # short names of its linear layers, e.g. q_proj
+    tied_embeddings: bool = False  # the output layer is the embedding matrix
 
 
 class DataFacts(Strict):
@@ -116,7 +133,19 @@ class Resolved(Strict):
     max_grad_norm: float
     dtype: Literal["float32", "bfloat16"]
     packing: OnOff = "off"
+    lora_variant: LoraVariant = "lora"
+    modules_to_save: list[str] = []
+    quantization: Quantization = "none"
+    optimizer: Optimizer = "adamw"
+    min_learning_rate_ratio: float = 0.1
+    neftune_alpha: float = 0.0
+    gradient_checkpointing: OnOff | Auto = "auto"  # auto only in jobs from before this field
+    validate_every_steps: int = 0
     reasons: dict[str, str]
+
+    @property
+    def saves_merged(self) -> bool:
+        return self.adaptation == "lora" and merges(self.lora_variant, self.modules_to_save)
 
 
 class SecondsParts(Strict):
@@ -214,6 +243,14 @@ class JobSpec(Strict):
     lora_dropout: float = 0.0
     target_modules: list[str] = []  # empty: every linear layer but the output head
     dtype: Literal["float32", "bfloat16"] = "float32"
+    lora_variant: LoraVariant = "lora"
+    modules_to_save: list[str] = []
+    quantization: Quantization = "none"
+    optimizer: Optimizer = "adamw"
+    min_learning_rate_ratio: float = 0.1
+    neftune_alpha: float = 0.0
+    gradient_checkpointing: OnOff | Auto = "auto"
+    validate_every_steps: int = 0
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     valid_every_steps: Annotated[int, Field(ge=0)] = 0  # a sampled validation batch every so many steps; 0 = never
     valid_batch_rows: Annotated[int, Field(ge=1)] = 8

@@ -70,7 +70,9 @@ def memory_plan(run: Run, rows: TrainingRows, device: DeviceFacts) -> MemoryPlan
     spec = run.spec
     facts = read_model_facts(spec.base_path, spec.base_model)
     trainable = facts.parameters if spec.adaptation == "full" else (spec.lora_r or 0) * 14 * facts.hidden_size
-    plan = plan_memory(facts, trainable, spec.dtype, int(rows.lengths.max()), spec.batch_size, device)
+    sizes = (spec.dtype, int(rows.lengths.max()), spec.batch_size)
+    ways = (spec.gradient_checkpointing, spec.quantization, spec.optimizer)
+    plan = plan_memory(facts, trainable, *sizes, device, *ways)
     if spec.micro_batch_tokens:
         plan = MemoryPlan(spec.micro_batch_tokens, plan.checkpoint_activations, plan.peak_bytes)
     return run_wide(run, _keep_plan(run, plan, device))

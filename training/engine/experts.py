@@ -1,0 +1,113 @@
+"""The settings for experts: which of them work together here, and the numbers behind their autos. No torch."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from training.engine.errors import InvalidRecipe
+from training.engine.facts import StartFacts
+from training.engine.memory import plan_memory
+from training.engine.spec import DeviceFacts, ModelFacts, Recipe, Resolved, merges
+
+Pick = Callable[[str, Any, str], Any]
+EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
+NEEDS_GPU = "{what} needs an NVIDIA GPU: bitsandbytes computes it there only. This device is {device}. Choose {other}."
+NOT_INSTALLED = (
+    "{what} needs the package bitsandbytes, which is not installed here. Install it with `.venv/bin/pip install "
+    "bitsandbytes`, or choose {other}."
+)
+
+
+def check_experts(recipe: Recipe, model: ModelFacts, device: DeviceFacts, start: StartFacts | None) -> None:
+    """Raises InvalidRecipe, naming the field, for what cannot work."""
+    if recipe.quantization == "4bit":
+        _check_bitsandbytes("QLoRA (4-bit weights)", "quantization", device, "none")
+    if recipe.optimizer == "adamw_8bit":
+        _check_bitsandbytes("8-bit AdamW", "optimizer", device, "adamw")
+    if recipe.adaptation == "full":
+        _check_full(recipe)
+    else:
+        _check_adapter(recipe, model, start)
+
+
+def _check_bitsandbytes(what: str, param: str, device: DeviceFacts, other: str) -> None:
+    if device.kind != "cuda":
+        raise InvalidRecipe(NEEDS_GPU.format(what=what, device=device.name, other=other), param=param)
+    if find_spec("bitsandbytes") is None:
+        raise InvalidRecipe(NOT_INSTALLED.format(what=what, other=other), param=param)
+
+
+def _check_full(recipe: Recipe) -> None:
+    for field, usual in (("lora_variant", "auto"), ("modules_to_save", []), ("quantization", "none")):
+        if getattr(recipe, field) != usual:
+            raise InvalidRecipe(
+                f"{field} belongs to LoRA and has no meaning for full weights. Leave it empty or choose LoRA.",
+                param=field,
+            )
+
+
+def _check_adapter(recipe: Recipe, model: ModelFacts, start: StartFacts | None) -> None:
+    asked = "modules_to_save" if recipe.modules_to_save else "lora_variant"
+    both = set(recipe.modules_to_save) & set(model.linear_modules)
+    if both:
+        raise InvalidRecipe(
+            f"{', '.join(sorted(both))} gets an adapter; a module is trained in full or by an adapter, not both. "
+            "Name others, or choose full weights.",
+            param=asked,
+        )
+    if model.tied_embeddings and set(recipe.modules_to_save) & set(EMBEDDINGS):
+        raise InvalidRecipe(
+            f"In {model.name} the embedding and the output layer are one matrix; training one of them in full would "
+            "tear them apart. Leave both out, or choose full weights.",
+            param=asked,
+        )
+    if not merges(recipe.lora_variant, recipe.modules_to_save):
+        return
+    what = "DoRA" if recipe.lora_variant == "dora" else "modules_to_save"
+    if recipe.quantization != "none":
+        raise InvalidRecipe(
+            f"{what} is saved merged into the weights, and 4-bit weights cannot be merged without loss. "
+            "Choose one of the two.",
+            param="quantization",
+        )
+    if start and start.kind == "lora":
+        raise InvalidRecipe(
+            f"The checkpoint is an adapter, and {what} cannot learn beside one. Start from the base model or from a "
+            "checkpoint of full weights, or leave it out.",
+            param=asked,
+        )
+
+
+def resolve_experts(
+    recipe: Recipe, model: ModelFacts, device: DeviceFacts, start: StartFacts | None, trains_on: bool, pick: Pick
+) -> dict[str, Any]:
+    """The fields of `Resolved` that this file is about."""
+    lora = recipe.adaptation == "lora"
+    continued = start.variant if start and trains_on else "lora"
+    why = "The checkpoint's own kind." if start and trains_on else "Plain LoRA: the one that is served fastest."
+    same = ("modules_to_save", "quantization", "min_learning_rate_ratio", "neftune_alpha", "validate_every_steps")
+    return {
+        **{name: getattr(recipe, name) for name in same},
+        "lora_variant": pick("lora_variant", continued, why) if lora else "lora",
+        "optimizer": pick("optimizer", "adamw", "AdamW with float32 averages: exact, and small beside the weights."),
+    }
+
+
+def resolve_checkpointing(
+    resolved: Resolved, model: ModelFacts, trainable: int, device: DeviceFacts
+) -> tuple[str, str]:
+    """On or off by the memory that the rest needs, and why."""
+    sizes = (resolved.dtype, resolved.max_length, resolved.batch_size)
+    plan = plan_memory(model, trainable, *sizes, device, "auto", resolved.quantization, resolved.optimizer)
+    if plan.checkpoint_activations:
+        return (
+            "on",
+            f"A row of {resolved.max_length:,} tokens does not fit otherwise; it costs about a third more time.",
+        )
+    return "off", f"A row of {resolved.max_length:,} tokens fits into the free memory without it."
+
+
+def merged_reason(resolved: Resolved) -> str:
+    """Why the checkpoints are no adapters."""
+    what = "DoRA adapters" if resolved.lora_variant == "dora" else "adapters with modules of their own"
+    return f"vLLM does not serve {what}: checkpoints are saved as full weights with the adapter merged in."
