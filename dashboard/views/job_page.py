@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dashboard import differences
+from dashboard.advice import advice
 from dashboard.forms import LABELS, RECIPE_FIELDS
 from dashboard.headline import headline
 from dashboard.templatetags import figures
@@ -82,6 +83,7 @@ def header(job: TrainingJob) -> dict[str, Any]:
         "rerun_of": differences.between(job.parent, job) if job.parent else [],
         "faulty_file": faulty_file(job),
         "trackers": tending.states(job),
+        "advice": advice(job),
     }
 
 

@@ -15,6 +15,7 @@ from training.engine.errors import EngineError
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 CHECKED_LIVE = ("suffix", "seed", "split_share", "split_seed")  # wrong while typing; what is merely missing waits
+ADVISED = ("n_epochs", "learning_rate_multiplier", "validation")  # what a hint under a job may change
 GROUPS = ("validation", "adaptation")  # radios: the group has the place, no control alone
 CONTROLS = {"share": "split_share", "count": "split_share", "file": "training_file"}  # other words for our controls
 
@@ -123,7 +124,7 @@ def _initial(request: HttpRequest, parent: TrainingJob | None) -> dict[str, Any]
         tuned = Checkpoint.objects.of(request.project)
         found = tuned.filter(pk=checkpoint).first() or get_object_or_404(tuned.named(checkpoint))
         initial["model"] = f"checkpoint:{found.pk}"
-    return initial
+    return initial | {name: given[name] for name in ADVISED if name in given}
 
 
 def _only_choices(request: HttpRequest) -> dict[str, Any]:
