@@ -141,15 +141,16 @@ def seed_jobs(project: Project, owner: User, datasets: dict[str, DatasetFile]) -
         "short": finished(make("First steps", "succeeded", 24, 24)),
         "running": make("House voice", "running", 230, phase="training", status_text="Epoch 3 of 4", **soon),
         "began": make("Just begun", "running", phase="loading", status_text="Loading the model"),
-        "queued": make("Waits", "queued", parent=done, started_at=None),
-        "long": make(LONG[:180], "queued", started_at=None),
-        "checking": make("Files are checked", "validating_files", started_at=None),
+        "queued": make("Waits", "queued", parent=done),
+        "long": make(LONG[:180], "queued"),
+        "checking": make("Files are checked", "validating_files"),
         "paused": make("Paused for the night", "paused", 120),
         "failed": make("Diverged", "failed", 61, error_code="non_finite_loss", error_message=inf),
-        "failed_data": make("Bad data", "failed", training_file=datasets["not-json.jsonl"], started_at=None, **bad),
+        "failed_data": make("Bad data", "failed", training_file=datasets["not-json.jsonl"], **bad),
         "cancelled": make("Stopped", "cancelled", 40),
         "unvalidated": make("No validation", "succeeded", 40, 40, validation_file=None),
     }
+    TrainingJob.objects.filter(status__in=("queued", "validating_files")).update(started_at=None)
     unseen = {"full_valid_loss": None, "full_valid_accuracy": None}
     Metric.objects.filter(job=jobs["unvalidated"]).update(valid_loss=None, valid_accuracy=None, **unseen)
     jobs["unvalidated"].checkpoints.update(**unseen)
