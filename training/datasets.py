@@ -3,7 +3,7 @@
 A dataset has one JSON object a line. Its format is told by its keys:
     chat         {"messages": [{"role", "content", "name"?, "weight"?}, ...], "tools"?}
     completion   {"prompt", "completion"}
-    preference   {"input": {"messages"}, "preferred_output", "non_preferred_output"}  or prompt/chosen/rejected
+    preference   {"input": {"messages"}, "preferred_output", "non_preferred_output"}, or as training.engine.pairs says
     text         {"text"}
 """
 
@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from training.pair_counts import PairCounts
 from training.rules import (
     FORMAT_NAMES,
     MESSAGE_KEYS,
@@ -216,6 +217,7 @@ class _Check:
         self.roles: Counter[str] = Counter()
         self.turns: Counter[int] = Counter()
         self.system_prompts: Counter[str] = Counter()
+        self.pairs = PairCounts()
         self.characters = self.longest = self.longest_line = 0
         self.without_system = self.masked_messages = self.tool_rows = self.blank_lines = 0
 
@@ -319,6 +321,8 @@ class _Check:
         self.look_for_repeat(number, line)
         if kind == "chat":
             characters = self.count_chat(row, number)
+        elif kind == "preference":
+            characters = self.pairs.add(row)
         else:
             characters = sum(len(value) for value in row.values() if isinstance(value, str))
             if kind == "completion":
@@ -425,6 +429,7 @@ class _Check:
         if self.blank_lines:
             text = f"{self.blank_lines:,} blank lines were passed over"
             yield Problem(0, text, "Harmless.", level="warning", kind="blank_lines", count=self.blank_lines)
+        yield from self.pairs.notes()
 
     def statistics(self) -> dict[str, Any]:
         counted = sum(self.turns.values())
@@ -440,6 +445,7 @@ class _Check:
             "rows_without_system": self.without_system if counted else 0,
             "masked_messages": self.masked_messages,
             "rows_with_tools": self.tool_rows,
+            **self.pairs.statistics(),
         }
 
 

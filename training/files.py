@@ -27,9 +27,10 @@ from django.utils import timezone
 from accounts.errors import ApiError, is_disk_full
 from accounts.models import Project, User
 from training import datasets, home
+from training.engine.pairs import encode_sequences
 from training.engine.spec import DataFacts
 from training.models import BaseModel, DatasetFile, TrainingJob
-from training.rules import OPENAI_FORMATS, Problem
+from training.rules import METHOD_FORMATS, OPENAI_FORMATS, OPENAI_METHODS, Problem
 
 logger = logging.getLogger(__name__)
 Status = DatasetFile.Status
@@ -363,8 +364,10 @@ def ensure_checked(file: DatasetFile) -> DatasetFile:
     return file
 
 
-def refusal(file: DatasetFile, *, rows_needed: int = datasets.MIN_JOB_ROWS, name: str = "training") -> ApiError | None:
-    """Why a supervised job cannot use this checked file, in OpenAI's words; None when it can."""
+def refusal(
+    file: DatasetFile, *, method: str = "sft", rows_needed: int = datasets.MIN_JOB_ROWS, name: str = "training"
+) -> ApiError | None:
+    """Why a job by this method cannot use this checked file, in OpenAI's words; None when it can."""
     param = f"{name}_file"
     if not file.path.exists():
         text = f"The job failed due to an invalid {name} file. {file.filename} is gone from the disk; upload it again."
@@ -376,16 +379,21 @@ def refusal(file: DatasetFile, *, rows_needed: int = datasets.MIN_JOB_ROWS, name
     if file.status == Status.ERROR:
         text = f"The job failed due to an invalid {name} file. {file.status_details}"
         return ApiError(text, param=param, code=f"invalid_{name}_file")
-    if file.format not in ("chat", "completion"):
+    if file.format not in METHOD_FORMATS[method]:
         text = (
             f"The job failed due to an invalid {name} file. Invalid file format. Input file {file.id} is in the "
-            f"{OPENAI_FORMATS.get(file.format, file.format)} format, but the specified fine-tuning job is using "
-            "'supervised' as the training method."
+            f"{OPENAI_FORMATS.get(file.format, file.format)} format, but the specified fine-tuning job is not using "
+            f"'{OPENAI_METHODS[method_for(file)]}' as the training method (provided method={OPENAI_METHODS[method]})."
         )
         return ApiError(text, param=param, code=f"invalid_{name}_file")
     if file.rows < rows_needed:
         return ApiError(datasets.too_few_rows(file.rows), param=param, code="invalid_n_examples")
     return None
+
+
+def method_for(file: DatasetFile) -> str:
+    """The method that trains on this file's format; supervised where none does."""
+    return next((method for method, formats in METHOD_FORMATS.items() if file.format in formats), "sft")
 
 
 # ---- tokens ----
@@ -442,21 +450,28 @@ def count_in_worker(file_id: str, base_model_id: int) -> None:
 
 
 def count_tokens(path: Path, format_: Any) -> DataFacts:
-    """Exact totals; `lengths` are those of evenly spaced rows once there are more than 2,000."""
+    """Exact totals; `lengths` are those of evenly spaced rows once there are more than 2,000. Of a preference row both
+    answers count, each with the input before it."""
     rows = tokens = trained = longest = 0
-    lengths, every = [], 1
+    lengths: list[int] = []
+    every = 1
     for _, row in datasets.iterate(path):
-        encoded = format_.encode_row(row)
-        length = len(encoded.token_ids)
+        sequences = encode_sequences(format_, row)
+        row_lengths = [len(encoded.token_ids) for encoded in sequences]
         if rows % every == 0:
-            lengths.append(length)
+            lengths += row_lengths
             if len(lengths) > KEPT_LENGTHS:
-                lengths, every = lengths[::2], every * 2
+                lengths, every = _every_second(lengths, len(sequences)), every * 2
         rows += 1
-        tokens += length
-        trained += encoded.trained_tokens
-        longest = max(longest, length)
+        tokens += sum(row_lengths)
+        trained += sum(encoded.trained_tokens for encoded in sequences)
+        longest = max(longest, *row_lengths)
     return DataFacts(rows=rows, tokens=tokens, trained_tokens=trained, longest_tokens=longest, lengths=lengths)
+
+
+def _every_second(lengths: list[int], sequences: int) -> list[int]:
+    """Of rows that have so many sequences each."""
+    return [length for at, length in enumerate(lengths) if at // sequences % 2 == 0]
 
 
 # ---- splitting, renaming, deleting ----

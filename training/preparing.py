@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from django import db
 from django.conf import settings
@@ -100,9 +101,10 @@ def _check(job: TrainingJob) -> None:
         message += f" and validation file: {job.validation_file_id}"
     add_event(job, message, once=True)
     notify.job_changed(job.pk)
-    _check_file(job.training_file, "training", job.training_file_name)
+    method = job.recipe.method
+    _check_file(job.training_file, "training", job.training_file_name, method=method)
     if job.validation_file_name:
-        _check_file(job.validation_file, "validation", job.validation_file_name, rows_needed=1)
+        _check_file(job.validation_file, "validation", job.validation_file_name, method=method, rows_needed=1)
     if not job.base_model.is_present:
         text = f"The folder of the base model {job.base_model.name} is gone from the disk. Download or add it again."
         raise Refused(text, code="model_not_available", param="model")
@@ -111,11 +113,11 @@ def _check(job: TrainingJob) -> None:
         raise Refused(text, code="model_not_available", param="model")
 
 
-def _check_file(file: DatasetFile | None, name: str, filename: str, **rows_needed: int) -> None:
+def _check_file(file: DatasetFile | None, name: str, filename: str, **needed: Any) -> None:
     if file is None:
         text = f"The job failed due to an invalid {name} file. {filename} was deleted before the job began."
         raise Refused(text, code=f"invalid_{name}_file", param=f"{name}_file")
-    reason = files.refusal(files.ensure_checked(file), name=name, **rows_needed)
+    reason = files.refusal(files.ensure_checked(file), name=name, **needed)
     if reason:
         raise reason
 

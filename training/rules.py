@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from training.engine.pairs import is_preference, spelling_of
+
 Row = dict[str, Any]
 
 ROLES = ("system", "user", "assistant", "tool", "function", "developer")
@@ -12,11 +14,8 @@ MESSAGE_KEYS = {"role", "content", "name", "weight", "tool_calls", "tool_call_id
 PLAIN_KEYS = {"role", "content"}
 FORMAT_NAMES = {"chat": "chat", "completion": "prompt/completion", "preference": "preference", "text": "raw text"}
 OPENAI_FORMATS = {"chat": "fine-tune-chat", "completion": "fine-tune-completion", "preference": "fine-tune-preference"}
-PREFERENCE_PAIRS = (
-    ("preferred_output", "non_preferred_output"),
-    ("preferred_completion", "non_preferred_completion"),
-    ("chosen", "rejected"),
-)
+METHOD_FORMATS = {"sft": ("chat", "completion"), "dpo": ("preference",)}  # what each method trains on
+OPENAI_METHODS = {"sft": "supervised", "dpo": "dpo"}
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,8 @@ def kind_of(value: Any) -> str:
 
 def detect_format(row: Row) -> str:
     """chat, completion, preference or text by its keys; empty when it is none of them."""
-    for preferred, other in PREFERENCE_PAIRS:
-        if preferred in row or other in row:
-            return "preference"
+    if is_preference(row):
+        return "preference"
     if "messages" in row:
         return "chat"
     if "prompt" in row or "completion" in row:
@@ -253,15 +251,70 @@ def _completion_errors(row: Row) -> list[Found]:
 
 
 def _preference_errors(row: Row) -> list[Found]:
-    pair = next((pair for pair in PREFERENCE_PAIRS if pair[0] in row or pair[1] in row), PREFERENCE_PAIRS[0])
-    asked = "prompt" if pair[0] == "chosen" else "input"
-    found: list[Found] = [
-        (key, f'"{key}" is missing', f'Give "{key}".', 0, "shape") for key in (asked, *pair) if not row.get(key)
-    ]
-    if not found and row[pair[0]] == row[pair[1]]:
+    asked, *answers = spelling_of(row)
+    missing = [key for key in (asked, *answers) if row.get(key) is None]
+    if missing:
+        what = {asked: "what the answers answer", answers[0]: "the better answer", answers[1]: "the other answer"}
+        return [(key, f'"{key}" is missing', f'Give "{key}": {what[key]}.', 0, "shape") for key in missing]
+    if asked == "prompt" and isinstance(row[asked], str):
+        found = [error for key in answers for error in _text_answer_errors(row[key], key)]
+    else:
+        found = _input_errors(row[asked], asked)
+        found += [error for key in answers for error in _answer_errors(row[key], key)]
+    if not found and row[answers[0]] == row[answers[1]]:
         fix = "Leave the row out: it says nothing about which answer is better."
-        found.append((pair[1], "Both answers are the same", fix, 0, "same_answers"))
+        found.append((answers[1], "Both answers are the same", fix, 0, "same_answers"))
     return found
+
+
+def _input_errors(given: Any, key: str) -> list[Found]:
+    """`given` is {"messages", "tools"?} under "input", a list of messages under "prompt"."""
+    place = key
+    if key == "input":
+        if not isinstance(given, dict):
+            fix = 'Write it as {"messages": [{"role": "user", "content": "..."}]}.'
+            return [(key, f'"input" is {kind_of(given)}, not an object', fix, 0, "shape")]
+        if not isinstance(given.get("tools") or [], list):
+            text = f'"tools" is {kind_of(given["tools"])}, not a list'
+            return [("input.tools", text, "Give a list of tools.", 0, "tools")]
+        given, place = given.get("messages"), "input.messages"
+    if not isinstance(given, list) or not given:
+        text = f'"{place}" is {kind_of(given) if given != [] else "empty"}; it must hold the messages to answer'
+        return [(place, text, "Give at least the user's message.", 0, "shape")]
+    found = [_moved(error, place) for at, message in enumerate(given) for error in _message_errors(message, at)]
+    if not found and given[-1]["role"] == "assistant":
+        fix = "End the input with the message that is answered; the answers stand apart."
+        found.append((place, "The input ends with an assistant message", fix, len(given), "shape"))
+    return found
+
+
+def _answer_errors(answer: Any, key: str) -> list[Found]:
+    if not isinstance(answer, list):
+        fix = 'Write it as [{"role": "assistant", "content": "..."}].'
+        return [(key, f'"{key}" is {kind_of(answer)}, not a list', fix, 0, "shape")]
+    if len(answer) != 1:
+        fix = "Give the last assistant message alone; what stands before it belongs to the input."
+        return [(key, f'"{key}" holds {len(answer)} messages, not one', fix, 0, "shape")]
+    found = [_moved(error, key, turn=0) for error in _message_errors(answer[0], 0)]
+    if not found and answer[0]["role"] != "assistant":
+        text = f'The message in "{key}" is from the {answer[0]["role"]}, not the assistant'
+        found.append((f"{key}[0].role", text, 'Write "assistant".', 0, "role"))
+    if not found and not answer[0].get("content") and not answer[0].get("tool_calls"):
+        found.append((f"{key}[0].content", f'The answer in "{key}" is empty', "Give its text.", 0, "no_assistant"))
+    return found
+
+
+def _text_answer_errors(answer: Any, key: str) -> list[Found]:
+    if isinstance(answer, str) and answer:
+        return []
+    text = f'"{key}" is {"empty" if answer == "" else kind_of(answer) + ", but the prompt is a text"}'
+    return [(key, text, "Give the answer as a text too.", 0, "shape")]
+
+
+def _moved(error: Found, place: str, turn: int | None = None) -> Found:
+    """The error of a message whose list stands elsewhere than under "messages"."""
+    where, message, fix, own_turn, kind = error
+    return where.replace("messages", place, 1), message, fix, own_turn if turn is None else turn, kind
 
 
 def _text_errors(row: Row) -> list[Found]:

@@ -16,6 +16,7 @@ from django_htmx.http import HttpResponseClientRefresh
 from accounts.errors import ApiError
 from dashboard.forms_datasets import BeginUploadForm, SplitForm
 from dashboard.templatetags.figures import size
+from dashboard.turns import answers_of, turns_of
 from training import datasets as jsonl
 from training import files
 from training.engine.errors import EngineError
@@ -24,7 +25,6 @@ from training.models import BaseModel, DatasetFile
 from training.rules import FORMAT_NAMES
 
 PAGE_ROWS = 10
-LONG_TEXT = 4000  # characters of a message shown before "show all"
 LONG_LIST = 200  # datasets shown in the list
 BINS = 24
 Status = DatasetFile.Status
@@ -168,7 +168,8 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "answers": roles.get("assistant", 0),
         "other_roles": ", ".join(f"{number:,} {role}" for role, number in roles.items() if role != "assistant"),
         "delete_words": _delete_words(file, jobs),
-        "can_train": file.status == Status.PROCESSED and files.refusal(file) is None,
+        "can_train": file.status == Status.PROCESSED and files.refusal(file, method=files.method_for(file)) is None,
+        "pairs": _pairs(file),
         "children": [(child, list(files.jobs_using(child)[:20])) for child in children],
         **_tokens(request, file, start=False),
         **_rows(request, file),
@@ -200,12 +201,23 @@ def _verdict(file: DatasetFile) -> Verdict:
     if file.rows < jsonl.MIN_JOB_ROWS:
         detail = f"Training needs at least {jsonl.MIN_JOB_ROWS} rows; as a validation set it will do."
         return Verdict("warn", f"{rows}: too few to train on", detail)
-    refusal = files.refusal(file)
-    if refusal:
-        return Verdict("warn", f"{rows}, sound, but not for supervised training", f"The format is {file.format}.")
+    if files.refusal(file, method=files.method_for(file)):
+        return Verdict("warn", f"{rows}, sound, but no job can train on it", f"The format is {file.format}.")
     if file.warning_count:
         return Verdict("warn", f"{rows}, ready; {warnings}")
     return Verdict("ok", f"{rows}, ready")
+
+
+def _pairs(file: DatasetFile) -> dict[str, Any]:
+    """Mean lengths of the two answers of a preference file, and how often the preferred one is the longer."""
+    counted = file.statistics.get("pairs")
+    if not counted or not file.rows:
+        return {}
+    return {
+        "preferred": round(counted["preferred_characters"] / file.rows),
+        "other": round(counted["other_characters"] / file.rows),
+        "longer": counted["preferred_longer"] / file.rows,
+    }
 
 
 def _delete_words(file: DatasetFile, jobs: list[Any]) -> str:
@@ -231,7 +243,9 @@ def _rows(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     if not file.path.exists() or file.status == Status.UPLOADED or not last_line:
         return {"shown": [], "line": 1, "last_line": 0, "present": file.path.exists()}
     found = jsonl.page(file.path, line, PAGE_ROWS + 1, files.read_index(file))
-    shown = [{"line": number, "row": row, "messages": _as_messages(row)} for number, row in found[:PAGE_ROWS]]
+    shown = [
+        {"line": number, "messages": turns_of(row), "answers": answers_of(row)} for number, row in found[:PAGE_ROWS]
+    ]
     return {
         "present": True,
         "shown": shown,
@@ -239,37 +253,6 @@ def _rows(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "last_line": last_line,
         "next_line": found[PAGE_ROWS][0] if len(found) > PAGE_ROWS else None,
         "previous_line": max(line - PAGE_ROWS, 1) if line > 1 else None,
-    }
-
-
-def _as_messages(row: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Any row as a list of turns to draw; bad rows are shown as far as they can be."""
-    if row is None:
-        return []
-    turns = row.get("messages")
-    if isinstance(turns, list):
-        return [_turn(turn) for turn in turns[:200]]
-    keys = [key for key in row if isinstance(row[key], str | list | dict)]
-    names = {"prompt": "user", "completion": "assistant", "text": "assistant"}
-    return [_turn({"role": names.get(key, key), "content": row[key], "name": key}) for key in keys[:20]]
-
-
-def _turn(turn: Any) -> dict[str, Any]:
-    if not isinstance(turn, dict):
-        turn = {"role": "not a message", "content": turn}
-    role = turn.get("role") if isinstance(turn.get("role"), str) else "no role"
-    content = turn.get("content")
-    text = content if isinstance(content, str) else jsonl.pretty(content)
-    calls = turn.get("tool_calls") or turn.get("function_call")
-    return {
-        "role": role,
-        "known": role in ("system", "developer", "user", "assistant", "tool", "function"),
-        "name": turn.get("name") or "",
-        "text": text[:LONG_TEXT],
-        "rest": text[LONG_TEXT:],
-        "calls": jsonl.pretty(calls) if calls else "",
-        "masked": turn.get("weight", 1) == 0,
-        "trained": role == "assistant" and turn.get("weight", 1) != 0,
     }
 
 

@@ -18,7 +18,8 @@ BAD_CALL = {"function": {"name": "f", "arguments": {}}}
 CALLED = "messages[1].tool_calls[0]"
 PARTS = [{"type": "text", "text": "x"}]
 PAIR_NAMES = (("preferred_output", "non_preferred_output"), ("preferred_completion", "non_preferred_completion"))
-PAIRS = [{"input": {"messages": [USER]}, better: [ANSWER], worse: [USER]} for better, worse in PAIR_NAMES]
+OTHER = {"role": "assistant", "content": "No idea."}
+PAIRS = [{"input": {"messages": [USER]}, better: [ANSWER], worse: [OTHER]} for better, worse in PAIR_NAMES]
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project
+from tests.factories import preference_rows, tiny_model
 from training import files
+from training.engine.chat import ChatFormat
 from training.models import BaseModel, DatasetFile, TrainingJob
 from training.tasks import check_file, count_file_tokens
 
@@ -144,7 +146,8 @@ def test_expired_files_and_forgotten_uploads_are_removed(
         (
             b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 10,
             "invalid_training_file",
-            "is in the fine-tune-preference format, but the specified fine-tuning job is using 'supervised'",
+            "is in the fine-tune-preference format, but the specified fine-tuning job is not using 'dpo' as the "
+            "training method (provided method=supervised)",
         ),
         (b"", "invalid_training_file", "The file is empty"),
     ],
@@ -154,6 +157,34 @@ def test_a_file_that_cannot_be_trained_on_is_refused_in_openais_words(
 ) -> None:
     refusal = files.refusal(make(project, content))
     assert refusal and (refusal.code, refusal.param) == (code, "training_file") and said in refusal.message
+
+
+def test_preference_rows_are_for_dpo_and_chat_rows_are_not(project: Project) -> None:
+    pairs = make(project, "".join(json.dumps(row) + "\n" for row in preference_rows(12)).encode())
+    assert files.refusal(pairs, method="dpo") is None and files.method_for(pairs) == "dpo"
+    refusal = files.refusal(make(project, rows(12)), method="dpo")
+    assert refusal and refusal.message.endswith(
+        "is in the fine-tune-chat format, but the specified fine-tuning job is not using 'supervised' as the training "
+        "method (provided method=dpo)."
+    )
+
+
+def test_both_answers_of_a_preference_row_are_counted_with_the_input_before_each(
+    project: Project, tmp_path: Path
+) -> None:
+    chat = ChatFormat.load(tiny_model(tmp_path / "tiny"))
+    pairs = make(project, "".join(json.dumps(row) + "\n" for row in preference_rows(12)).encode())
+    facts = files.count_tokens(pairs.path, chat)
+    sides = [chat.encode_row(side) for row in preference_rows(12) for side in both(row)]
+    assert facts.rows == 12 and facts.lengths == [len(side.token_ids) for side in sides]
+    assert (facts.tokens, facts.longest_tokens) == (sum(facts.lengths), max(facts.lengths))
+    assert facts.trained_tokens == sum(side.trained_tokens for side in sides)
+
+
+def both(row: dict) -> list[dict]:
+    return [
+        {"messages": [*row["input"]["messages"], *row[key]]} for key in ("preferred_output", "non_preferred_output")
+    ]
 
 
 def test_a_validation_file_may_be_short(project: Project) -> None:

@@ -1,0 +1,63 @@
+"""A dataset's row as turns to draw, whatever its format and however broken it is."""
+
+from typing import Any
+
+from training import datasets
+from training.engine.pairs import is_preference, spelling_of
+
+LONG_TEXT = 4000  # characters of a message shown before "show all"
+MOST_TURNS = 200
+MOST_FIELDS = 20
+KNOWN_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+Turn = dict[str, Any]
+
+
+def turns_of(row: dict[str, Any] | None) -> list[Turn]:
+    """Of a preference row: what both answers answer."""
+    if row is None:
+        return []
+    if is_preference(row):
+        given = row.get(spelling_of(row)[0])
+        return _turns(given.get("messages") if isinstance(given, dict) else given, role="user", trained=False)
+    if isinstance(row.get("messages"), list):
+        return _turns(row["messages"])
+    keys = [key for key in row if isinstance(row[key], str | list | dict)]
+    names = {"prompt": "user", "completion": "assistant", "text": "assistant"}
+    return [_turn({"role": names.get(key, key), "content": row[key], "name": key}) for key in keys[:MOST_FIELDS]]
+
+
+def answers_of(row: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Both answers of a preference row, to stand side by side; none of any other row."""
+    if row is None or not is_preference(row):
+        return []
+    _, preferred, other = spelling_of(row)
+    return [
+        {"label": "preferred", "preferred": True, "turns": _turns(row.get(preferred))},
+        {"label": "not preferred", "preferred": False, "turns": _turns(row.get(other), trained=False)},
+    ]
+
+
+def _turns(value: Any, role: str = "assistant", trained: bool = True) -> list[Turn]:
+    """Of a list of messages, or of a text said by `role`."""
+    messages = value if isinstance(value, list) else [{"role": role, "content": value}]
+    return [_turn(message, trained) for message in messages[:MOST_TURNS]]
+
+
+def _turn(message: Any, trained: bool = True) -> Turn:
+    if not isinstance(message, dict):
+        message = {"role": "not a message", "content": message}
+    role = message.get("role") if isinstance(message.get("role"), str) else "no role"
+    content = message.get("content")
+    text = content if isinstance(content, str) else datasets.pretty(content)
+    calls = message.get("tool_calls") or message.get("function_call")
+    masked = message.get("weight", 1) == 0
+    return {
+        "role": role,
+        "known": role in KNOWN_ROLES,
+        "name": message.get("name") or "",
+        "text": text[:LONG_TEXT],
+        "rest": text[LONG_TEXT:],
+        "calls": datasets.pretty(calls) if calls else "",
+        "masked": masked,
+        "trained": trained and role == "assistant" and not masked,
+    }
