@@ -18,6 +18,7 @@ from dashboard.expert_fields import SCHEDULERS, WITH_AUTO, ExpertFields
 from dashboard.forms_trackers import TrackersForm, initial_trackers
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
+from training.trackers.tending import wishes_of
 
 MAIN_FIELDS: Final = ("n_epochs", "batch_size", "learning_rate_multiplier")
 LORA_FIELDS: Final = ("lora_r", "lora_alpha", "lora_dropout", "target_modules", *expert_fields.ADAPTER_FIELDS)
@@ -276,7 +277,7 @@ def initial_from_job(job: TrainingJob) -> dict[str, Any]:
         "label": next_label(job),
         "parent": job.id,
     }
-    return values | initial_from_recipe(job.recipe) | initial_trackers(job)
+    return values | initial_from_recipe(job.recipe) | initial_trackers(wishes_of(job))
 
 
 def next_label(job: TrainingJob) -> str:

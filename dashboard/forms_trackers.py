@@ -1,13 +1,14 @@
 """The part of the job's form that says where figures are also handed to."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS
 from pydantic import ValidationError
 
-from training.models import TrackerKey, TrainingJob
+from training.models import TrackerKey
 from training.trackers.spec import Integration, TensorboardIntegration, WandbIntegration, WandbWish
 
 CHECKBOXES = ("track_tensorboard", "track_wandb", "wandb_checkpoints", "wandb_offline")
@@ -66,15 +67,13 @@ class TrackersForm(forms.Form):
             self.add_error(name if name in self.fields else NON_FIELD_ERRORS, text)
 
 
-def initial_trackers(job: TrainingJob) -> dict[str, Any]:
-    """What this job asked for, by control."""
-    values: dict[str, Any] = {}
-    for row in job.trackers.all():
-        values[f"track_{row.kind}"] = True
-        if row.kind == "wandb":
-            wish = WandbWish.model_validate(row.wish)
-            values |= {f"wandb_{name}": getattr(wish, name) or "" for name in WandbWish.model_fields}
-            values["wandb_tags"] = ", ".join(wish.tags)
+def initial_trackers(wishes: Sequence[Integration]) -> dict[str, Any]:
+    """What was asked for, by control."""
+    values: dict[str, Any] = {f"track_{wish.type}": True for wish in wishes}
+    for wish in wishes:
+        if isinstance(wish, WandbIntegration):
+            values |= {f"wandb_{name}": getattr(wish.wandb, name) or "" for name in WandbWish.model_fields}
+            values["wandb_tags"] = ", ".join(wish.wandb.tags)
     return values
 
 

@@ -5,18 +5,18 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
 
 from accounts.errors import ApiError
 from accounts.models import ApiKey
-from dashboard import schemas
+from dashboard import configuration, schemas
 from dashboard.paging import page
 from playground.deployments import FIGURES, find_target
 from playground.models import Verification
@@ -174,6 +174,13 @@ def has_pair(rows: "QuerySet[TrainingJob]", key: str, value: str) -> "QuerySet[T
 @router.get("/fine_tuning/jobs/{job_id}", response=schemas.Job)
 def retrieve_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
     return as_job(find_job(request, job_id))
+
+
+@router.get("/fine_tuning/jobs/{job_id}/configuration")
+def retrieve_configuration(request: HttpRequest, job_id: str, format: Literal["json", "yaml"] = "json") -> HttpResponse:
+    """What was asked for, as `create` takes it."""
+    write, content_type = configuration.WRITERS[format]
+    return HttpResponse(write(find_job(request, job_id)), content_type=content_type)
 
 
 @router.get("/fine_tuning/jobs/{job_id}/events", response=schemas.EventList)

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from accounts.errors import ApiError
 from dashboard import differences
 from dashboard.curves import sparkline
-from dashboard.views import job_figures, job_page, new_job
+from dashboard.views import job_configuration, job_figures, job_page, new_job
 from training.launcher import SAVE
 from training.models import Checkpoint, TrainingJob
 from training.recording import queue_text
@@ -220,9 +220,11 @@ urlpatterns: list[URLPattern] = [
     path("", jobs, name="jobs"),
     path("new/", new_job.new_job, name="new-job"),
     path("new/estimate", new_job.estimate, name="estimate-job"),
+    path("new/from-file", job_configuration.fill_from_file, name="job-from-file"),
     path("compare/", compare, name="compare-jobs"),
     path("many", act_on_many, name="act-on-jobs"),
     path("<str:job_id>/", job_page.job, name="job"),
+    path("<str:job_id>/configuration.<str:kind>", job_configuration.download, name="job-configuration"),
     path("<str:job_id>/metrics.json", job_figures.metrics_json, name="job-metrics"),
     path("<str:job_id>/metrics.csv", job_figures.metrics_csv, name="job-csv"),
     path("<str:job_id>/figures", job_figures.figures_table, name="job-figures"),

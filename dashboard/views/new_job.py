@@ -26,10 +26,10 @@ def new_job(request: HttpRequest) -> HttpResponse:
         form = JobForm(request.POST, project=request.project)
         if form.is_valid() and (job := _create(request, form)):
             return redirect("job", job.id)
-        return render(request, "dashboard/job_new.html", _context(form, form.parent_job), status=400)
+        return render(request, "dashboard/job_new.html", context(form, form.parent_job), status=400)
     parent = _parent(request)
     form = JobForm(project=request.project, initial=_initial(request, parent))
-    return render(request, "dashboard/job_new.html", _context(form, parent))
+    return render(request, "dashboard/job_new.html", context(form, parent))
 
 
 @require_POST
@@ -62,7 +62,7 @@ def _error(form: JobForm, answer: Forecast, name: str) -> dict[str, str]:
     return {"name": name, "text": said[0]}
 
 
-def _context(form: JobForm, parent: TrainingJob | None) -> dict[str, Any]:
+def context(form: JobForm, parent: TrainingJob | None) -> dict[str, Any]:
     shown = forms.initial_from_job(parent) if parent else {}
     return {
         "form": form,

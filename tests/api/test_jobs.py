@@ -4,12 +4,15 @@ import csv
 import io
 import re
 
+import httpx
 import pytest
 from openai import BadRequestError, NotFoundError
 
 from tests.api.conftest import jsonl
 from tests.factories import chat_row, chat_rows
 from tests.workers import wait_for
+
+OPENAI_ARGUMENTS = ("model", "training_file", "validation_file", "method", "suffix", "seed", "metadata")
 
 
 @pytest.fixture
@@ -321,3 +324,17 @@ def test_an_integration_that_cannot_be_is_refused_by_its_path(client, training_f
     with pytest.raises(BadRequestError) as refused:
         client.fine_tuning.jobs.create(model="tiny", training_file=training_file, integrations=integrations)
     assert refused.value.param == param
+
+
+def test_the_configuration_of_a_job_makes_the_same_job_again(client, finished):
+    path = f"/fine_tuning/jobs/{finished.id}/configuration"
+    body = client.get(path, cast_to=dict)
+    assert (body["seed"], body["suffix"], body["lora"]["r"]) == (7, "bot", 4)
+    again = client.fine_tuning.jobs.create(**{name: body.pop(name) for name in OPENAI_ARGUMENTS}, extra_body=body)
+    try:
+        made = client.get(f"/fine_tuning/jobs/{again.id}/configuration", cast_to=dict)
+        assert made == client.get(path, cast_to=dict)
+        text = client.get(path, cast_to=httpx.Response, options={"params": {"format": "yaml"}}).text
+        assert text.startswith(f"# Job {finished.id}") and "packing:" in text
+    finally:
+        client.fine_tuning.jobs.cancel(again.id)
