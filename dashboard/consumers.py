@@ -178,7 +178,7 @@ def job_marks(job_id: str, user_id: int | None) -> dict[str, Any] | None:
         return None
     header = [getattr(job, name) for name in STATE_FIELDS if name not in {"archived", "error_message"}]
     kept = job.checkpoints.filter(archived_at=None)
-    served = kept.values_list("pk", "label", "deployment__state", "deployment__proof").order_by("pk")
+    served = kept.values_list("pk", "label", "deployment__state", "deployment__proof", "export__status").order_by("pk")
     return {
         "header": [*header, job.archived_at is not None, job.error_message],
         "checkpoints": list(served),

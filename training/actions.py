@@ -273,15 +273,18 @@ def archive_checkpoint(checkpoint: Checkpoint, archived: bool = True) -> Checkpo
 
 def delete_checkpoint(checkpoint: Checkpoint) -> None:
     """Its weights leave the disk and its name stops answering; the curves stay."""
+    from training import exports
+
     with transaction.atomic():
         job = TrainingJob.objects.select_for_update().get(pk=checkpoint.job_id)
         _refuse_needed(checkpoint)
         if not job.is_final and not job.checkpoints.filter(step__gt=checkpoint.step).exists():
             text = "This is the newest checkpoint of a job that has not ended; the job may have to continue from it."
             raise ApiError(text, code="checkpoint_in_use")
-        path = checkpoint.path
+        path, merged = checkpoint.path, exports.folder_of(checkpoint)
         checkpoint.delete()
         transaction.on_commit(lambda: _free(path))
+        transaction.on_commit(lambda: _free(merged))
     notify.job_changed(job.pk)
     notify.project_changed(job.project_id)
 

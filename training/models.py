@@ -13,6 +13,7 @@ from accounts.ids import new_id
 from accounts.models import Project
 from training import home
 from training.engine.spec import DataFacts, Estimate, Measured, ModelFacts, Recipe, Resolved
+from training.export_row import Export as Export
 
 
 def new_file_id() -> str:

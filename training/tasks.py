@@ -34,7 +34,7 @@ def wake(actor: Any, *arguments: str) -> None:
 
 def send_missing_wake_ups(queues: set[str]) -> None:
     """What an idle worker does every few seconds: wake itself for what the database says is waiting."""
-    from training import files, preparing, supervisor
+    from training import exports, files, preparing, supervisor
     from training.trackers import tending
 
     if "train" in queues:
@@ -44,6 +44,8 @@ def send_missing_wake_ups(queues: set[str]) -> None:
     if "default" in queues:
         for job in preparing.unprepared():
             wake(prepare, job.pk)
+        for export in exports.waiting():
+            wake(merge, export.pk)
         files.remove_stale()
         tending.tend()
 
@@ -70,3 +72,11 @@ def count_file_tokens(file_id: str, base_model_id: int) -> None:
     from training import files
 
     files.count_in_worker(file_id, base_model_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def merge(export_id: str) -> None:
+    """Merge a checkpoint's adapter into its base, to be taken away."""
+    from training import exports
+
+    exports.make(export_id)

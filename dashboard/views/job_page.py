@@ -1,14 +1,12 @@
 """One job: the answer on top, its curves, its checkpoints, and everything else under tabs."""
 
-import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -20,8 +18,7 @@ from dashboard.headline import headline
 from dashboard.templatetags import figures
 from dashboard.views import against_actual
 from playground.models import Deployment, Verification
-from training import home
-from training.models import Checkpoint, DatasetFile, TrainingJob
+from training.models import Checkpoint, DatasetFile, Export, TrainingJob
 from training.trackers import tending
 
 LOG_TAIL_BYTES = 64_000
@@ -38,6 +35,7 @@ class CheckpointRow:
     bar: int  # width of its loss bar, per cent of the worst
     deployment: Deployment | None
     verification: Verification | None  # what the last look at the served weights found
+    export: Export | None  # the merged weights, once somebody asked for them
 
     @property
     def is_best(self) -> bool:
@@ -97,7 +95,8 @@ def faulty_file(job: TrainingJob) -> DatasetFile | None:
 
 def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:
     """Newest last, as training made them."""
-    found = list(job.checkpoints.filter(archived_at=None).select_related("deployment", "verification").order_by("step"))
+    kept = job.checkpoints.filter(archived_at=None)
+    found = list(kept.select_related("deployment", "verification", "export").order_by("step"))
     losses = [c.full_valid_loss for c in found if c.full_valid_loss is not None]
     best, worst = (min(losses), max(losses)) if losses else (0.0, 0.0)
     return [
@@ -107,6 +106,7 @@ def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:
             round(100 * checkpoint.full_valid_loss / worst) if checkpoint.full_valid_loss and worst else 0,
             getattr(checkpoint, "deployment", None),
             getattr(checkpoint, "verification", None),
+            getattr(checkpoint, "export", None),
         )
         for checkpoint in found
     ]
@@ -117,24 +117,6 @@ def open_in_playground(request: HttpRequest, job_id: str) -> HttpResponse:
     job = get_object_or_404(TrainingJob.objects.of(request.project), pk=job_id)
     names = request.GET.getlist("models") or [job.fine_tuned_model or job.base_model.name]
     return redirect(f"{reverse('playground')}?models={','.join(names)}")
-
-
-def download_checkpoint(request: HttpRequest, job_id: str, checkpoint_id: str) -> FileResponse:
-    """The weights with tokenizer and figures as one zip; the trainer's own state (optimizer, position) stays here."""
-    mine = Checkpoint.objects.of(request.project).select_related("job")
-    checkpoint = get_object_or_404(mine, pk=checkpoint_id, job=job_id)
-    if not checkpoint.path.is_dir():
-        raise Http404("The files of this checkpoint are no longer on disk.")
-    packed = tempfile.TemporaryFile(dir=home.home())  # noqa: SIM115 - FileResponse closes it
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(checkpoint.path.iterdir()):
-            if path.is_file():
-                archive.write(path, path.name)
-    packed.seek(0)
-    name = (
-        f"{checkpoint.job.suffix or checkpoint.job.base_model.name}-epoch-{checkpoint.epoch}-step-{checkpoint.step}.zip"
-    )
-    return FileResponse(packed, as_attachment=True, filename=name)
 
 
 # ---- tabs: each returns what its part of the template needs ----

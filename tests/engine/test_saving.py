@@ -45,16 +45,16 @@ def test_training_goes_on_while_a_checkpoint_is_written_and_the_checkpoint_is_th
 ) -> None:
     plain, slow = make_run("plain", **changes), make_run("slow", **changes)
     train(plain)
-    copy_tokenizer, listed = checkpoint._copy_tokenizer, []
+    original, listed = checkpoint.copy_tokenizer, []
 
     def when_two_more_steps_are_done(base: Path, folder: Path) -> None:
         deadline = time.monotonic() + 60
         while "step-3" in folder.name and len(events(slow, "step")) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
         listed.append([path.name for path in (slow / "checkpoints").glob("[!.]*")])
-        copy_tokenizer(base, folder)
+        original(base, folder)
 
-    monkeypatch.setattr(checkpoint, "_copy_tokenizer", when_two_more_steps_are_done)
+    monkeypatch.setattr(checkpoint, "copy_tokenizer", when_two_more_steps_are_done)
     train(slow)
     order = [(event.type, getattr(event, "step", 0)) for event in events(slow) if event.type in ("step", "checkpoint")]
     assert order.index(("step", 5)) < order.index(("checkpoint", 3))
@@ -70,7 +70,7 @@ def test_a_disk_that_is_full_beside_the_training_ends_it_with_the_reason(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_copy_tokenizer", full)
+    monkeypatch.setattr(checkpoint, "copy_tokenizer", full)
     train(folder)
     assert (ended(folder).status, ended(folder).code) == ("failed", "disk_full")
     assert not events(folder, "checkpoint") and not list((folder / "checkpoints").iterdir())

@@ -1,9 +1,7 @@
 """The screens of jobs."""
 
-import io
 import json
 import re
-import zipfile
 from typing import Any
 
 import pytest
@@ -190,21 +188,6 @@ def test_figures_come_as_csv_with_empty_cells(owner_client: Client, project: Pro
     assert lines[0].startswith("step,time,epoch,train_loss")
     assert len(lines) == 13
     assert lines[1].endswith(",,")
-
-
-def test_a_checkpoint_is_downloaded_without_the_trainers_state(
-    owner_client: Client, stranger_client: Client, project: Project
-) -> None:
-    job = makers.make_job(project, steps=10, total_steps=40)
-    checkpoint = job.checkpoints.get()
-    address = reverse("checkpoint-zip", args=[job.id, checkpoint.id])
-    assert owner_client.get(address).status_code == 404, "its files are not there"
-    (checkpoint.path / "trainer_state").mkdir(parents=True)
-    (checkpoint.path / "adapter_model.safetensors").write_bytes(b"weights")
-    (checkpoint.path / "trainer_state" / "state.safetensors").write_bytes(b"state")
-    with zipfile.ZipFile(io.BytesIO(owner_client.get(address).getvalue())) as archive:
-        assert archive.namelist() == ["adapter_model.safetensors"]
-    assert stranger_client.get(address).status_code == 404
 
 
 # ---- what can be done ----

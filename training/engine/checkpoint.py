@@ -183,7 +183,7 @@ class Snapshot:
         """Writes the folder and returns its meta.json."""
         with complete_folder(self.final) as part:
             self.weights.write(part)
-            _copy_tokenizer(self.spec.base_path, part)
+            copy_tokenizer(self.spec.base_path, part)
             (part / "trainer_state").mkdir()
             self.state.write(part / "trainer_state")
             sha256 = weights_sha256(part)
@@ -262,7 +262,7 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, set | frozenset) else getattr(value, "value", str(value))
 
 
-def _copy_tokenizer(base: Path, folder: Path) -> None:
+def copy_tokenizer(base: Path, folder: Path) -> None:
     for name in TOKENIZER_FILES:
         if (base / name).exists():
             shutil.copyfile(base / name, folder / name)

@@ -400,3 +400,20 @@ class Probes(Strict):
     weights_sha256: str
     modules: list[str]  # full names of the adapted modules; empty for full weights
     lora_r: int | None = None
+
+
+# ---- what the export of merged weights found ----
+
+
+class ExportReport(Strict):
+    """Differences of log-probabilities, in nats a token: merged against adapter, adapter against base."""
+
+    status: Literal["matches", "refused", "failed"]
+    message: str = ""
+    tokens: int = 0
+    mean_to_adapter: float | None = None
+    max_to_adapter: float | None = None
+    adapter_to_base: float | None = None
+    dtype: str = ""
+    sha256: str = ""
+    size_bytes: int = 0
