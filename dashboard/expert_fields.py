@@ -7,6 +7,7 @@ from django import forms
 ADAPTER_FIELDS: Final = ("lora_variant", "modules_to_save", "quantization")
 TRAINER_FIELDS: Final = (
     "optimizer", "min_learning_rate_ratio", "neftune_alpha", "gradient_checkpointing", "validate_every_steps",
+    "stop_metric", "stop_patience", "stop_min_change",
 )  # fmt: skip
 AUTO_FIELDS: Final = ("lora_variant", "optimizer", "gradient_checkpointing")
 WITH_AUTO: Final = {"lr_scheduler", "dtype", "packing", *AUTO_FIELDS}  # lists to choose from, auto among them
@@ -20,6 +21,9 @@ LABELS: Final = {
     "neftune_alpha": "NEFTune noise",
     "gradient_checkpointing": "Gradient checkpointing",
     "validate_every_steps": "Validate every … steps",
+    "stop_metric": "Stop early by",
+    "stop_patience": "Patience",
+    "stop_min_change": "Minimum change",
 }
 
 HINTS: Final = {
@@ -31,6 +35,9 @@ HINTS: Final = {
     "neftune_alpha": "Noise on the embeddings while training, 5 to 15 for small files of chat; 0 is off.",
     "gradient_checkpointing": "Computes activations twice instead of keeping them: less memory, a third more time.",
     "validate_every_steps": "The whole validation set, besides each epoch's end; 0 is only there.",
+    "stop_metric": "The run ends with a checkpoint when this has not become better for a while.",
+    "stop_patience": "So many validations of the whole set in a row without anything better end the run.",
+    "stop_min_change": "What counts as better: by more than this.",
 }
 
 
@@ -56,3 +63,10 @@ class ExpertFields(forms.Form):
     neftune_alpha = forms.CharField(required=False)
     gradient_checkpointing = forms.ChoiceField(required=False, choices=_choices("auto", "on", "off"))
     validate_every_steps = forms.CharField(required=False)
+    stop_metric = forms.ChoiceField(
+        required=False,
+        choices=[("none", "nothing"), ("full_valid_loss", "validation loss"), ("full_valid_accuracy", "accuracy")],
+        initial="none",
+    )
+    stop_patience = forms.CharField(required=False)
+    stop_min_change = forms.CharField(required=False)

@@ -51,6 +51,9 @@ def _running(job: TrainingJob) -> str:
 
 def _succeeded(job: TrainingJob) -> str:
     judged = _judged(job)
+    if judged and job.status_text.startswith("Stopped early"):
+        found = f"best validation loss {loss(_best(judged).full_valid_loss)} at step {_best(judged).step:,}"
+        return f"Stopped early at step {job.step:,} of {job.total_steps:,}: {found}"
     if not judged:
         last = _mean_loss(job, "-step")
         return f"Finished: training loss {loss(last)}, never validated" if last is not None else "Finished"

@@ -53,6 +53,9 @@ TRAINING_FIELDS = {
         "neftune_alpha",
         "gradient_checkpointing",
         "validate_every_steps",
+        "stop_metric",
+        "stop_patience",
+        "stop_min_change",
     )
 }
 AskedHyperparameters = part_of_recipe("AskedHyperparameters", **SUPERVISED_FIELDS)

@@ -5,6 +5,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from accounts.errors import ApiError
 from accounts.models import Project, User
 from training import notify
 from training.engine.spec import JobSpec, Recipe
+from training.launcher import SAVE
 from training.models import FINAL, BaseModel, Checkpoint, DatasetFile, TrainingJob
 from training.recording import add_event, close, record_events, refresh_queue
 from training.trackers import tending
@@ -27,11 +29,13 @@ __all__ = [
     "create_job",
     "delete_checkpoint",
     "delete_job",
+    "drop_checkpoints",
     "pause_job",
     "record_events",
     "rename_checkpoint",
     "rename_job",
     "resume_job",
+    "save_checkpoint",
     "spec_for",
 ]
 log = logging.getLogger(__name__)
@@ -165,14 +169,45 @@ def wake_trainer() -> None:
 
 
 @transaction.atomic
-def cancel_job(job: TrainingJob) -> TrainingJob:
-    """In any state that is not final; the answer is at once, the worker then ends the trainer."""
+def cancel_job(job: TrainingJob, *, drop: bool = False) -> TrainingJob:
+    """In any state that is not final; the answer is at once, the worker then ends the trainer. `drop`: its checkpoints
+    are deleted, and nothing is saved any more."""
+    if drop:
+        for checkpoint in job.checkpoints.all():
+            _refuse_needed(checkpoint)
     if not close(job, Status.CANCELLED, "Cancelled"):
         job.refresh_from_db()
         raise ApiError(f"Job {job.pk} has already {_ended(job)} and cannot be cancelled.", code="job_not_cancellable")
     add_event(job, "Fine-tuning job cancelled")
+    if drop:
+        TrainingJob.objects.filter(pk=job.pk).update(wanted="drop")
+        if not TrainingJob.objects.filter(pk=job.pk).exclude(claim="").exists():  # else its worker does it at the end
+            drop_checkpoints(job)
     job.refresh_from_db()
     return job
+
+
+def drop_checkpoints(job: TrainingJob) -> None:
+    """What a cancelled job has saved; a checkpoint that another job meanwhile starts from stays."""
+    with transaction.atomic():
+        for checkpoint in job.checkpoints.all():
+            if not checkpoint.continued_by.unfinished().exists():
+                path = checkpoint.path
+                checkpoint.delete()
+                transaction.on_commit(partial(_free, path))
+        transaction.on_commit(partial(_free, job.folder / "resume"))
+    notify.job_changed(job.pk)
+
+
+def save_checkpoint(job: TrainingJob) -> TrainingJob:
+    """A checkpoint after the step that is being done; the training goes on. The trainer looks for the file at every
+    step and takes it away when it has saved."""
+    job.refresh_from_db()
+    if job.status != Status.RUNNING or not job.step or job.wanted:
+        text = f"{job.display_name} is not training now, so there is nothing new to save."
+        raise ApiError(text, code="job_not_training")
+    (job.folder / SAVE).touch()
+    return _changed(job)
 
 
 @transaction.atomic

@@ -237,7 +237,7 @@ class TrainingJob(models.Model):
     trainer_pid = models.IntegerField(null=True, blank=True)
     trainer_started = models.FloatField(null=True, blank=True)  # process create time, to tell a re-used pid
     events_offset = models.BigIntegerField(default=0)  # bytes of events.jsonl already recorded
-    wanted = models.CharField(max_length=10, blank=True)  # "" | cancel | pause: what a person asked for
+    wanted = models.CharField(max_length=10, blank=True)  # "" | cancel | drop | pause: what a person asked for
 
     objects = TrainingJobQuerySet.as_manager()
 

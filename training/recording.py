@@ -293,14 +293,15 @@ def _moment(unix_seconds: float) -> datetime:
 def finish(job: TrainingJob, end: End, *, offset: int | None = None, claim: str = "") -> None:
     """What the trainer's last line means for the job. An interrupted one stays as it is, to be continued."""
     result = _result_csv(job) if end.status == "succeeded" else b""
-    measured = calibration.measure(job) if end.status == "succeeded" else None
+    whole = end.status == "succeeded" and not end.message  # one that stopped early says nothing of its estimate
+    measured = calibration.measure(job) if whole else None
     with transaction.atomic():
         row = _owned(job, claim)
         if offset is not None:
             TrainingJob.objects.filter(pk=row.pk).update(events_offset=offset)
         if row.status == Status.RUNNING:
             if end.status == "succeeded":
-                _succeed(row, result, measured)
+                _succeed(row, result, measured, end.message)
             elif end.status == "failed":
                 fail(row, end.message or "The trainer failed without a reason.", code=end.code or "server_error")
             elif end.status == "cancelled":
@@ -312,7 +313,8 @@ def finish(job: TrainingJob, end: End, *, offset: int | None = None, claim: str 
     notify.project_changed(job.project_id)
 
 
-def _succeed(row: TrainingJob, result: bytes, measured: Measured | None) -> None:
+def _succeed(row: TrainingJob, result: bytes, measured: Measured | None, closing: str) -> None:
+    """`closing` says why it ended before its last step, if it did."""
     last = row.checkpoints.order_by("-step").first()
     if last is None:
         fail(row, "The trainer ended without a checkpoint. Its log is in the job's run folder.", code="server_error")
@@ -324,13 +326,15 @@ def _succeed(row: TrainingJob, result: bytes, measured: Measured | None) -> None
     TrainingJob.objects.filter(pk=row.pk).update(
         fine_tuned_model=last.final_name,
         trained_tokens=figures.first(),
-        step=row.total_steps,
+        step=last.step,
         measured_json=measured.model_dump() if measured else None,
         result_file=_result_file(row, result),
     )
+    if closing:
+        add_event(row, closing)
     add_event(row, f"New fine-tuned model created: {last.final_name}")
     add_event(row, "The job has successfully completed")
-    close(row, Status.SUCCEEDED, "Succeeded")
+    close(row, Status.SUCCEEDED, closing[:300] or "Succeeded")
 
 
 def _result_csv(job: TrainingJob) -> bytes:

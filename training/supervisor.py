@@ -19,7 +19,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from training import launcher, notify
-from training.actions import spec_for, wake_trainer
+from training.actions import drop_checkpoints, spec_for, wake_trainer
 from training.engine.spec import AnyEvent, End
 from training.events import EventReader
 from training.launcher import Slot, Trainer
@@ -97,6 +97,8 @@ def end_leftovers() -> None:
         if is_abandoned(job):
             launcher.end_processes(job.pk, grace_seconds=CANCEL_GRACE_SECONDS)
             TrainingJob.objects.filter(pk=job.pk, claim=job.claim).update(claim="", trainer_pid=None)
+            if job.wanted == "drop":
+                drop_checkpoints(job)
 
 
 # ---- one claim of one job ----
@@ -221,7 +223,9 @@ class Attempt:
         if wish is None:
             raise LostClaim(self.job.pk)
         status, wanted = wish
-        if status == Status.CANCELLED:
+        if status == Status.CANCELLED and wanted == "drop":
+            self._kill()
+        elif status == Status.CANCELLED:
             self._ask("stop")
         elif stopping.is_set():
             self._ask("interrupt")
@@ -297,6 +301,8 @@ class Attempt:
                 shutil.rmtree(self.job.folder, ignore_errors=True)
                 return
             mine = TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim)
+            if mine.filter(status=Status.CANCELLED, wanted="drop").exists():
+                drop_checkpoints(self.job)
             mine.exclude(status=Status.RUNNING).update(claim="", trainer_pid=None)
             mine.filter(status=Status.RUNNING).update(heartbeat_at=None, trainer_pid=None)  # free to be taken at once
             TrainingJob.objects.filter(pk=self.job.pk, claim="").update(trainer_pid=None)

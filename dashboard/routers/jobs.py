@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
@@ -205,8 +206,15 @@ def list_checkpoints(request: HttpRequest, job_id: str, after: str | None = None
 
 
 @router.post("/fine_tuning/jobs/{job_id}/cancel", response=schemas.Job)
-def cancel_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
-    return changed(request, job_id, actions.cancel_job)
+def cancel_job(request: HttpRequest, job_id: str, checkpoints: Literal["keep", "drop"] = "keep") -> dict[str, Any]:
+    """`?checkpoints=drop` is Hone's own: what was saved so far is deleted."""
+    return changed(request, job_id, partial(actions.cancel_job, drop=checkpoints == "drop"))
+
+
+@router.post("/fine_tuning/jobs/{job_id}/save", response=schemas.Job)
+def save_checkpoint(request: HttpRequest, job_id: str) -> dict[str, Any]:
+    """Hone's own: a checkpoint after the present step; the training goes on and the checkpoint is listed when done."""
+    return changed(request, job_id, actions.save_checkpoint)
 
 
 @router.post("/fine_tuning/jobs/{job_id}/pause", response=schemas.Job)

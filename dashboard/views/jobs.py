@@ -18,7 +18,6 @@ from accounts.errors import ApiError
 from dashboard import differences
 from dashboard.curves import sparkline
 from dashboard.views import exports, job_configuration, job_figures, job_page, new_job
-from training.launcher import SAVE
 from training.models import Checkpoint, TrainingJob
 from training.recording import queue_text
 
@@ -140,12 +139,9 @@ def _archive(job: TrainingJob, request: HttpRequest) -> str:
     return f"{job.display_name} is archived; nothing was deleted"
 
 
-def _save(job: TrainingJob, request: HttpRequest) -> str:
-    """The trainer looks for this file at every step; it is gone when the checkpoint is made."""
-    if job.status != "running" or not job.step:
-        raise ApiError(f"{job.display_name} is not training now, so there is nothing new to save.")
-    (job.folder / SAVE).touch()
-    return f"{job.display_name} saves a checkpoint after this step"
+def _drop(job: TrainingJob, request: HttpRequest) -> str:
+    _action("cancel_job")(job, drop=True)
+    return f"{job.display_name} is stopped and its checkpoints are deleted"
 
 
 def _plain(name: str, said: str) -> Callable[[TrainingJob, HttpRequest], str]:
@@ -160,7 +156,8 @@ JOB_ACTIONS: dict[str, Callable[[TrainingJob, HttpRequest], str]] = {
     "pause": _plain("pause_job", "{job} pauses after this step"),
     "resume": _plain("resume_job", "{job} goes on"),
     "stop": _plain("cancel_job", "{job} is stopped; its checkpoints stay"),
-    "save": _save,
+    "drop": _drop,
+    "save": _plain("save_checkpoint", "{job} saves a checkpoint after this step"),
     "rename": _rename,
     "archive": _archive,
     "delete": _plain("delete_job", "{job} is deleted and its disk freed"),

@@ -248,6 +248,53 @@ def test_a_running_job_can_be_paused_and_resumed(client, idle_job, until):
     assert client.fine_tuning.jobs.cancel(idle_job.id).status == "cancelled"
 
 
+@pytest.mark.servers
+def test_a_job_saves_when_asked_pauses_goes_on_and_is_cancelled_with_what_it_saved(client, until):
+    """One pass over many rows: before its end there is a checkpoint only where one was asked for."""
+    file = client.files.create(file=("many.jsonl", jsonl(chat_rows(3000))), purpose="fine-tune").id
+    jobs = client.fine_tuning.jobs
+    job = jobs.create(model="tiny", training_file=file, hyperparameters={"n_epochs": 1, "batch_size": 1})
+
+    def step() -> int:
+        found = jobs.retrieve(job.id)
+        assert found.status in ("validating_files", "queued", "running"), found.error
+        return found.hone["step"]
+
+    wait_for(lambda: step() > 0, 120, "the first step")
+    client.post(f"/fine_tuning/jobs/{job.id}/save", cast_to=object)
+    wait_for(lambda: len(list(jobs.checkpoints.list(job.id))) == 1, 60, "the checkpoint")
+    assert jobs.retrieve(job.id).status == "running"
+    assert jobs.pause(job.id).status == "paused"
+    paused_at = jobs.retrieve(job.id).hone["step"]
+    with pytest.raises(BadRequestError) as caught:
+        client.post(f"/fine_tuning/jobs/{job.id}/save", cast_to=object)
+    assert caught.value.code == "job_not_training"
+    jobs.resume(job.id)
+    wait_for(lambda: step() > paused_at, 120, "a step after the pause")
+    assert len(list(jobs.checkpoints.list(job.id))) == 2  # the pause saved where it was
+    assert jobs.cancel(job.id, extra_query={"checkpoints": "drop"}).status == "cancelled"
+    wait_for(lambda: not list(jobs.checkpoints.list(job.id)), 60, "the checkpoints to go")
+    client.files.delete(file)
+
+
+@pytest.mark.servers
+def test_a_job_stops_early_by_the_rule_that_was_sent(client, training_file, validation_file, until):
+    rule = {"stop_metric": "full_valid_loss", "stop_patience": 1, "stop_min_change": 100}
+    job = client.fine_tuning.jobs.create(
+        model="tiny",
+        training_file=training_file,
+        validation_file=validation_file,
+        hyperparameters={"n_epochs": 9, "batch_size": 4},
+        extra_body={"training": rule},
+    )
+    job = until(job.id, "succeeded")
+    assert {name: job.training[name] for name in rule} == rule
+    assert (job.hone["step"], job.hone["total_steps"]) == (6, 27)
+    assert job.hone["status_text"].startswith("Stopped early after step 6")
+    assert [c.step_number for c in client.fine_tuning.jobs.checkpoints.list(job.id)] == [6, 3]
+    assert job.fine_tuned_model
+
+
 def test_jobs_are_found_by_their_metadata(client, finished):
     jobs = client.fine_tuning.jobs
     assert [job.id for job in jobs.list(metadata={"team": "support"})] == [finished.id]

@@ -179,6 +179,16 @@ def test_cancel_of_a_running_job_ends_its_trainer(job: TrainingJob, start_worker
     assert TrainingJob.objects.get(pk=job.pk).status == "cancelled"
 
 
+def test_cancel_that_drops_leaves_no_checkpoint_of_a_running_job(job: TrainingJob, start_workers):
+    start_workers(FAKE_STEP_SECONDS="0.1")
+    reach(job, 22)  # the checkpoint of epoch 1 is at step 20
+    assert job.checkpoints.exists()
+    actions.cancel_job(job, drop=True)
+    wait_for(lambda: TrainingJob.objects.get(pk=job.pk).claim == "", 20, "the worker to let go")
+    assert not job.checkpoints.exists() and not launcher.processes_of(job.pk)
+    assert not list((job.folder / "checkpoints").iterdir())
+
+
 def test_cancel_of_a_trainer_that_does_not_listen_kills_it(job: TrainingJob, start_workers):
     start_workers(FAKE_STEP_SECONDS="0.5", FAKE_DEAF="1")
     reach(job, 1)

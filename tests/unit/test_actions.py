@@ -231,6 +231,35 @@ class TestVerbs:
         assert actions.pause_job(job).wanted == "pause"
         assert actions.resume_job(job).wanted == ""
 
+    def test_a_checkpoint_can_be_asked_for_only_while_it_trains(self, project):
+        job = make_job(project, status="running", claim="mine", step=3)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        actions.save_checkpoint(job)
+        assert (job.folder / "save").exists()
+        for fields in ({"wanted": "pause"}, {"wanted": "", "step": 0}, {"status": "paused", "step": 3}):
+            TrainingJob.objects.filter(pk=job.pk).update(**fields)
+            with pytest.raises(ApiError) as refused:
+                actions.save_checkpoint(job)
+            assert refused.value.code == "job_not_training"
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_cancel_keeps_or_drops_what_was_saved(self, project):
+        kept, dropped = (make_job(project, status="paused") for _ in range(2))
+        saved = [make_checkpoint(kept, 20), make_checkpoint(dropped, 40)]
+        actions.cancel_job(kept)
+        actions.cancel_job(dropped, drop=True)
+        assert [checkpoint.path.exists() for checkpoint in saved] == [True, False]
+        assert list(Checkpoint.objects.all()) == saved[:1]
+        assert dropped.status == "cancelled" and dropped.folder.exists()
+
+    def test_a_cancel_does_not_drop_what_another_job_starts_from(self, project):
+        job = make_job(project, status="paused")
+        make_job(project, start_checkpoint=make_checkpoint(job, 20))
+        with pytest.raises(ApiError, match="starts from"):
+            actions.cancel_job(job, drop=True)
+        assert TrainingJob.objects.get(pk=job.pk).status == "paused"
+        assert actions.cancel_job(job).status == "cancelled"
+
     def test_rename_and_archive_change_what_people_see_only(self, project):
         job = make_job(project)
         assert actions.rename_job(job, " The good one ").display_name == "The good one"

@@ -48,6 +48,14 @@ def test_on_a_gpu_four_bits_go_with_lora_but_not_with_what_is_saved_merged(monke
         e.resolve(Recipe(quantization="4bit", adaptation="full"), facts(), MODEL, GPU)
 
 
+def test_stopping_early_needs_a_validation_set() -> None:
+    recipe = Recipe(stop_metric="full_valid_loss")
+    with pytest.raises(InvalidRecipe, match="Choose a validation file or a share") as refused:
+        e.resolve(recipe, facts(), MODEL, CPU)
+    assert refused.value.param == "stop_metric"
+    assert e.resolve(recipe, facts(), MODEL, CPU, valid=facts(rows=10)).stop_metric == "full_valid_loss"
+
+
 def test_one_of_two_tied_matrices_is_not_trained_alone() -> None:
     with pytest.raises(InvalidRecipe, match="one matrix"):
         e.resolve(Recipe(modules_to_save=["lm_head"]), facts(), TIED, CPU)

@@ -222,6 +222,25 @@ def test_save_now_leaves_the_control_file(owner_client: Client, project: Project
     job.folder.mkdir(parents=True)
     owner_client.post(reverse("act-on-job", args=[job.id, "save"]))
     assert (job.folder / "save").exists()
+    paused = makers.make_job(project, steps=8, status="paused")
+    answer = owner_client.post(reverse("act-on-job", args=[paused.id, "save"]), follow=True)
+    assert "not training now" in answer.content.decode()
+
+
+def test_stop_and_delete_its_checkpoints(owner_client: Client, stranger_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=20, status="paused")
+    assert job.checkpoints.exists()
+    address = reverse("act-on-job", args=[job.id, "drop"])
+    assert address in owner_client.get(reverse("job", args=[job.id])).content.decode()
+    assert stranger_client.post(address).status_code == 404
+    owner_client.post(address)
+    job.refresh_from_db()
+    assert job.status == "cancelled" and not job.checkpoints.exists()
+
+
+def test_a_job_that_stopped_early_says_so(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=20, status="succeeded", status_text="Stopped early after step 20: ...")
+    assert "Stopped early at step 20 of 40" in owner_client.get(reverse("job", args=[job.id])).content.decode()
 
 
 def test_actions_need_a_post_and_a_known_name(owner_client: Client, project: Project) -> None:

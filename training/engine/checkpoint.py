@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ class Progress:
 
     step: int = 0
     trained_tokens: int = 0
+    best: float | None = None  # of the figure that may stop the run early (early.py); larger is better
+    best_step: int = 0
+    stale: int = 0  # whole validations since then
 
 
 # ---- complete folders ----
@@ -144,7 +147,7 @@ def read_state(folder: Path, optimizer: MasterAdamW) -> Progress:
     random.setstate((version_, tuple(keys), gauss))
     kind, keys, *rest = state["numpy_random"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-    return Progress(step=state["step"], trained_tokens=state["trained_tokens"])
+    return Progress(**{field.name: state[field.name] for field in fields(Progress) if field.name in state})
 
 
 def states(run_folder: Path) -> list[Path]:

@@ -85,7 +85,10 @@ def resolve_experts(
     lora = recipe.adaptation == "lora"
     continued = start.variant if start and trains_on else "lora"
     why = "The checkpoint's own kind." if start and trains_on else "Plain LoRA: the one that is served fastest."
-    same = ("modules_to_save", "quantization", "min_learning_rate_ratio", "neftune_alpha", "validate_every_steps")
+    same = (
+        "modules_to_save", "quantization", "min_learning_rate_ratio", "neftune_alpha", "validate_every_steps",
+        "stop_metric", "stop_patience", "stop_min_change",
+    )  # fmt: skip
     return {
         **{name: getattr(recipe, name) for name in same},
         "lora_variant": pick("lora_variant", continued, why) if lora else "lora",

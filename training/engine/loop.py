@@ -18,6 +18,7 @@ from accelerate import PartialState
 from training.engine.batches import epoch_batches, micro_batches
 from training.engine.checkpoint import remove_leftovers
 from training.engine.control import END_OF_WISH, Control
+from training.engine.early import closing_words, is_enough, judge
 from training.engine.emit import EventWriter
 from training.engine.errors import EngineError, NonFiniteLoss, OutOfMemory
 from training.engine.method import Method, TrainingRows
@@ -64,7 +65,7 @@ def run(run_folder: Path, method: Method) -> int:
             status = _train(this)
         finally:
             this.beside.settle()  # what is half written gets done, whatever ended the training
-        events.write(End, status=status)
+        events.write(End, status=status, message=this.closing)
         return 0
     except EngineError as error:
         logger.error("%s", error)
@@ -115,7 +116,7 @@ def _train(run: Run) -> str:
     pace, saved_at = Pace(), time.monotonic()
     batches: list[np.ndarray] = []
     found: dict[str, Any] = {}
-    while progress.step < total_steps:
+    while progress.step < total_steps and not is_enough(spec, progress):
         epoch, place = divmod(progress.step, steps_per_epoch)
         if not batches or place == 0:
             batches = epoch_batches(rows.lengths, spec.batch_size, spec.seed, epoch)
@@ -151,8 +152,9 @@ def _train(run: Run) -> str:
         whole_asked = spec.validate_every_steps and progress.step % spec.validate_every_steps == 0
         if valid_rows and (epoch_ends or whole_asked):
             found |= validate(run, model, valid_rows, np.arange(len(valid_rows)), plan, progress.step, whole=True)
+        judge(spec, progress, found)
         wish = run_wide(run, control.wish())
-        if epoch_ends or wish == "save":
+        if epoch_ends or wish == "save" or is_enough(spec, progress):
             save(run, model, optimizer, progress, probes, found, steps_per_epoch)
             saved_at = time.monotonic()
             control.granted("save")
@@ -163,6 +165,7 @@ def _train(run: Run) -> str:
             saved_at = time.monotonic()
     else:
         wish = ""
+        run.closing = closing_words(spec, progress) if progress.step < total_steps else ""
 
     if wish in ("stop", "pause") and progress.step:
         save(run, model, optimizer, progress, probes, found, steps_per_epoch)

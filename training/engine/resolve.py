@@ -59,6 +59,11 @@ def resolve(
     """
     _check_pairs(recipe, data, model, device, data_format)
     check_experts(recipe, model, device, start)
+    if recipe.stop_metric != "none" and valid is None:
+        raise InvalidRecipe(
+            "Stopping early looks at the validation set, and this job has none. Choose a validation file or a share.",
+            param="stop_metric",
+        )
     reasons: dict[str, str] = {}
 
     def pick(field: str, value: Any, reason: str) -> Any:

@@ -45,6 +45,7 @@ class Run:
     process: PartialState
     method: Method
     beside: Beside = field(default_factory=Beside)  # what is written while the training goes on
+    closing: str = ""  # what the last event says besides its status
 
     @property
     def device(self) -> torch.device:

@@ -29,6 +29,7 @@ LoraVariant = Literal["lora", "rslora", "dora"]
 Quantization = Literal["none", "4bit"]
 Optimizer = Literal["adamw", "adamw_8bit"]
 OnOff = Literal["on", "off"]
+StopMetric = Literal["none", "full_valid_loss", "full_valid_accuracy"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
@@ -66,6 +67,9 @@ class Recipe(Strict):
     neftune_alpha: Annotated[float, Field(ge=0, le=100)] = 0.0  # noise on the embeddings while training; 0 = none
     gradient_checkpointing: OnOff | Auto = "auto"
     validate_every_steps: Annotated[int, Field(ge=0)] = 0  # the whole set, besides each epoch's end; 0 = only there
+    stop_metric: StopMetric = "none"  # stop early when it has not become better ...
+    stop_patience: Annotated[int, Field(ge=1, le=100)] = 2  # ... in so many validations of the whole set in a row ...
+    stop_min_change: Annotated[float, Field(ge=0, le=1000)] = 0.0  # ... by more than this
 
 
 def merges(variant: str, modules_to_save: list[str]) -> bool:
@@ -141,6 +145,9 @@ class Resolved(Strict):
     neftune_alpha: float = 0.0
     gradient_checkpointing: OnOff | Auto = "auto"  # auto only in jobs from before this field
     validate_every_steps: int = 0
+    stop_metric: StopMetric = "none"
+    stop_patience: int = 2
+    stop_min_change: float = 0.0
     reasons: dict[str, str]
 
     @property
@@ -251,6 +258,9 @@ class JobSpec(Strict):
     neftune_alpha: float = 0.0
     gradient_checkpointing: OnOff | Auto = "auto"
     validate_every_steps: int = 0
+    stop_metric: StopMetric = "none"
+    stop_patience: int = 2
+    stop_min_change: float = 0.0
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     valid_every_steps: Annotated[int, Field(ge=0)] = 0  # a sampled validation batch every so many steps; 0 = never
     valid_batch_rows: Annotated[int, Field(ge=1)] = 8
