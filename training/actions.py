@@ -65,6 +65,7 @@ def create_job(
     parent: TrainingJob | None = None,
     label: str = "",
     trackers: Sequence[Integration] = (),
+    sweep: str = "",
 ) -> TrainingJob:
     """A new job, to be checked and then queued by the workers. Raises ApiError for what cannot be.
 
@@ -89,6 +90,7 @@ def create_job(
         seed=secrets.randbelow(LARGEST_SEED + 1) if seed is None else seed,
         metadata=metadata,
         parent=parent,
+        sweep=sweep,
     )
     tending.add(job, trackers)
     add_event(job, f"Created fine-tuning job: {job.pk}")

@@ -202,6 +202,7 @@ class TrainingJob(models.Model):
     suffix = models.CharField(max_length=64, blank=True)
     seed = models.BigIntegerField(default=0)
     metadata = models.JSONField(null=True, blank=True)
+    sweep = models.CharField(max_length=40, blank=True)  # jobs that were made together, for their values to be compared
     request_fingerprint = models.CharField(max_length=64, blank=True)  # hash of key and body: tells a repeated create
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="reruns")
 

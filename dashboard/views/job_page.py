@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
-from dashboard import differences
+from dashboard import differences, sweep
 from dashboard.advice import advice
 from dashboard.forms import LABELS, RECIPE_FIELDS
 from dashboard.headline import headline
@@ -82,6 +82,7 @@ def header(job: TrainingJob) -> dict[str, Any]:
         "faulty_file": faulty_file(job),
         "trackers": tending.states(job),
         "advice": advice(job),
+        "sweep": sweep.jobs_beside(job),
     }
 
 

@@ -4,48 +4,70 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from accounts.errors import ApiError
-from dashboard import differences, forms
+from dashboard import differences, forms, sweep
+from dashboard.creation import create
 from dashboard.forecast import Forecast, forecast
 from dashboard.forms import JobForm
 from dashboard.forms_trackers import has_key
-from training.engine.errors import EngineError
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 CHECKED_LIVE = ("suffix", "seed", "split_share", "split_seed")  # wrong while typing; what is merely missing waits
 ADVISED = ("n_epochs", "learning_rate_multiplier", "validation")  # what a hint under a job may change
 GROUPS = ("validation", "adaptation")  # radios: the group has the place, no control alone
-CONTROLS = {"share": "split_share", "count": "split_share", "file": "training_file"}  # other words for our controls
 
 
 def new_job(request: HttpRequest) -> HttpResponse:
     """Empty, or prefilled: ?from=JOB (rerun), ?file=, ?model=, ?checkpoint= (continue)."""
     if request.method == "POST":
-        form = JobForm(request.POST, project=request.project)
-        if form.is_valid() and (job := _create(request, form)):
-            return redirect("job", job.id)
-        return render(request, "dashboard/job_new.html", context(form, form.parent_job), status=400)
+        return _made(request)
     parent = _parent(request)
     form = JobForm(project=request.project, initial=_initial(request, parent))
     return render(request, "dashboard/job_new.html", context(form, parent))
 
 
+def _made(request: HttpRequest) -> HttpResponse:
+    """The new job's page, the comparison of a sweep's jobs, or the form with what is wrong."""
+    each = sweep.forms_of(request.POST, request.project)
+    wrong = next((form for form in each if not form.is_valid()), None)
+    made = [] if wrong else create(request, each)
+    if len(made) == 1:
+        return redirect("job", made[0].id)
+    if made:
+        return redirect(f"{reverse('compare-jobs')}?ids={','.join(job.id for job in made)}")
+    form = JobForm(request.POST, project=request.project)
+    form.full_clean()
+    sweep.show_fault(form, wrong or next(form for form in each if form.errors))
+    return render(request, "dashboard/job_new.html", context(form, form.parent_job), status=400)
+
+
 @require_POST
 def estimate(request: HttpRequest) -> HttpResponse:
     """The card at the right, and each auto's value and each field's error beside it (out of band)."""
-    form = JobForm(request.POST, project=request.project)
-    form.is_valid()
+    each = sweep.forms_of(request.POST, request.project)
+    form = next((form for form in each if not form.is_valid()), each[0])
     answer = forecast(form)
+    if not answer.estimate and form.non_field_errors():
+        answer.problem = form.non_field_errors()[0]
     context = {
         "form": form,
         "forecast": answer,
         "tabs": forms.as_code(form, request.build_absolute_uri("/").rstrip("/")),
         "autos": [_auto(form, answer, name) for name in forms.AUTO_FIELDS],
         "errors": [_error(form, answer, name) for name in (*forms.RECIPE_FIELDS, *CHECKED_LIVE)],
+        "sweep": _sweep_figures(each),
     }
     return render(request, "dashboard/job_new.html#answer", context)
+
+
+def _sweep_figures(each: list[JobForm]) -> dict[str, Any] | None:
+    """Of all its jobs together; None for a single job."""
+    if len(each) == 1 or not all(form.is_valid() for form in each):
+        return None
+    found = [answer.estimate for form in each if (answer := forecast(form)).estimate]
+    return {"jobs": len(each), "seconds": sum(estimate.seconds for estimate in found if estimate)}
 
 
 def _auto(form: JobForm, answer: Forecast, name: str) -> dict[str, str]:
@@ -131,39 +153,3 @@ def _only_choices(request: HttpRequest) -> dict[str, Any]:
     """Where there is one thing to choose, it is chosen."""
     bases = list(BaseModel.objects.ready()[:2])
     return {"model": f"base:{bases[0].name}"} if len(bases) == 1 else {}
-
-
-def _create(request: HttpRequest, form: JobForm) -> TrainingJob | None:
-    """The job; None with the reason on the form where it is refused. A refused job leaves no split files behind."""
-    from training import actions, files
-
-    asked, parts = form.cleaned_data, []
-    expected = forecast(form)
-    if expected.refused:
-        form.add_error(expected.problem_field if expected.problem_field in form.fields else None, expected.problem)
-        return None
-    try:
-        training, validation = asked["training_file"], asked["validation_file"]
-        if asked["validation"] == "split":
-            share, seed = asked["split_share"] / 100, asked["split_seed"] or 0
-            training, validation = parts = files.split(training, share=share, seed=seed, user=request.user)
-        return actions.create_job(
-            project=request.project,
-            user=request.user,
-            base_model=form.base_model,
-            training_file=training,
-            validation_file=validation,
-            recipe=form.recipe,
-            suffix=asked["suffix"],
-            seed=asked["seed"],
-            start_checkpoint=form.start_checkpoint,
-            parent=form.parent_job,
-            label=asked["label"],
-            trackers=form.trackers.wishes,
-        )
-    except (ApiError, EngineError) as refused:
-        for part in parts:
-            files.delete(part)
-        name = CONTROLS.get(refused.param or "", (refused.param or "").rsplit(".", 1)[-1])
-        form.add_error(name if name in form.fields else None, refused.message)
-        return None

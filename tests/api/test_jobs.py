@@ -4,7 +4,7 @@ import csv
 import io
 import re
 
-import httpx
+import httpx2
 import pytest
 from openai import BadRequestError, NotFoundError
 
@@ -381,7 +381,7 @@ def test_the_configuration_of_a_job_makes_the_same_job_again(client, finished):
     try:
         made = client.get(f"/fine_tuning/jobs/{again.id}/configuration", cast_to=dict)
         assert made == client.get(path, cast_to=dict)
-        text = client.get(path, cast_to=httpx.Response, options={"params": {"format": "yaml"}}).text
+        text = client.get(path, cast_to=httpx2.Response, options={"params": {"format": "yaml"}}).text
         assert text.startswith(f"# Job {finished.id}") and "packing:" in text
     finally:
         client.fine_tuning.jobs.cancel(again.id)
