@@ -9,7 +9,7 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from training.engine.calibrate import FinishedRun, Kind, calibrate
-from training.engine.estimate import StartFacts, estimate, formula_memory, formula_seconds
+from training.engine.estimate import StartFacts, as_trained, estimate, formula_memory, formula_seconds
 from training.engine.spec import (
     DataFacts,
     DeviceFacts,
@@ -35,7 +35,8 @@ def expect(
     start: StartFacts | None = None,
 ) -> Estimate:
     """The estimate, calibrated by this server's finished jobs, with its price."""
-    kind = kind_of(method, resolved, model, data.tokens / max(1, data.rows))
+    rows = as_trained(data, resolved).rows
+    kind = kind_of(method, resolved, model, data.tokens / max(1, rows))
     found = calibrate(finished_runs(device), kind)
     return estimate(resolved, data, model, device, valid, start, calibration=found, price=price())
 

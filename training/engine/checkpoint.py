@@ -77,7 +77,7 @@ def complete_folder(final: Path) -> Iterator[Path]:
 
 def remove_leftovers(run_folder: Path) -> None:
     """What a killed process left half-written."""
-    for part in [*run_folder.glob("checkpoints/.*.part"), *run_folder.glob("resume/.*.part")]:
+    for part in [part for name in ("checkpoints", "resume", "tokens") for part in run_folder.glob(f"{name}/.*.part")]:
         shutil.rmtree(part, ignore_errors=True)
 
 

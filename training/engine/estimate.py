@@ -6,6 +6,7 @@ The numbers behind every "auto" are in resolve.py, the formulas of memory in mem
 import math
 import os
 
+from training.engine.blocks import block_facts
 from training.engine.calibrate import FORMULAS, Calibration
 from training.engine.facts import StartFacts as StartFacts
 from training.engine.facts import read_model_facts as read_model_facts
@@ -49,6 +50,7 @@ def estimate(
 
     `calibration`: what finished runs of this machine say of the formulas.
     """
+    data, valid = as_trained(data, resolved), as_trained(valid, resolved) if valid else None
     steps_per_epoch = math.ceil(data.rows / resolved.batch_size)
     kept, cut_rows = _after_truncation(data, resolved.max_length)
     trainable = trainable_parameters(resolved, model)
@@ -80,6 +82,11 @@ def estimate(
         calibrated_by=calibration.runs,
         price=price,
     )
+
+
+def as_trained(data: DataFacts, resolved: Resolved) -> DataFacts:
+    """Of the rows as they are drawn: documents of raw text become blocks."""
+    return block_facts(data, resolved.max_length, resolved.packing == "on") if resolved.method == "pretrain" else data
 
 
 def formula_memory(resolved: Resolved, model: ModelFacts, device: DeviceFacts) -> MemoryParts:
@@ -197,7 +204,7 @@ def _warnings(
         found.append("No validation file: checkpoints cannot be compared by validation loss.")
     if data.rows < resolved.batch_size:
         found.append(f"The batch holds {resolved.batch_size} rows but the file only {data.rows}: one step an epoch.")
-    if data.rows < 10:
+    if data.rows < 10 and resolved.method != "pretrain":
         found.append(f"Only {data.rows} rows; 50 to 100 good examples usually show a clear effect.")
     if plan.checkpoint_activations and fits:
         found.append("Long rows: activations are computed twice to save memory, which is slower.")

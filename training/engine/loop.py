@@ -174,6 +174,8 @@ def _train(run: Run) -> str:
     run.beside.wait()
     if wish != "interrupt" and run.process.is_main_process:
         shutil.rmtree(run.folder / "resume", ignore_errors=True)  # a checkpoint holds the same state
+        if not wish:
+            shutil.rmtree(run.folder / "tokens", ignore_errors=True)
     if wish:
         control.granted(wish)
     return END_OF_WISH.get(wish, "succeeded")

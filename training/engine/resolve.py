@@ -6,8 +6,9 @@ The rules are stated in the reasons they give, and nowhere else; the form shows 
 import math
 from typing import Any, Literal
 
+from training.engine.blocks import auto_block_batch, auto_block_length, auto_text_epochs, block_facts
 from training.engine.errors import InvalidRecipe, InvalidTrainingFile
-from training.engine.experts import check_experts, merged_reason, resolve_checkpointing, resolve_experts
+from training.engine.experts import Pick, check_experts, merged_reason, resolve_checkpointing, resolve_experts
 from training.engine.facts import StartFacts
 from training.engine.memory import trainable_parameters
 from training.engine.spec import Adaptation, DataFacts, DeviceFacts, ModelFacts, Recipe, Resolved
@@ -96,8 +97,8 @@ def resolve(
         )
     scheduler = pick("lr_scheduler", "linear", "The rate falls evenly to zero: every job can end well settled.")
     resolved = Resolved(
-        n_epochs=pick("n_epochs", auto_epochs(data.rows), _epochs_reason(data.rows)),
-        batch_size=pick("batch_size", auto_batch_size(data.rows), _batch_reason(data.rows)),
+        method=recipe.method,
+        **_sizes(recipe, data, longest, model, pick),
         learning_rate_multiplier=multiplier,
         base_learning_rate=rate,
         learning_rate=rate * multiplier,
@@ -106,13 +107,11 @@ def resolve(
         lora_alpha=pick("lora_alpha", *_auto_alpha(r, shape)) if lora and r else None,
         lora_dropout=recipe.lora_dropout if lora else 0.0,
         target_modules=pick("target_modules", *_auto_modules(model, shape)) if lora else [],
-        max_length=pick("max_length", *_auto_length(longest, model.context_length)),
         lr_scheduler=scheduler,
         warmup_ratio=pick("warmup_ratio", *_auto_warmup(scheduler)),
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         dtype=pick("dtype", *_auto_dtype(device)),
-        packing=pick("packing", *_auto_packing()),
         **resolve_experts(recipe, model, device, start, shape is not None, pick),
         reasons=reasons,
     )
@@ -123,6 +122,21 @@ def resolve(
         reasons["adaptation"] = " ".join([reasons.get("adaptation", ""), merged_reason(resolved)]).strip()
     resolved.reasons = reasons
     return resolved
+
+
+def _sizes(recipe: Recipe, data: DataFacts, longest: int, model: ModelFacts, pick: Pick) -> dict[str, Any]:
+    """How long a row is, how many are a step, how often all are gone through."""
+    packing = pick("packing", *_auto_packing(recipe))
+    if recipe.method == "pretrain":
+        max_length = pick("max_length", *auto_block_length(data, model.context_length))
+        blocks = block_facts(data, max_length, packing == "on")
+        epochs, batch = auto_text_epochs(data), auto_block_batch(blocks, max_length)
+    else:
+        max_length = pick("max_length", *_auto_length(longest, model.context_length))
+        epochs = auto_epochs(data.rows), _epochs_reason(data.rows)
+        batch = auto_batch_size(data.rows), _batch_reason(data.rows)
+    sizes = {"max_length": max_length, "packing": packing}
+    return sizes | {"n_epochs": pick("n_epochs", *epochs), "batch_size": pick("batch_size", *batch)}
 
 
 def _check_pairs(
@@ -149,6 +163,8 @@ def _check_pairs(
             f"{model.context_length} tokens. Choose at most that.",
             param="max_length",
         )
+    if recipe.packing == "on" and recipe.method == "dpo":
+        raise InvalidRecipe("Preference pairs are not packed. Choose packing: off or auto.", param="packing")
     if recipe.dtype == "bfloat16" and not device.bfloat16:
         raise InvalidRecipe(f"{device.name} cannot compute in bfloat16. Choose float32 or auto.", param="dtype")
     if recipe.adaptation == "lora":
@@ -259,7 +275,9 @@ def _auto_dtype(device: DeviceFacts) -> tuple[Literal["float32", "bfloat16"], st
     return "float32", f"{device.name} has no bfloat16."
 
 
-def _auto_packing() -> tuple[Literal["on", "off"], str]:
+def _auto_packing(recipe: Recipe) -> tuple[Literal["on", "off"], str]:
+    if recipe.method == "pretrain":
+        return "on", "Documents of all lengths fill blocks of one length, their borders kept."
     return "off", "Rows of similar length go together, which leaves little padding to save."
 
 

@@ -87,6 +87,8 @@ def figures_of(run: Run, sums: Tensor) -> Figures:
     tokens, trained, loss, correct, weight, *metrics = sums.tolist()
     whole = max(weight, 1e-9)
     means = {name: value / whole for name, value in zip(run.method.metrics, metrics, strict=True)}
+    if run.method.of_loss:
+        means |= run.method.of_loss(loss / whole)
     return Figures(loss / whole, correct / whole, weight, round(tokens), round(trained), means)
 
 

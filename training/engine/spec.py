@@ -9,6 +9,7 @@ Run folder:
     events.jsonl                  appended by the trainer (rank 0)
     plan.json                     how batches are cut into passes, decided at the first start
     reference/                    DPO: log-probabilities of every answer under the weights the job starts from
+    tokens/                       raw text as numbers, while it is trained on
     trainer.log                   stdout and stderr of the trainer
     stop | pause                  control files, looked at every step; `save` asks for a checkpoint now
     checkpoints/epoch-E-step-S/   weights, tokenizer, meta.json, probes.json, trainer_state/ (optimizer, RNG, position)
@@ -22,7 +23,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 Auto = Literal["auto"]
-Method = Literal["sft", "dpo"]
+Method = Literal["sft", "dpo", "pretrain"]
 Adaptation = Literal["lora", "full"]
 Scheduler = Literal["linear", "cosine", "cosine_with_min", "constant", "constant_with_warmup"]
 LoraVariant = Literal["lora", "rslora", "dora"]
