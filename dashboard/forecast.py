@@ -8,6 +8,7 @@ from training.datasets import MIN_JOB_ROWS
 from training.engine.errors import EngineError
 from training.engine.spec import DataFacts, DeviceFacts, Estimate, Resolved
 from training.models import BaseModel, DatasetFile
+from training.rules import FORMAT_NAMES, METHOD_FORMATS
 
 
 @dataclass
@@ -40,8 +41,10 @@ def forecast(form: JobForm) -> Forecast:
         problem = "" if missing else "Correct the marked fields to see what the job takes."
         return Forecast(missing=missing, problem=problem)
     try:
+        if file.format not in METHOD_FORMATS[recipe.method]:
+            return Forecast(problem=_wrong_format(file, recipe.method), problem_field="method", refused=True)
         train, valid = _data(form, file, model)
-        if train.rows < MIN_JOB_ROWS:
+        if train.rows < MIN_JOB_ROWS and recipe.method != "pretrain":
             return Forecast(problem=_too_few(form, file, train.rows), problem_field="training_file", refused=True)
         return _figures(form, model, train, valid)
     except EngineError as problem:
@@ -50,6 +53,12 @@ def forecast(form: JobForm) -> Forecast:
         return Forecast(problem=problem.message, problem_field=_last(problem.param))
     except OSError as problem:
         return Forecast(problem=f"{problem.filename or 'A file'} cannot be read: {problem.strerror}.", refused=True)
+
+
+def _wrong_format(file: DatasetFile, method: str) -> str:
+    """Before anything is counted: the rows of another format have nothing that this method could learn."""
+    wanted = " or ".join(FORMAT_NAMES[name] for name in METHOD_FORMATS[method])
+    return f"{file.filename} is {FORMAT_NAMES[file.format]}; this method trains on {wanted}. Choose the other method."
 
 
 def _too_few(form: JobForm, file: DatasetFile, left: int) -> str:

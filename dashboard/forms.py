@@ -17,7 +17,9 @@ from dashboard import expert_fields
 from dashboard.expert_fields import SCHEDULERS, WITH_AUTO, ExpertFields
 from dashboard.forms_trackers import TrackersForm, initial_trackers
 from training.engine.spec import Recipe
+from training.files import method_for
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
+from training.rules import OPENAI_METHODS
 from training.trackers.tending import wishes_of
 
 MAIN_FIELDS: Final = ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -27,7 +29,7 @@ LOOP_FIELDS: Final = (
     *expert_fields.TRAINER_FIELDS,
 )  # fmt: skip
 LIST_FIELDS: Final = ("target_modules", "modules_to_save")
-RECIPE_FIELDS: Final = (*MAIN_FIELDS, "adaptation", *LORA_FIELDS, *LOOP_FIELDS)
+RECIPE_FIELDS: Final = ("method", *MAIN_FIELDS, "adaptation", *LORA_FIELDS, *LOOP_FIELDS)
 AUTO_FIELDS: Final = (
     *MAIN_FIELDS, "lora_r", "lora_alpha", "target_modules", "max_length", "lr_scheduler", "warmup_ratio", "dtype",
     "packing", *expert_fields.AUTO_FIELDS,
@@ -46,10 +48,11 @@ LABELS: Final = {
     "suffix": "Suffix",
     "seed": "Seed",
     "label": "Name",
+    "method": "Method",
     "n_epochs": "Epochs",
     "batch_size": "Batch size",
     "learning_rate_multiplier": "Learning rate multiplier",
-    "adaptation": "Method",
+    "adaptation": "Weights",
     "lora_r": "LoRA rank",
     "lora_alpha": "LoRA alpha",
     "lora_dropout": "LoRA dropout",
@@ -74,6 +77,7 @@ HINTS: Final = {
     "suffix": "A short word in the model's name, such as ft:base:hone:word:id.",
     "seed": "The same seed, data and recipe give the same run. Empty: a new one.",
     "label": "For people, on this site only.",
+    "method": "What the file is learnt as. Each format has its own: chat and prompt/completion, raw text.",
     "n_epochs": "How many times the whole file is gone through. More learns more, and sooner or later memorises.",
     "batch_size": "Rows for each step. Larger is smoother and needs fewer steps.",
     "learning_rate_multiplier": "Scales the base learning rate. Higher learns faster, too high unlearns.",
@@ -93,6 +97,13 @@ HINTS: Final = {
 }
 
 
+METHOD_CHOICES: Final = [
+    ("", "by the file's format"),
+    ("sft", "Supervised: answers to learn"),
+    ("pretrain", "Continued pre-training: raw text to go on with"),
+]
+
+
 class JobForm(ExpertFields):
     """Data, model and recipe of one job. `recipe`, `base_model` and `start_checkpoint` are there once it is valid."""
 
@@ -109,6 +120,7 @@ class JobForm(ExpertFields):
     label = forms.CharField(required=False, max_length=200)
     parent = forms.CharField(required=False)
 
+    method = forms.ChoiceField(required=False, choices=METHOD_CHOICES)
     n_epochs = forms.CharField(required=False)
     batch_size = forms.CharField(required=False)
     learning_rate_multiplier = forms.CharField(required=False)
@@ -208,6 +220,9 @@ class JobForm(ExpertFields):
             if name in self.errors or not text:
                 continue
             asked[name] = text.lower() if text.lower() == "auto" else text
+        file = cleaned.get("training_file")
+        if file and "method" not in asked and "method" not in self.errors:
+            asked["method"] = method_for(file)
         for name in LIST_FIELDS:
             if asked.get(name, "auto") != "auto":
                 asked[name] = [word for word in re.split(r"[,\s]+", asked[name]) if word]
@@ -353,8 +368,9 @@ def as_code(form: JobForm, address: str) -> list[CodeTab]:
         **({"integrations": _integrations(form)} if form.trackers.wishes else {}),
     }
     hyperparameters = {name: asked[name] for name in OPENAI_FIELDS if name in asked}
-    if hyperparameters:
-        body["method"] = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+    method = OPENAI_METHODS[asked.get("method", "sft")]
+    if hyperparameters or method != "supervised":
+        body["method"] = {"type": method, method: {"hyperparameters": hyperparameters}}
     note = ""
     if cleaned.get("validation") == "split":
         body |= {"training_file": "file-… (train)", "validation_file": "file-… (valid)"}

@@ -68,10 +68,11 @@ class AskedSupervised(Asked):
 
 
 class AskedMethod(Asked):
-    """`dpo` and `reinforcement` are read so that the refusal can name them."""
+    """`pretrain` is Hone's own. `dpo` and `reinforcement` are read so that the refusal can name them."""
 
-    type: Literal["supervised", "dpo", "reinforcement"]
+    type: Literal["supervised", "pretrain", "dpo", "reinforcement"]
     supervised: AskedSupervised | None = None
+    pretrain: AskedSupervised | None = None
     dpo: dict[str, Any] | None = None
     reinforcement: dict[str, Any] | None = None
 
@@ -204,8 +205,9 @@ class Supervised(Schema):
 
 
 class Method(Schema):
-    type: Literal["supervised"] = "supervised"
-    supervised: Supervised
+    type: Literal["supervised", "pretrain"]
+    supervised: Supervised | None = None
+    pretrain: Supervised | None = Field(None, description="Hone's own: continued pre-training on raw text")
 
 
 class Job(Schema):

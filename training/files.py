@@ -26,9 +26,10 @@ from django.utils import timezone
 
 from accounts.errors import ApiError, is_disk_full
 from accounts.models import Project, User
-from training import datasets, home
+from training import datasets, home, texts
 from training.engine.pairs import encode_sequences
 from training.engine.spec import DataFacts
+from training.engine.text import count_text_tokens
 from training.models import BaseModel, DatasetFile, TrainingJob
 from training.rules import METHOD_FORMATS, OPENAI_FORMATS, OPENAI_METHODS, Problem
 
@@ -264,7 +265,8 @@ def check(file_id: str) -> None:
     if file is None:
         return
     try:
-        report = datasets.check(file.path, _CheckProgress(file))
+        look = texts if texts.is_raw_text(file.path, file.filename) else datasets
+        report = look.check(file.path, _CheckProgress(file))
         sha256 = file.sha256 or _sha256(file.path)
         _write_index(file, report.line_index)
     except FileNotFoundError:
@@ -386,7 +388,7 @@ def refusal(
             f"'{OPENAI_METHODS[method_for(file)]}' as the training method (provided method={OPENAI_METHODS[method]})."
         )
         return ApiError(text, param=param, code=f"invalid_{name}_file")
-    if file.rows < rows_needed:
+    if file.rows < (1 if method == "pretrain" else rows_needed):
         return ApiError(datasets.too_few_rows(file.rows), param=param, code="invalid_n_examples")
     return None
 
@@ -416,7 +418,8 @@ def token_facts(file: DatasetFile, base_model: BaseModel) -> DataFacts:
     known = file.facts_for(base_model)
     if known:
         return known
-    facts = count_tokens(file.path, chat_format(base_model))
+    count = count_text_tokens if file.format == "text" else count_tokens
+    facts = count(file.path, chat_format(base_model))
     with transaction.atomic():
         fresh = DatasetFile.objects.select_for_update().get(pk=file.pk)
         fresh.token_facts[base_model.name] = facts.model_dump()
@@ -486,6 +489,9 @@ def split(
     """
     if file.status != Status.PROCESSED:
         raise ApiError(f"{file.filename} has problems; correct them before splitting it.", param="file")
+    raw = texts.is_raw_text(file.path, file.filename)
+    if raw:
+        texts.refuse_to_tear(file.rows, file.filename)
     valid_rows = count if count is not None else round(file.rows * (share or 0))
     if not 1 <= valid_rows < file.rows:
         text = f"{valid_rows} of {file.rows} rows cannot be split off: both parts need at least one row."
@@ -506,7 +512,9 @@ def split(
             for part in pair:
                 home.file_folder(part.id).mkdir(parents=True, exist_ok=True)
             train, valid = (part.part_path for part in pair)
-            datasets.split(file.path, train, valid, rows=file.rows, valid_rows=valid_rows, seed=seed)
+            (texts if raw else datasets).split(
+                file.path, train, valid, rows=file.rows, valid_rows=valid_rows, seed=seed
+            )
             for part in pair:
                 part.bytes, part.sha256 = part.part_path.stat().st_size, _sha256(part.part_path)
     except BaseException:

@@ -14,8 +14,9 @@ MESSAGE_KEYS = {"role", "content", "name", "weight", "tool_calls", "tool_call_id
 PLAIN_KEYS = {"role", "content"}
 FORMAT_NAMES = {"chat": "chat", "completion": "prompt/completion", "preference": "preference", "text": "raw text"}
 OPENAI_FORMATS = {"chat": "fine-tune-chat", "completion": "fine-tune-completion", "preference": "fine-tune-preference"}
-METHOD_FORMATS = {"sft": ("chat", "completion"), "dpo": ("preference",)}  # what each method trains on
-OPENAI_METHODS = {"sft": "supervised", "dpo": "dpo"}
+# what each method trains on
+METHOD_FORMATS = {"sft": ("chat", "completion"), "dpo": ("preference",), "pretrain": ("text",)}
+OPENAI_METHODS = {"sft": "supervised", "dpo": "dpo", "pretrain": "pretrain"}  # pretrain is Hone's own
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,12 @@ from playground.models import Verification
 from training import actions, recording
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
+from training.rules import OPENAI_METHODS
 from training.trackers import tending
 
 router = Router()
 
+METHODS = {OPENAI_METHODS[ours]: ours for ours in ("sft", "pretrain")}  # that are served
 RETRY_WINDOW = timedelta(minutes=2)
 PAUSE_SECONDS = 60  # a large model takes its time to write a checkpoint; the SDK waits ten minutes
 METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
@@ -80,8 +82,8 @@ def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) ->
 
 
 def refuse_what_is_not_served(body: schemas.CreateJob) -> None:
-    if body.method and body.method.type != "supervised":
-        message = f"The method '{body.method.type}' is not served yet by Hone; it trains with 'supervised'."
+    if body.method and body.method.type not in METHODS:
+        message = f"The method '{body.method.type}' is not served yet by Hone; it trains with {', '.join(METHODS)}."
         raise ApiError(message, param="method.type", code="not_served")
 
 
@@ -92,14 +94,16 @@ def recipe_of(body: schemas.CreateJob) -> Recipe:
     if adapter and asked.get("adaptation") == "full":
         message = "`lora` cannot be combined with training.adaptation = 'full': full training has no adapter."
         raise ApiError(message, param="lora", code="invalid_value")
-    return Recipe.model_validate({**asked, **adapter})
+    method = METHODS[body.method.type] if body.method else "sft"
+    return Recipe.model_validate({**asked, **adapter, "method": method})
 
 
 def hyperparameters_of(body: schemas.CreateJob) -> Any:
-    within = body.method.supervised.hyperparameters if body.method and body.method.supervised else None
+    part = getattr(body.method, body.method.type) if body.method else None
+    within = part.hyperparameters if part else None
     if within and body.hyperparameters and dump(within) != dump(body.hyperparameters):
         message = (
-            "`hyperparameters` and `method.supervised.hyperparameters` differ. Send one of them; the first is the"
+            "`hyperparameters` and those of `method` differ. Send one of them; the first is the"
             " older name of the second."
         )
         raise ApiError(message, param="hyperparameters", code="invalid_value")
@@ -258,6 +262,7 @@ def as_job(job: TrainingJob) -> dict[str, Any]:
     """Complete at every moment; numbers take the place of "auto" as soon as they are known."""
     settled: dict[str, Any] = {**job.recipe.model_dump(), **(job.resolved_json or {})}
     hyperparameters = {name: settled[name] for name in schemas.SUPERVISED_FIELDS}
+    method = OPENAI_METHODS[job.recipe.method]
     running = job.status == TrainingJob.Status.RUNNING
     return {
         "id": job.id,
@@ -282,7 +287,7 @@ def as_job(job: TrainingJob) -> dict[str, Any]:
         "estimated_finish": int(job.estimated_finish_at.timestamp()) if running and job.estimated_finish_at else None,
         "integrations": [row.integration for row in job.trackers.all()],
         "metadata": job.metadata,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "method": {"type": method, method: {"hyperparameters": hyperparameters}},
         "lora": lora_of(settled),
         "training": {name: settled[name] for name in schemas.TRAINING_FIELDS},
         "hone": progress_of(job),

@@ -18,7 +18,7 @@ from dashboard.forms_datasets import BeginUploadForm, SplitForm
 from dashboard.templatetags.figures import size
 from dashboard.turns import answers_of, turns_of
 from training import datasets as jsonl
-from training import files
+from training import files, texts
 from training.engine.errors import EngineError
 from training.engine.spec import DataFacts
 from training.models import BaseModel, DatasetFile
@@ -88,7 +88,7 @@ def upload(request: HttpRequest) -> HttpResponse:
     """The plain form, for a browser without JavaScript; also what a drop falls back to."""
     sent = request.FILES.get("file")
     if not isinstance(sent, UploadedFile):
-        messages.error(request, "Choose a .jsonl file first.")
+        messages.error(request, "Choose a file first.")
         return redirect("datasets")
     try:
         file = files.create_file(request.project, request.user, sent.name or "", "fine-tune", sent.file)
@@ -161,6 +161,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "file": file,
         "gone": file.status != Status.UPLOADING and not file.path.exists(),
         "kind": FORMAT_NAMES.get(file.format, "unknown"),
+        "unit": "document" if file.format == "text" else "row",
         "verdict": _verdict(file),
         "errors": [problem for problem in file.problems if problem["level"] == "error"],
         "warnings": [problem for problem in file.problems if problem["level"] == "warning"],
@@ -188,7 +189,7 @@ def _verdict(file: DatasetFile) -> Verdict:
     """The answer to "what is wrong with my data?" in one line."""
     if file.status == Status.UPLOADED:
         return Verdict("busy", f"Checking: {file.check_share:.0%} read")
-    rows = f"{file.rows:,} row{'' if file.rows == 1 else 's'}"
+    rows = f"{file.rows:,} {'document' if file.format == 'text' else 'row'}{'' if file.rows == 1 else 's'}"
     warnings = f"{file.warning_count} warning{'' if file.warning_count == 1 else 's'}"
     if file.status == Status.ERROR:
         problems = f"{file.problem_count:,} problem{'' if file.problem_count == 1 else 's'}"
@@ -198,11 +199,15 @@ def _verdict(file: DatasetFile) -> Verdict:
         return Verdict(
             "bad", "The file is gone from the disk", "Upload it again; the figures below are what was found."
         )
-    if file.rows < jsonl.MIN_JOB_ROWS:
+    method = files.method_for(file)
+    if file.rows < jsonl.MIN_JOB_ROWS and method != "pretrain":
         detail = f"Training needs at least {jsonl.MIN_JOB_ROWS} rows; as a validation set it will do."
         return Verdict("warn", f"{rows}: too few to train on", detail)
-    if files.refusal(file, method=files.method_for(file)):
+    refusal = files.refusal(file, method=method)
+    if refusal:
         return Verdict("warn", f"{rows}, sound, but no job can train on it", f"The format is {file.format}.")
+    if method == "pretrain":
+        return Verdict("ok", f"{rows} of raw text, ready to continue pre-training with")
     if file.warning_count:
         return Verdict("warn", f"{rows}, ready; {warnings}")
     return Verdict("ok", f"{rows}, ready")
@@ -239,21 +244,32 @@ def _rows(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     """Rows from line ?line= on."""
     asked = request.GET.get("line", "1")
     last_line = int(file.statistics.get("lines") or 0)
+    raw = file.path.exists() and texts.is_raw_text(file.path, file.filename)
+    last_line = min(file.rows, texts.SHOWN_DOCUMENTS) if raw else last_line
     line = min(max(int(asked), 1), max(last_line, 1)) if asked.isdecimal() and len(asked) < 16 else 1
     if not file.path.exists() or file.status == Status.UPLOADED or not last_line:
-        return {"shown": [], "line": 1, "last_line": 0, "present": file.path.exists()}
-    found = jsonl.page(file.path, line, PAGE_ROWS + 1, files.read_index(file))
+        return {"shown": [], "line": 1, "raw": raw, "last_line": 0, "present": file.path.exists()}
+    found = _documents(file, line) if raw else jsonl.page(file.path, line, PAGE_ROWS + 1, files.read_index(file))
     shown = [
         {"line": number, "messages": turns_of(row), "answers": answers_of(row)} for number, row in found[:PAGE_ROWS]
     ]
     return {
         "present": True,
+        "raw": raw,
         "shown": shown,
         "line": line,
         "last_line": last_line,
         "next_line": found[PAGE_ROWS][0] if len(found) > PAGE_ROWS else None,
         "previous_line": max(line - PAGE_ROWS, 1) if line > 1 else None,
     }
+
+
+def _documents(file: DatasetFile, first: int) -> list[tuple[int, dict[str, Any] | None]]:
+    """Nothing where the file cannot be read; the check says why."""
+    try:
+        return [*texts.page(file.path, first, PAGE_ROWS + 1)]
+    except EngineError:
+        return []
 
 
 @require_GET

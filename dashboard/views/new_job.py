@@ -134,7 +134,7 @@ def _initial(request: HttpRequest, parent: TrainingJob | None) -> dict[str, Any]
     given = request.GET
     initial = forms.initial_from_job(parent) if parent else forms.initial_from_recipe(forms.Recipe())
     if not parent:
-        initial |= {"seed": forms.new_seed()} | _only_choices(request)
+        initial |= {"seed": forms.new_seed(), "method": ""} | _only_choices(request)
     if file_id := given.get("file"):
         file = get_object_or_404(DatasetFile.objects.of(request.project), pk=file_id)
         initial["training_file"] = file.pk

@@ -74,7 +74,7 @@ def test_a_refused_form_names_each_field_and_leads_to_it(owner_client: Client, p
     answer = owner_client.post(reverse("new-job"), data | {"n_epochs": "99", "suffix": "a:b", "adaptation": "magic"})
     assert answer.status_code == 400
     assert "3 fields are not right" in answer.text
-    for place, label in (("id_n_epochs", "Epochs"), ("id_suffix", "Suffix"), ("field-adaptation", "Method")):
+    for place, label in (("id_n_epochs", "Epochs"), ("id_suffix", "Suffix"), ("field-adaptation", "Weights")):
         assert f'<a href="#{place}">{label}</a>' in answer.text
         assert f'id="{place}"' in answer.text
 

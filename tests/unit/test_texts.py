@@ -1,0 +1,96 @@
+"""Files of raw text: what they are taken for, what is said of them, how they are split and counted."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from accounts.errors import ApiError
+from accounts.models import Project
+from tests.factories import tiny_model
+from tests.jobs import make_base_model
+from training import actions, files, preparing, texts
+from training.engine.spec import Recipe
+from training.engine.text import count_text_tokens
+from training.models import DatasetFile
+
+STORIES = [f"Story {n} begins here.\nIt ends here." for n in range(12)]
+PLAIN = "\n<|endoftext|>\n".join(STORIES).encode()
+
+
+def parquet(column: str = "text") -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    written = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({column: STORIES}), written)
+    return written.getvalue()
+
+
+def upload(project: Project, name: str, content: bytes) -> DatasetFile:
+    return files.create_file(project, None, name, "fine-tune", content)
+
+
+@pytest.mark.parametrize(("name", "content"), [("tale.txt", PLAIN), ("tale.md", PLAIN), ("tale.parquet", parquet())])
+def test_plain_text_and_parquet_are_documents(project: Project, name: str, content: bytes) -> None:
+    file = upload(project, name, content)
+    assert (file.status, file.format, file.rows) == ("processed", "text", 12), file.status_details
+    assert file.statistics["characters"] == sum(len(story) for story in STORIES)
+    assert texts.page(file.path, 3, 2) == [(3, {"text": STORIES[2]}), (4, {"text": STORIES[3]})]
+
+
+def test_only_a_name_of_text_makes_broken_jsonl_text(project: Project) -> None:
+    assert upload(project, "rows.jsonl", b"not json\n").status == "error"
+    assert upload(project, "rows.txt", b"not json\n").format == "text"
+    chat = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    assert upload(project, "rows.txt", chat).format == "chat"
+
+
+def test_what_is_no_text_says_so_whatever_its_name(project: Project) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.txt", "text")
+    for name, content, said in [
+        ("a.txt", packed.getvalue(), "zip archive"),
+        ("a.txt", "Grüße".encode("latin-1"), "not UTF-8"),
+        ("a.txt", b" \n\n", "no text"),
+        ("a.parquet", parquet("body"), "Its columns: body"),
+        ("a.parquet", parquet()[:200], "cannot be read"),
+    ]:
+        file = upload(project, name, content)
+        assert file.status == "error" and said in file.status_details, (name, file.status_details)
+
+
+def test_a_split_keeps_documents_whole_and_the_same_seed_keeps_the_same_ones_aside(project: Project) -> None:
+    file = upload(project, "tale.txt", PLAIN)
+    train, valid = files.split(file, count=3, seed=4)
+    assert (train.format, train.rows, valid.rows) == ("text", 9, 3)
+    kept = [document["text"] for part in (train, valid) for _, document in files.datasets.iterate(part.path)]
+    assert sorted(kept) == sorted(STORIES)
+    assert files.split(file, count=3, seed=4) == (train, valid)
+
+
+def test_one_document_is_not_torn_apart(project: Project) -> None:
+    file = upload(project, "book.txt", b"Chapter 1\n\nIt rained.\n")
+    with pytest.raises(ApiError, match=r"one document.*<\|endoftext\|>"):
+        files.split(file, share=0.2)
+
+
+def test_a_job_on_raw_text_is_prepared_and_one_of_another_method_is_not(project: Project, tmp_path: Path) -> None:
+    model = make_base_model("tiny", folder=tiny_model(tmp_path / "tiny", chat_template=False))
+    file = upload(project, "tale.txt", PLAIN)
+    found = {}
+    for method in ("pretrain", "sft"):
+        job = actions.create_job(
+            project=project, user=None, base_model=model, training_file=file, recipe=Recipe(method=method)
+        )
+        preparing.prepare(job.pk)
+        job.refresh_from_db()
+        found[method] = job
+    text, chat = found["pretrain"], found["sft"]
+    assert (text.status, text.error_message) == ("queued", "")
+    facts = count_text_tokens(file.path, files.chat_format(model))
+    assert text.estimate.tokens == facts.tokens * text.resolved.n_epochs
+    assert actions.spec_for(text).method == "pretrain" and actions.spec_for(text).packing
+    assert chat.status == "failed" and "in the text format" in chat.error_message

@@ -1,0 +1,100 @@
+"""Raw text to learn from, other than JSONL: plain files, Parquet, folders of shards. Checked, paged and split by
+document, flat in memory however large it is. What a document is: training/engine/text.py.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePath
+
+from accounts.errors import ApiError
+from training.datasets import Progress, Report
+from training.engine import text
+from training.engine.errors import InvalidTrainingFile
+from training.rules import Problem, recognise
+
+PLAIN_SUFFIXES = (".txt", ".md")
+SHOWN_DOCUMENTS = 1000  # that can be paged through; each page reads the file from its beginning
+SHOWN_CHARACTERS = 100_000
+ONE_DOCUMENT = (
+    "{name} is one document, and a document is not torn apart. Put a line with only <|endoftext|> between two "
+    "documents, or name a validation file of its own."
+)
+
+
+def is_raw_text(path: Path, filename: str) -> bool:
+    """Whether it is read as documents; everything else is JSONL, line by line. A Parquet file is known by its first
+    bytes, plain text by its name, since any broken JSONL is plain text too."""
+    kind = text.text_kind(path)
+    return kind in ("folder", "parquet") or (kind == "plain" and PurePath(filename).suffix.lower() in PLAIN_SUFFIXES)
+
+
+def check(path: Path, progress: Progress | None = None) -> Report:
+    """Reads everything once; the first thing that cannot be read ends it."""
+    report = Report(format="text")
+    kind = text.text_kind(path)
+    characters = longest = 0
+    try:
+        _refuse_foreign(path, kind)
+        for length in _document_lengths(path, progress):
+            report.rows += 1
+            characters, longest = characters + length, max(longest, length)
+        if not report.rows:
+            _fail(report, "There is no text in it", "Upload a file that holds text.", "empty")
+    except InvalidTrainingFile as error:
+        _fail(report, error.message, "For chat or prompt/completion rows, upload JSONL.", "unreadable")
+    shards = len(text.shards(path)) if kind == "folder" and path.exists() else 0
+    report.statistics = {
+        "kind": kind, "shards": shards, "characters": characters, "longest_characters": longest,
+    }  # fmt: skip
+    return report
+
+
+def _fail(report: Report, message: str, fix: str, kind: str) -> None:
+    report.problem_count += 1
+    report.problems.append(Problem(0, message.removesuffix("."), fix, kind=kind))
+
+
+def _refuse_foreign(path: Path, kind: str) -> None:
+    """A .txt that is a zip or a PDF has other first bytes than text."""
+    if kind != "plain":
+        return
+    with path.open("rb") as file:
+        foreign = recognise(file.read(32))
+    if foreign:
+        raise InvalidTrainingFile(f"{foreign.message.replace('a JSONL file', 'text')}. Save the text itself as UTF-8.")
+
+
+def _document_lengths(path: Path, progress: Progress | None) -> Iterator[int]:
+    """Characters of each document."""
+    total, done, length = max(1, text.size_bytes(path)), 0, 0
+    for piece in text.pieces(path):
+        done += piece.size_bytes
+        length += len(piece.text)
+        if progress:
+            progress(min(1.0, done / total))
+        if piece.ends:
+            yield length
+            length = 0
+
+
+def page(path: Path, first: int, count: int) -> list[tuple[int, dict[str, str]]]:
+    """Up to `count` documents from the `first` on (counted from 1), as rows, each at most so long that a page is."""
+    found = islice(enumerate(text.documents(path), start=1), first - 1, first - 1 + count)
+    return [(number, {"text": document[:SHOWN_CHARACTERS]}) for number, document in found]
+
+
+def split(path: Path, train: Path, valid: Path, *, rows: int, valid_rows: int, seed: int) -> None:
+    """Writes every document to one of two JSONL files; which ones go to `valid` depends on the seed alone."""
+    chosen = set(random.Random(seed).sample(range(rows), valid_rows))
+    with train.open("w", encoding="utf-8") as train_file, valid.open("w", encoding="utf-8") as valid_file:
+        for number, document in enumerate(text.documents(path)):
+            line = json.dumps({"text": document}, ensure_ascii=False) + "\n"
+            (valid_file if number in chosen else train_file).write(line)
+
+
+def refuse_to_tear(rows: int, name: str) -> None:
+    """Raises ApiError for a text that has no border to split it at."""
+    if rows < 2:
+        raise ApiError(ONE_DOCUMENT.format(name=name), param="share")
