@@ -66,7 +66,7 @@ def _too_few(form: JobForm, file: DatasetFile, left: int) -> str:
     rows = (
         f"{left} of {file.filename}'s {file.rows} rows are left to train on"
         if split
-        else f"{file.filename} has {left} rows"
+        else f"{file.filename} has {left} row{'' if left == 1 else 's'}"
     )
     return f"{rows}; a job needs at least {MIN_JOB_ROWS}. Add rows{' or keep fewer aside' if split else ''}."
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
-from django.db.models import QuerySet
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from accounts.models import Project
 from dashboard import expert_fields
 from dashboard.expert_fields import SCHEDULERS, WITH_AUTO, ExpertFields
+from dashboard.form_choices import NO_MODEL, gone_file, model_choices, offer, refuse_gone_model
 from dashboard.forms_trackers import TrackersForm, initial_trackers
 from training.engine.spec import Recipe
 from training.files import method_for
@@ -143,9 +143,10 @@ class JobForm(ExpertFields):
         super().__init__(*args, **kwargs)
         self.project = project
         files = DatasetFile.objects.of(project).usable()
-        self._files("training_file", files)
-        self._files("validation_file", files)
+        offer(self.fields["training_file"], files)
+        offer(self.fields["validation_file"], files)
         self.fields["model"].choices = model_choices(project)  # type: ignore[attr-defined]
+        self.fields["model"].error_messages["invalid_choice"] = NO_MODEL
         self.recipe: Recipe | None = None
         self.base_model: BaseModel | None = None
         self.start_checkpoint: Checkpoint | None = None
@@ -156,11 +157,6 @@ class JobForm(ExpertFields):
             field.help_text = HINTS.get(name, "")
             _dress(name, field)
 
-    def _files(self, name: str, files: QuerySet[DatasetFile]) -> None:
-        field = self.fields[name]
-        field.queryset = files  # type: ignore[attr-defined]
-        field.label_from_instance = lambda file: f"{file.filename} · {file.rows:,} rows"  # type: ignore[attr-defined]
-
     def clean_model(self) -> str:
         value: str = self.cleaned_data["model"]
         kind, _, key = value.partition(":")
@@ -169,7 +165,14 @@ class JobForm(ExpertFields):
             self.base_model = self.start_checkpoint.base_model
         else:
             self.base_model = BaseModel.objects.get(name=key)
+        refuse_gone_model(self.base_model)
         return value
+
+    def clean_training_file(self) -> DatasetFile:
+        file: DatasetFile = self.cleaned_data["training_file"]
+        if gone := gone_file(file):
+            raise forms.ValidationError(gone)
+        return file
 
     def clean_suffix(self) -> str:
         suffix: str = self.cleaned_data["suffix"]
@@ -204,6 +207,8 @@ class JobForm(ExpertFields):
             self.add_error(
                 "validation_file", "This is the training file. Validation needs rows that are not trained on."
             )
+        elif file and (gone := gone_file(file)):
+            self.add_error("validation_file", gone)
         if how == "split" and cleaned.get("split_share") is None and "split_share" not in self.errors:
             self.add_error("split_share", "Say how many per cent of the rows to keep aside, 1 to 50.")
 
@@ -240,20 +245,6 @@ def _dress(name: str, field: forms.Field) -> None:
         attributes["inputmode"] = "text" if name in LIST_FIELDS else "decimal"
         usual = Recipe.model_fields[name].default
         attributes["placeholder"] = "auto" if name in AUTO_FIELDS else "none" if usual == [] else str(usual)
-
-
-def model_choices(project: Project) -> list[tuple[str, Any]]:
-    """Base models on disk, then this project's fine-tuned ones, newest first."""
-    bases = [(f"base:{model.name}", model.title or model.name) for model in BaseModel.objects.ready()]
-    tuned = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job")
-    choices: list[tuple[str, Any]] = [("Base models", bases)]
-    if tuned:
-        choices.append(("Continue from", [(f"checkpoint:{c.pk}", _checkpoint_label(c)) for c in tuned]))
-    return choices
-
-
-def _checkpoint_label(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.label or checkpoint.job.display_name} · epoch {checkpoint.epoch} · {checkpoint.name}"
 
 
 def recipe_errors(problem: ValidationError) -> dict[str, str]:

@@ -333,6 +333,20 @@ def test_an_impossible_pair_is_refused_before_anything_starts(owner_client: Clie
     assert not TrainingJob.objects.exists()
 
 
+def test_a_file_or_model_that_is_gone_is_refused_in_words(
+    owner_client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = filled(project)
+    monkeypatch.setattr("training.models.BaseModel.is_present", False)
+    makers.BaseModel.objects.update(folder="/nowhere/tiny")
+    DatasetFile.objects.get().path.unlink()
+    answer = owner_client.post(reverse("new-job"), data)
+    assert answer.status_code == 400
+    assert "tickets.jsonl is gone from the disk. Upload it again" in answer.text
+    assert "The files of tiny are not at /nowhere/tiny any more. Put them back" in answer.text
+    assert not TrainingJob.objects.exists()
+
+
 def test_a_file_from_the_address_is_chosen(owner_client: Client, project: Project) -> None:
     file = makers.make_file(project)
     page = owner_client.get(reverse("new-job") + f"?file={file.id}").text

@@ -1,0 +1,54 @@
+"""What the form of a job offers to choose from, and whether a choice is really on disk."""
+
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+
+from accounts.models import Project
+from training.models import BaseModel, Checkpoint, DatasetFile
+
+NO_FILE = "This file is not ready to train on: it has problems, is still being checked, or was deleted. Choose another."
+NO_MODEL = "This model is not on disk any more. Choose another."
+
+
+def offer(field: forms.Field, files: QuerySet[DatasetFile]) -> None:
+    """The files of a select, with their rows."""
+    field.queryset = files  # type: ignore[attr-defined]
+    field.label_from_instance = file_label  # type: ignore[attr-defined]
+    field.error_messages["invalid_choice"] = NO_FILE
+
+
+def file_label(file: DatasetFile) -> str:
+    return f"{file.filename} · {file.rows:,} row{'' if file.rows == 1 else 's'}"
+
+
+def model_choices(project: Project) -> list[tuple[str, Any]]:
+    """Base models on disk, then this project's fine-tuned ones, newest first."""
+    bases = [(f"base:{model.name}", _base_label(model)) for model in BaseModel.objects.ready()]
+    tuned = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job")
+    choices: list[tuple[str, Any]] = [("Base models", bases)]
+    if tuned:
+        choices.append(("Continue from", [(f"checkpoint:{c.pk}", _checkpoint_label(c)) for c in tuned]))
+    return choices
+
+
+def _base_label(model: BaseModel) -> str:
+    return (model.title or model.name) + ("" if model.is_present else " · its folder is gone")
+
+
+def _checkpoint_label(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.label or checkpoint.job.display_name} · epoch {checkpoint.epoch} · {checkpoint.name}"
+
+
+def refuse_gone_model(model: BaseModel) -> None:
+    if not model.is_present:
+        raise forms.ValidationError(
+            f"The files of {model.name} are not at {model.folder} any more. Put them back, or choose another model."
+        )
+
+
+def gone_file(file: DatasetFile) -> str:
+    """What to say of a file that is not on disk any more; empty when it is there."""
+    there = file.path.exists()
+    return "" if there else f"{file.filename} is gone from the disk. Upload it again, or choose another file."
