@@ -16,8 +16,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.engine.test_training import FULL, ROOT, base, ended, events, losses, make_run, one_thread
-from tests.engine.test_training import train as train_sft
+from tests.engine.runs import FULL, ROOT, ended, events, losses
+from tests.engine.runs import train as train_sft
 from tests.factories import preference_row, preference_rows, tiny_model
 from training.engine import dpo, loop
 from training.engine.chat import ChatFormat
@@ -25,7 +25,6 @@ from training.engine.model import load_model
 from training.engine.pairs import encode_pair
 from training.engine.spec import JobSpec
 
-__all__ = ["base", "make_run", "one_thread"]
 DPO = {"method": "dpo", "beta": 0.1, "learning_rate": 5e-3}
 
 

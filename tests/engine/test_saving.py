@@ -9,11 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.engine.test_training import FULL, base, ended, events, make_run, one_thread, train
+from tests.engine.runs import FULL, ended, events, train
 from training.engine import checkpoint
 from training.engine.tensors import in_main_memory, write_tensors
-
-__all__ = ["base", "make_run", "one_thread"]
 
 
 def test_what_is_written_is_read_by_the_safetensors_library_bit_for_bit(tmp_path: Path) -> None:
