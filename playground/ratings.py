@@ -143,6 +143,6 @@ def sentence(pair: Pair, name: dict[str, str] | None = None) -> str:
         return f"No difference to be seen between {first} and {second}: {score} ({shares})."
     word = "vote" if pair.more_votes == 1 else "votes"
     return (
-        f"{first} leads {second} {score} ({shares}). Not sure yet. If the share stays as it is, about "
-        f"{pair.more_votes} more {word} would tell; it can take many more."
+        f"{first} leads {second} {score} ({shares}). Not decided: at this share about {pair.more_votes} more {word} "
+        "would decide it, and more if the share moves towards even."
     )

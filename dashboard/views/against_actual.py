@@ -87,4 +87,5 @@ def _disk(job: TrainingJob) -> int | None:
 def ratio(expected: float | None, came: float | None) -> str:
     if not expected or came is None:
         return figures.DASH
-    return f"{(came - expected) / expected:+.0%}"
+    share = round(100 * (came - expected) / expected)
+    return f"{share:+d} %" if share else "0 %"

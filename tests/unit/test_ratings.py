@@ -71,8 +71,8 @@ def test_even_odds_and_tiny_differences_promise_nothing() -> None:
         (Pair("A", "B", wins=5), "A is better than B: 5–0 (100 %, 95 % interval 57–100 %)."),
         (
             Pair("A", "B", wins=14, losses=6),
-            "A leads B 14–6 (70 %, 95 % interval 48–85 %). Not sure yet. If the share stays as it is, about 5 more "
-            "votes would tell; it can take many more.",
+            "A leads B 14–6 (70 %, 95 % interval 48–85 %). Not decided: at this share about 5 more votes would "
+            "decide it, and more if the share moves towards even.",
         ),
         (
             Pair("A", "B", wins=5, losses=5, ties=1),
