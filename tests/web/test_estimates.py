@@ -52,5 +52,13 @@ def test_the_job_page_sets_the_estimate_beside_what_came(owner_client: Client, p
     job.estimate_json, job.measured_json = expected.model_dump(), measured.model_dump()
     job.save()
     page = owner_client.get(reverse("job", args=[job.pk]), {"tab": "estimate"}).text
-    for words in ("until the first step", "+100 %", "-50 %", "-25 %", "calibrated by 3 finished jobs", "$1.00", "$0.75"):
+    for words in (
+        "until the first step",
+        "+100 %",
+        "-50 %",
+        "-25 %",
+        "calibrated by 3 finished jobs",
+        "$1.00",
+        "$0.75",
+    ):
         assert words in page, words
