@@ -20,7 +20,8 @@ def offer(field: forms.Field, files: QuerySet[DatasetFile]) -> None:
 
 
 def file_label(file: DatasetFile) -> str:
-    return f"{file.filename} · {file.rows:,} row{'' if file.rows == 1 else 's'}"
+    word = "pair" if file.format == "preference" else "row"
+    return f"{file.filename} · {file.rows:,} {word}{'' if file.rows == 1 else 's'}"
 
 
 def model_choices(project: Project) -> list[tuple[str, Any]]:

@@ -29,10 +29,10 @@ LOOP_FIELDS: Final = (
     *expert_fields.TRAINER_FIELDS,
 )  # fmt: skip
 LIST_FIELDS: Final = ("target_modules", "modules_to_save")
-RECIPE_FIELDS: Final = ("method", *MAIN_FIELDS, "adaptation", *LORA_FIELDS, *LOOP_FIELDS)
+RECIPE_FIELDS: Final = ("method", *MAIN_FIELDS, "beta", "adaptation", *LORA_FIELDS, *LOOP_FIELDS)
 AUTO_FIELDS: Final = (
-    *MAIN_FIELDS, "lora_r", "lora_alpha", "target_modules", "max_length", "lr_scheduler", "warmup_ratio", "dtype",
-    "packing", *expert_fields.AUTO_FIELDS,
+    *MAIN_FIELDS, "beta", "lora_r", "lora_alpha", "target_modules", "max_length", "lr_scheduler", "warmup_ratio",
+    "dtype", "packing", *expert_fields.AUTO_FIELDS,
 )  # fmt: skip
 LARGEST_SEED: Final = 2_147_483_647
 OWN_RULES: Final = {
@@ -49,6 +49,7 @@ LABELS: Final = {
     "seed": "Seed",
     "label": "Name",
     "method": "Method",
+    "beta": "Beta",
     "n_epochs": "Epochs",
     "batch_size": "Batch size",
     "learning_rate_multiplier": "Learning rate multiplier",
@@ -77,7 +78,8 @@ HINTS: Final = {
     "suffix": "A short word in the model's name, such as ft:base:hone:word:id.",
     "seed": "The same seed, data and recipe give the same run. Empty: a new one.",
     "label": "For people, on this site only.",
-    "method": "What the file is learnt as. Each format has its own: chat and prompt/completion, raw text.",
+    "method": "What the file is learnt as. Each format has its own: chat and prompt/completion, preferences, raw text.",
+    "beta": "How closely the model is held to the weights it starts from, above 0 to 2; more changes it less.",
     "n_epochs": "How many times the whole file is gone through. More learns more, and sooner or later memorises.",
     "batch_size": "Rows for each step. Larger is smoother and needs fewer steps.",
     "learning_rate_multiplier": "Scales the base learning rate. Higher learns faster, too high unlearns.",
@@ -100,6 +102,7 @@ HINTS: Final = {
 METHOD_CHOICES: Final = [
     ("", "by the file's format"),
     ("sft", "Supervised: answers to learn"),
+    ("dpo", "Preferences (DPO): pairs of answers, one preferred"),
     ("pretrain", "Continued pre-training: raw text to go on with"),
 ]
 
@@ -121,6 +124,7 @@ class JobForm(ExpertFields):
     parent = forms.CharField(required=False)
 
     method = forms.ChoiceField(required=False, choices=METHOD_CHOICES)
+    beta = forms.CharField(required=False)
     n_epochs = forms.CharField(required=False)
     batch_size = forms.CharField(required=False)
     learning_rate_multiplier = forms.CharField(required=False)
@@ -209,6 +213,8 @@ class JobForm(ExpertFields):
             )
         elif file and (gone := gone_file(file)):
             self.add_error("validation_file", gone)
+        elif file and training and method_for(file) != method_for(training):
+            self.add_error("validation_file", f"{file.filename} is of another format than {training.filename}.")
         if how == "split" and cleaned.get("split_share") is None and "split_share" not in self.errors:
             self.add_error("split_share", "Say how many per cent of the rows to keep aside, 1 to 50.")
 
@@ -217,17 +223,27 @@ class JobForm(ExpertFields):
         parent = self.parent_job
         return bool(parent and parent.training_file_id == parent.validation_file_id == file.pk)
 
+    @property
+    def chosen_method(self) -> str:
+        """By name, else by the format of the training file; also of a form that was not sent yet."""
+        if self.is_bound:
+            method, file = self.cleaned_data.get("method"), self.cleaned_data.get("training_file")
+        else:
+            method, key = self["method"].value(), self["training_file"].value()
+            file = DatasetFile.objects.of(self.project).filter(pk=key).first() if key else None
+        return method or (method_for(file) if file else "sft")
+
     def _asked_for(self, cleaned: dict[str, Any]) -> dict[str, Any]:
         """What was typed, as a recipe's raw values; what was left empty keeps the recipe's default."""
         asked: dict[str, Any] = {}
         for name in RECIPE_FIELDS:
             text = str(cleaned.get(name) or "").strip()
-            if name in self.errors or not text:
-                continue
-            asked[name] = text.lower() if text.lower() == "auto" else text
-        file = cleaned.get("training_file")
-        if file and "method" not in asked and "method" not in self.errors:
-            asked["method"] = method_for(file)
+            if name not in self.errors and text:
+                asked[name] = text.lower() if text.lower() == "auto" else text
+        if "method" not in self.errors:
+            asked["method"] = self.chosen_method
+        if self.chosen_method != "dpo":
+            asked.pop("beta", None)
         for name in LIST_FIELDS:
             if asked.get(name, "auto") != "auto":
                 asked[name] = [word for word in re.split(r"[,\s]+", asked[name]) if word]
@@ -297,7 +313,8 @@ def next_label(job: TrainingJob) -> str:
 
 def validation_partner(file: DatasetFile) -> DatasetFile | None:
     """The validation file that was made together with this one: the other half of a split, or of a sample."""
-    others = DatasetFile.objects.of(file.project).usable().exclude(pk=file.pk).filter(filename__icontains="valid")
+    others = DatasetFile.objects.of(file.project).usable().exclude(pk=file.pk).filter(format=file.format)
+    others = others.filter(filename__icontains="valid")
     if file.parent_id:
         return others.filter(parent=file.parent_id).first()
     return others.filter(sample_task=file.sample_task).first() if file.sample_task else None
@@ -333,7 +350,7 @@ class CodeTab:
     text: str
 
 
-OPENAI_FIELDS = ("n_epochs", "batch_size", "learning_rate_multiplier")
+OPENAI_FIELDS = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
 LORA_WORDS = {
     "lora_r": "r",
     "lora_alpha": "alpha",

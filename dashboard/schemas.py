@@ -28,6 +28,7 @@ def part_of_recipe(title: str, **fields: str) -> Any:
 
 
 SUPERVISED_FIELDS = {name: name for name in ("n_epochs", "batch_size", "learning_rate_multiplier")}
+DPO_FIELDS = SUPERVISED_FIELDS | {"beta": "beta"}
 LORA_FIELDS = {
     "r": "lora_r",
     "alpha": "lora_alpha",
@@ -59,6 +60,7 @@ TRAINING_FIELDS = {
     )
 }
 AskedHyperparameters = part_of_recipe("AskedHyperparameters", **SUPERVISED_FIELDS)
+AskedDpoHyperparameters = part_of_recipe("AskedDpoHyperparameters", **DPO_FIELDS)
 AskedLora = part_of_recipe("AskedLora", **LORA_FIELDS)
 AskedTraining = part_of_recipe("AskedTraining", **TRAINING_FIELDS)
 
@@ -67,13 +69,17 @@ class AskedSupervised(Asked):
     hyperparameters: AskedHyperparameters | None = None  # type: ignore[valid-type]
 
 
+class AskedDpo(Asked):
+    hyperparameters: AskedDpoHyperparameters | None = None  # type: ignore[valid-type]
+
+
 class AskedMethod(Asked):
-    """`pretrain` is Hone's own. `dpo` and `reinforcement` are read so that the refusal can name them."""
+    """`pretrain` is Hone's own. `reinforcement` is read so that the refusal can name it."""
 
     type: Literal["supervised", "pretrain", "dpo", "reinforcement"]
     supervised: AskedSupervised | None = None
     pretrain: AskedSupervised | None = None
-    dpo: dict[str, Any] | None = None
+    dpo: AskedDpo | None = None
     reinforcement: dict[str, Any] | None = None
 
 
@@ -204,9 +210,18 @@ class Supervised(Schema):
     hyperparameters: Hyperparameters
 
 
+class DpoHyperparameters(Hyperparameters):
+    beta: float | Literal["auto"]
+
+
+class Dpo(Schema):
+    hyperparameters: DpoHyperparameters
+
+
 class Method(Schema):
-    type: Literal["supervised", "pretrain"]
+    type: Literal["supervised", "dpo", "pretrain"]
     supervised: Supervised | None = None
+    dpo: Dpo | None = None
     pretrain: Supervised | None = Field(None, description="Hone's own: continued pre-training on raw text")
 
 

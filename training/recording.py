@@ -338,13 +338,15 @@ def _succeed(row: TrainingJob, result: bytes, measured: Measured | None, closing
 
 
 def _result_csv(job: TrainingJob) -> bytes:
-    """Plain text, numbers only, empty where nothing was computed; one row a step."""
+    """Plain text, numbers only, empty where nothing was computed; one row a step. The method's own figures stand after
+    OpenAI's columns."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(RESULT_COLUMNS)
-    columns = list(RESULT_COLUMNS.values())
-    for values in job.metrics.order_by("step").values_list(*columns).iterator():
-        writer.writerow("" if value is None else value for value in values)
+    rows = job.metrics.order_by("step")
+    own = sorted({name for more in rows.exclude(more={}).values_list("more", flat=True).iterator() for name in more})
+    writer.writerow([*RESULT_COLUMNS, *own])
+    for *values, more in rows.values_list(*RESULT_COLUMNS.values(), "more").iterator():
+        writer.writerow("" if value is None else value for value in [*values, *(more.get(name) for name in own)])
     return text.getvalue().encode()
 
 

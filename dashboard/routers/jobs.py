@@ -29,7 +29,7 @@ from training.trackers import tending
 
 router = Router()
 
-METHODS = {OPENAI_METHODS[ours]: ours for ours in ("sft", "pretrain")}  # that are served
+METHODS = {OPENAI_METHODS[ours]: ours for ours in ("sft", "dpo", "pretrain")}  # that are served
 RETRY_WINDOW = timedelta(minutes=2)
 PAUSE_SECONDS = 60  # a large model takes its time to write a checkpoint; the SDK waits ten minutes
 METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
@@ -99,7 +99,12 @@ def recipe_of(body: schemas.CreateJob) -> Recipe:
 
 
 def hyperparameters_of(body: schemas.CreateJob) -> Any:
-    part = getattr(body.method, body.method.type) if body.method else None
+    kind = body.method.type if body.method else "supervised"
+    for other in set(METHODS) - {kind}:
+        if body.method and getattr(body.method, other):
+            message = f"`method.{other}` does not go with method.type = '{kind}'. Send `method.{kind}`."
+            raise ApiError(message, param=f"method.{other}", code="invalid_value")
+    part = getattr(body.method, kind) if body.method else None
     within = part.hyperparameters if part else None
     if within and body.hyperparameters and dump(within) != dump(body.hyperparameters):
         message = (
@@ -262,7 +267,6 @@ def as_job(job: TrainingJob) -> dict[str, Any]:
     """Complete at every moment; numbers take the place of "auto" as soon as they are known."""
     settled: dict[str, Any] = {**job.recipe.model_dump(), **(job.resolved_json or {})}
     hyperparameters = {name: settled[name] for name in schemas.SUPERVISED_FIELDS}
-    method = OPENAI_METHODS[job.recipe.method]
     running = job.status == TrainingJob.Status.RUNNING
     return {
         "id": job.id,
@@ -287,11 +291,17 @@ def as_job(job: TrainingJob) -> dict[str, Any]:
         "estimated_finish": int(job.estimated_finish_at.timestamp()) if running and job.estimated_finish_at else None,
         "integrations": [row.integration for row in job.trackers.all()],
         "metadata": job.metadata,
-        "method": {"type": method, method: {"hyperparameters": hyperparameters}},
+        "method": method_as_asked(settled),
         "lora": lora_of(settled),
         "training": {name: settled[name] for name in schemas.TRAINING_FIELDS},
         "hone": progress_of(job),
     }
+
+
+def method_as_asked(settled: dict[str, Any]) -> dict[str, Any]:
+    kind = OPENAI_METHODS[settled["method"]]
+    fields = schemas.DPO_FIELDS if kind == "dpo" else schemas.SUPERVISED_FIELDS
+    return {"type": kind, kind: {"hyperparameters": {name: settled[name] for name in fields}}}
 
 
 def lora_of(settled: dict[str, Any]) -> dict[str, Any] | None:
@@ -332,7 +342,11 @@ def as_checkpoint(row: Checkpoint) -> dict[str, Any]:
         "fine_tuning_job_id": row.job_id,
         "fine_tuned_model_checkpoint": row.name,
         "step_number": row.step,
-        "metrics": {"step": row.step, **{name: value for name, value in figures.items() if value is not None}},
+        "metrics": {
+            "step": row.step,
+            **{name: value for name, value in figures.items() if value is not None},
+            **{f"full_valid_{name}": value for name, value in row.more.items()},
+        },
         "epoch": row.epoch,
         "size_bytes": row.size_bytes,
         "parity": as_parity(getattr(row, "verification", None)),

@@ -157,6 +157,7 @@ def configuration_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
             "parent": changed.get(name),
         }
         for name in RECIPE_FIELDS
+        if name != "beta" or asked.method == "dpo"
     ]
     others = [(LABELS[name], changed[name]) for name in changed if name not in RECIPE_FIELDS]
     return {"configuration": rows, "resolved": resolved, "other_changes": others, "raw": differences.configuration(job)}

@@ -54,6 +54,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "forecast": answer,
+        "chosen_method": form.chosen_method,
         "tabs": forms.as_code(form, request.build_absolute_uri("/").rstrip("/")),
         "autos": [_auto(form, answer, name) for name in forms.AUTO_FIELDS],
         "errors": [_error(form, answer, name) for name in (*forms.RECIPE_FIELDS, *CHECKED_LIVE)],
@@ -90,6 +91,7 @@ def context(form: JobForm, parent: TrainingJob | None) -> dict[str, Any]:
         "form": form,
         "parent": parent,
         "parent_values": shown,
+        "chosen_method": form.chosen_method,
         "main_rows": [(form[name], shown.get(name)) for name in forms.MAIN_FIELDS],
         "lora_rows": [(form[name], shown.get(name)) for name in forms.LORA_FIELDS],
         "loop_rows": [(form[name], shown.get(name)) for name in forms.LOOP_FIELDS],

@@ -62,7 +62,16 @@ def test_the_older_hyperparameters_field_is_the_same_thing(client, idle_job):
             "method.supervised.hyperparameters.n_epochs",
         ),
         ({"method": {"type": "sft"}}, "method.type"),
-        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}}, "method.type"),
+        ({"method": {"type": "reinforcement"}}, "method.type"),
+        *(
+            ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": beta}}}}, "method.dpo.hyperparameters.beta")
+            for beta in (0, 2.1, "strong")
+        ),
+        ({"method": {"type": "dpo", "supervised": {"hyperparameters": {"n_epochs": 1}}}}, "method.supervised"),
+        (
+            {"method": {"type": "supervised", "supervised": {"hyperparameters": {"beta": 0.1}}}},
+            "method.supervised.hyperparameters.beta",
+        ),
         ({"suffix": "x" * 65}, "suffix"),
         ({"suffix": "a:b"}, "suffix"),
         ({"suffix": "a/b"}, "suffix"),

@@ -97,13 +97,13 @@ def formula_memory(resolved: Resolved, model: ModelFacts, device: DeviceFacts) -
 
 
 def _plan(resolved: Resolved, model: ModelFacts, trainable: int, device: DeviceFacts) -> MemoryPlan:
-    sizes = (resolved.dtype, resolved.max_length, resolved.batch_size)
+    sizes = (resolved.dtype, resolved.row_tokens, resolved.batch_size)
     ways = (resolved.gradient_checkpointing, resolved.quantization, resolved.optimizer)
     return plan_memory(model, trainable, *sizes, device, *ways)
 
 
 def _memory(resolved: Resolved, model: ModelFacts, trainable: int, plan: MemoryPlan) -> MemoryParts:
-    used = min(plan.micro_batch_tokens, resolved.max_length * resolved.batch_size)
+    used = min(plan.micro_batch_tokens, resolved.row_tokens * resolved.batch_size)
     return memory_parts(
         model,
         trainable,
@@ -155,7 +155,7 @@ def formula_seconds(
     """Before any calibration. Tokens are those of all epochs, rows those of one.
 
     FLOP per token: 2 a weight forward, 2 for the activations' gradient, 2 more where weights are trained, 2 more where
-    activations are computed twice. Validation is forward only.
+    activations are computed twice. Validation is forward only, and so is DPO's one pass with its reference.
     """
     trainable = trainable_parameters(resolved, model)
     plan = plan or _plan(resolved, model, trainable, device)
@@ -163,8 +163,11 @@ def formula_seconds(
     per_token = (4 if resolved.adaptation == "lora" else 6) + (2 if plan.checkpoint_activations else 0)
     steps = math.ceil(rows / resolved.batch_size) * resolved.n_epochs
     written = resolved.n_epochs * checkpoint_bytes(resolved, model, trainable)
+    judged = (tokens + valid_tokens) / resolved.n_epochs if resolved.method == "dpo" else 0  # by the reference, once
     return SecondsParts(
-        start=START_SECONDS + model.parameters * bytes_of(resolved.dtype) / DISK_BYTES_A_SECOND,
+        start=START_SECONDS
+        + model.parameters * bytes_of(resolved.dtype) / DISK_BYTES_A_SECOND
+        + judged * 2 * model.parameters / speed,
         training=tokens * per_token * model.parameters / speed + steps * STEP_SECONDS[device.kind],
         rest=valid_tokens * 2 * model.parameters / speed
         + resolved.n_epochs * SAVE_SECONDS

@@ -100,7 +100,7 @@ def resolve_checkpointing(
     resolved: Resolved, model: ModelFacts, trainable: int, device: DeviceFacts
 ) -> tuple[str, str]:
     """On or off by the memory that the rest needs, and why."""
-    sizes = (resolved.dtype, resolved.max_length, resolved.batch_size)
+    sizes = (resolved.dtype, resolved.row_tokens, resolved.batch_size)
     plan = plan_memory(model, trainable, *sizes, device, "auto", resolved.quantization, resolved.optimizer)
     if plan.checkpoint_activations:
         return (

@@ -11,6 +11,7 @@ from training.engine.errors import InvalidRecipe, InvalidTrainingFile
 from training.engine.experts import Pick, check_experts, merged_reason, resolve_checkpointing, resolve_experts
 from training.engine.facts import StartFacts
 from training.engine.memory import trainable_parameters
+from training.engine.preference_values import RATE_SHARE, auto_beta, auto_pair_epochs, check_method
 from training.engine.spec import Adaptation, DataFacts, DeviceFacts, ModelFacts, Recipe, Resolved
 
 # Base learning rate for LoRA by the model's size: the first row whose limit is not below the number of parameters.
@@ -56,8 +57,9 @@ def resolve(
     """Numbers for every auto, each with its reason.
 
     Raises InvalidRecipe, InvalidTrainingFile or ModelProblem for pairs that cannot work. `start` describes the
-    checkpoint that is continued from; `data_format` "chat" or "completion" where it is known.
+    checkpoint that is continued from; `data_format` "chat", "completion" or "preference" where it is known.
     """
+    check_method(recipe, data_format)
     _check_pairs(recipe, data, model, device, data_format)
     check_experts(recipe, model, device, start)
     if recipe.stop_metric != "none" and valid is None:
@@ -77,8 +79,9 @@ def resolve(
 
     lora = recipe.adaptation == "lora"
     shape = start if start and _trains_on(recipe, start) else None
-    kind = "LoRA" if lora else "full weights"
-    rate = base_learning_rate(model, recipe.adaptation)
+    dpo = recipe.method == "dpo"
+    kind = ("DPO with " if dpo else "") + ("LoRA" if lora else "full weights")
+    rate = base_learning_rate(model, recipe.adaptation) * (RATE_SHARE if dpo else 1)
     multiplier = pick(
         "learning_rate_multiplier",
         1.0,
@@ -102,6 +105,7 @@ def resolve(
         learning_rate_multiplier=multiplier,
         base_learning_rate=rate,
         learning_rate=rate * multiplier,
+        beta=pick("beta", *auto_beta()) if dpo else None,
         adaptation=recipe.adaptation,
         lora_r=r,
         lora_alpha=pick("lora_alpha", *_auto_alpha(r, shape)) if lora and r else None,
@@ -133,7 +137,8 @@ def _sizes(recipe: Recipe, data: DataFacts, longest: int, model: ModelFacts, pic
         epochs, batch = auto_text_epochs(data), auto_block_batch(blocks, max_length)
     else:
         max_length = pick("max_length", *_auto_length(longest, model.context_length))
-        epochs = auto_epochs(data.rows), _epochs_reason(data.rows)
+        usual = auto_epochs(data.rows), _epochs_reason(data.rows)
+        epochs = auto_pair_epochs(data.rows) if recipe.method == "dpo" else usual
         batch = auto_batch_size(data.rows), _batch_reason(data.rows)
     sizes = {"max_length": max_length, "packing": packing}
     return sizes | {"n_epochs": pick("n_epochs", *epochs), "batch_size": pick("batch_size", *batch)}

@@ -152,6 +152,11 @@ class Resolved(Strict):
     reasons: dict[str, str]
 
     @property
+    def row_tokens(self) -> int:
+        """Padded tokens that a row may take in a pass: of a pair, both answers."""
+        return self.max_length * (2 if self.method == "dpo" else 1)
+
+    @property
     def saves_merged(self) -> bool:
         return self.adaptation == "lora" and merges(self.lora_variant, self.modules_to_save)
 
