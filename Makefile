@@ -2,6 +2,7 @@
 # make test   install and run every test level that this machine can run
 # make demo   the main job, headless, through the public API with the official openai SDK
 # make proof  the long proofs: three demos, recovery, independent validation, live-curve latency
+# make bench  train beside TRL on this machine and print tokens a second, memory and losses (ARGS="--help")
 # make screenshots   drive the real site and write docs/img/*.png
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -28,10 +29,13 @@ demo: install
 proof: install-test
 	@$(VENV) -m proofs.all
 
+bench: install
+	@$(VENV) -m benchmarks.training $(ARGS)
+
 screenshots: install-test
 	@$(VENV) -m proofs.screenshots
 
 format:
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-.PHONY: run install install-test test check demo proof screenshots format
+.PHONY: run install install-test test check demo proof bench screenshots format

@@ -105,7 +105,7 @@ def log_probabilities(model: LanguageModel, batch: PairBatch) -> tuple[Tensor, T
     """Of each answer, summed over its tokens in nats (float32), and the share of its tokens that are the likeliest."""
     these = batch.sequences
     hidden_ND = model.hidden(these.input_ids_BT).flatten(0, 1)[these.picked_N]
-    losses_N, correct_N = token_losses(hidden_ND, these.targets_N, model.logits, model.rows_at_once)
+    losses_N, correct_N = token_losses(hidden_ND, these.targets_N, model.logits, model.rows_at_once, model.head_learns)
     nothing_S = torch.zeros_like(batch.reference_S)
     tokens_S = nothing_S.index_add(0, batch.sequence_N, these.weights_N)
     logps_S = nothing_S.index_add(0, batch.sequence_N, -losses_N * these.weights_N)

@@ -96,8 +96,9 @@ def state_bytes(trainable: int, dtype: str, optimizer: str = "adamw") -> int:
 
 
 def logit_rows(vocabulary: int) -> int:
-    """How many positions go through the output layer at once: about half a GiB of float32 logits."""
-    return max(128, (1 << 29) // (4 * vocabulary))
+    """How many positions go through the output layer at once: about 32 MiB of float32 logits. More is not faster on a
+    CPU, where larger tensors leave the caches and are mapped anew each time, and hardly on a GPU."""
+    return max(128, (1 << 25) // (4 * vocabulary))
 
 
 def trainable_parameters(resolved: Resolved, model: ModelFacts) -> int:

@@ -23,7 +23,8 @@ from training.engine.facts import read_model_facts, read_start_facts
 from training.engine.lora import speed_up_adapters
 from training.engine.memory import logit_rows
 from training.engine.neftune import add_noise
-from training.engine.packing import Borders, prepare_packing
+from training.engine.norm import speed_up_norms
+from training.engine.packing import Borders, prepare_packing, use_own_attention
 from training.engine.spec import Adaptation, JobSpec, merges
 from training.engine.weights import is_adapter
 
@@ -62,6 +63,10 @@ class LanguageModel:
     @property
     def rows_at_once(self) -> int:
         return logit_rows(self.causal.get_output_embeddings().weight.shape[0])
+
+    @property
+    def head_learns(self) -> bool:
+        return any(parameter.requires_grad for parameter in self.causal.get_output_embeddings().parameters())
 
     def hidden(self, input_ids_BT: Tensor, borders: Borders | None = None) -> Tensor:
         """Last hidden states (B, T, D), before the output layer; `borders` of a packed pass."""
@@ -132,10 +137,13 @@ def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool
         causal.requires_grad_(False)
         network = _continue_adapter(causal, spec, start) if start and is_adapter(start) else _new_adapter(causal, spec)
     speed_up_adapters(network)
+    speed_up_norms(network)
     if spec.neftune_alpha:
         add_noise(causal.get_input_embeddings(), spec.neftune_alpha)
     merges_when_saved = spec.adaptation == "lora" and merges(spec.lora_variant, spec.modules_to_save)
     own_attention = prepare_packing(causal, device) if spec.packing else False
+    if device.type == "cpu":
+        use_own_attention(causal)
     model = LanguageModel(network, causal, device, weights_path != spec.base_path, own_attention, merges_when_saved)
     if checkpoint_activations:
         model.checkpoint_activations()

@@ -12,11 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from training.engine.attention import causal_attention
 from training.engine.errors import InvalidRecipe
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ def packed_attention(
 
     Without borders it is transformers' own attention over whole rows.
     """
+    if cu_seq_lens_q is None and _is_whole_and_causal(module, query, key, attention_mask, dropout):
+        return causal_attention(query, key, value, scaling).transpose(1, 2).contiguous(), None
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
@@ -81,18 +83,27 @@ def packed_attention(
         found = varlen_attn(*flat, *borders, scale=scaling, window_size=(-1, 0), enable_gqa=grouped)
         return found[None], None  # type: ignore[index]
     parts = [
-        F.scaled_dot_product_attention(
-            query[:, :, start:end],
-            key[:, :, start:end],
-            value[:, :, start:end],
-            dropout_p=dropout,
-            is_causal=True,
-            scale=scaling,
-            enable_gqa=grouped,
-        )
+        causal_attention(query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], scaling)
         for start, end in pairwise(cu_seq_lens_q.tolist())
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _is_whole_and_causal(
+    module: torch.nn.Module, query: Tensor, key: Tensor, attention_mask: Tensor | None, dropout: float
+) -> bool:
+    """Rows from their first token on, on a CPU: what attention.py is for."""
+    plain = attention_mask is None and not dropout and getattr(module, "is_causal", True)
+    return plain and query.device.type == "cpu" and query.shape[2] == key.shape[2]
+
+
+def use_own_attention(causal: PreTrainedModel) -> bool:
+    """Where the model's attention is plain causal attention, ours takes its place; returns whether."""
+    if plans_own(causal):
+        AttentionInterface.register(OWN_ATTENTION, packed_attention)
+        causal.set_attn_implementation(OWN_ATTENTION)
+        return True
+    return False
 
 
 def plans_own(causal: PreTrainedModel) -> bool:
@@ -112,9 +123,7 @@ def plans_own(causal: PreTrainedModel) -> bool:
 def prepare_packing(causal: PreTrainedModel, device: torch.device) -> bool:
     """Makes the model ready for packed rows; True when it uses our attention. Raises InvalidRecipe when its layers look
     across borders whatever we do."""
-    if plans_own(causal):
-        AttentionInterface.register(OWN_ATTENTION, packed_attention)
-        causal.set_attn_implementation(OWN_ATTENTION)
+    if use_own_attention(causal):
         if keeps_borders(causal, device, own_attention=True):
             return True
         logger.warning("attention by row does not give this model's answers; a mask is used instead")

@@ -25,7 +25,7 @@ def read(run: Run, chat: ChatFormat, path: Path, progress: Progress) -> tuple[Ro
 def batch_loss(model: LanguageModel, batch: Batch) -> Sums:
     """Sums over trained tokens of cross-entropy and of right guesses. Only trained positions meet the output layer."""
     hidden_ND = model.hidden(batch.input_ids_BT, batch.borders).flatten(0, 1)[batch.picked_N]
-    losses_N, correct_N = token_losses(hidden_ND, batch.targets_N, model.logits, model.rows_at_once)
+    losses_N, correct_N = token_losses(hidden_ND, batch.targets_N, model.logits, model.rows_at_once, model.head_learns)
     return Sums(*weighted_sums(losses_N, correct_N, batch.weights_N), batch.weights_N.sum())
 
 

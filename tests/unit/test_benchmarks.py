@@ -1,0 +1,78 @@
+"""The benchmark's own arithmetic, and one real run of it over a tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu
+from benchmarks.data import prepare
+from benchmarks.gpu import LINEAR, Shape, mfu, write_model, write_rows
+from benchmarks.measured import Measured, medians, ratios, table
+from benchmarks.subjects import Recipe, adapter_of, judge, run_hone
+
+
+def run(subject: str, seconds_a_step: float, peak_bytes: int = 2**30) -> Measured:
+    ends = [110.0 + seconds_a_step * step for step in range(5)]
+    return Measured(
+        subject,
+        100.0,
+        ends[-1] + 6,
+        ends,
+        [50, 60, 100, 100, 100],
+        [5, 6, 10, 10, 10],
+        2.0,
+        40,
+        0.5,
+        peak_bytes,
+        41.0,
+        1.5,
+    )
+
+
+def test_the_steady_state_begins_with_the_third_step() -> None:
+    figures = run("hone", 2.0).figures
+    assert figures["tokens/s"] == 300 / 6 and figures["trained/s"] == 30 / 6
+    assert figures["whole tokens/s"] == 410 / 24 and figures["valid tokens/s"] == 80
+    assert (figures["start s"], figures["after s"]) == (10, 6)
+    assert figures["cpu ms/token"] == 100
+
+
+def test_the_table_takes_medians_and_the_ratios_name_every_peer() -> None:
+    runs = [run("hone", 1.0), run("hone", 9.0), run("hone", 2.0), run("trl", 6.0, 2 * 2**30)]
+    assert medians(runs)["hone"]["tokens/s"] == 50
+    assert table(runs).splitlines()[2].startswith("| hone (3) | 50.0 | 5.0 |")
+    assert "hone against trl: 3.00x steady state" in ratios(runs) and "0.50x memory" in ratios(runs)
+
+
+def test_flops_of_a_small_shape_are_those_counted_by_hand() -> None:
+    shape = Shape(hidden=8, inner=16, layers=2, heads=4, key_heads=2, vocabulary=10, tied=True)
+    linear = 2 * (8 * 8 * 2 + 8 * 4 * 2 + 8 * 16 * 3)
+    adapters = 2 * 3 * (16 + 12 + 12 + 16 + 24 * 3)
+    assert shape.linear_parameters == linear and shape.adapter_parameters(3) == adapters
+    attention = 6 * 2 * 8 * (5 * 5 + 3 * 3)
+    assert shape.flops([5, 3], [2, 1], 3) == 8 * (4 * linear + 6 * adapters) + attention + 4 * 3 * 8 * 10
+    useful = shape.flops([5, 3], [2, 1], 3) * 300 / 410
+    assert mfu(run("hone", 2.0), shape, [5, 3], [2, 1], 3, peak=100.0) == pytest.approx(useful / 6 / 100)
+
+
+def test_without_a_gpu_the_profile_says_that_it_was_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "gpu_name", lambda: None)
+    gpu.main(tmp_path)
+    assert capsys.readouterr().out == "GPU profile: not run: no GPU\n"
+
+
+def test_a_real_run_is_measured_and_its_adapter_judged(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", Shape(32, 64, 2, 2, 1, 4096, tied=True))
+    rows = write_rows(tmp_path / "rows.jsonl", "short", 16)
+    recipe = Recipe(model, LINEAR, batch_size=4, learning_rate=5e-3, max_length=1024)
+    data = prepare(rows, model, tmp_path / "data", 12, 4, 1024, seed=1)
+    found = run_hone(recipe, data, tmp_path / "run")
+    assert sum(found.tokens) == sum(data.lengths) and sum(found.trained) == sum(data.trained)
+    assert len(found.step_ends) == 3 and found.began < found.step_ends[0] < found.ended
+    base, after = judge(recipe, data, ["-", str(adapter_of(tmp_path / "run"))])
+    told = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    whole = next(event["loss"] for event in told if event["type"] == "validation" and event["whole"])
+    assert after < base and after == pytest.approx(whole, abs=0.02)
