@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
 from dashboard import schemas
-from dashboard.routers import exports, files, jobs, models
+from dashboard.routers import chains, exports, files, jobs, models
 from dashboard.wording import explain
 from playground.routers import router as chat_router
 
@@ -110,6 +110,7 @@ api = HoneAPI(
 )
 api.add_router("", files.router, tags=["files"])
 api.add_router("", jobs.router, tags=["fine-tuning"])
+api.add_router("", chains.router, tags=["recipes"])
 api.add_router("", models.router, tags=["models"])
 api.add_router("", exports.router, tags=["exports"])
 api.add_router("", chat_router, tags=["chat"])

@@ -13,6 +13,7 @@ urlpatterns = [
     path("datasets/", include("dashboard.views.datasets")),
     path("jobs/", include("dashboard.views.jobs")),
     path("models/", include("dashboard.views.models")),
+    path("recipes/", include("dashboard.views.chains")),
     path("settings/", include("dashboard.views.settings")),
     path("playground/", include("playground.urls")),
 ]

@@ -203,6 +203,8 @@ class TrainingJob(models.Model):
     seed = models.BigIntegerField(default=0)
     metadata = models.JSONField(null=True, blank=True)
     sweep = models.CharField(max_length=40, blank=True)  # jobs that were made together, for their values to be compared
+    chain = models.ForeignKey("training.Chain", on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
+    stage = models.PositiveSmallIntegerField(default=0)  # of its chain, from 1
     request_fingerprint = models.CharField(max_length=64, blank=True)  # hash of key and body: tells a repeated create
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="reruns")
 
@@ -403,4 +405,5 @@ def next_revisions(job: TrainingJob, count: int) -> int:
     return last - count + 1
 
 
+from training.chains.models import Chain  # noqa: E402, F401 - Django looks for models here
 from training.trackers.models import Tracker, TrackerKey  # noqa: E402, F401 - Django looks for models here

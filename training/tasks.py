@@ -35,6 +35,7 @@ def wake(actor: Any, *arguments: str) -> None:
 def send_missing_wake_ups(queues: set[str]) -> None:
     """What an idle worker does every few seconds: wake itself for what the database says is waiting."""
     from training import exports, files, preparing, supervisor
+    from training.chains import following
     from training.trackers import tending
 
     if "train" in queues:
@@ -48,6 +49,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
             wake(merge, export.pk)
         files.remove_stale()
         tending.tend()
+        following.advance()
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))

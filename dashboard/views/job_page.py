@@ -61,7 +61,7 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
 
 RELATED = (
     "base_model", "training_file", "validation_file", "parent", "start_checkpoint", "start_checkpoint__job",
-    "result_file", "created_by",
+    "result_file", "created_by", "chain",
 )  # fmt: skip
 
 
