@@ -3,6 +3,8 @@
     demo           each sample task through the public API: base against every epoch's checkpoint
     validation     each checkpoint of those jobs recomputed by a plain forward pass
     recovery       kill -9 of worker, trainer and everything in the middle of epoch 2
+    estimates      five kinds of job: estimated before, measured after
+    trackers       a run beside a tracker that hangs for 60 s
     live curve     trainer to drawn point in a browser, 10,000 points, a job of 100,000 steps
 
 `python -m proofs.all NAME ...` runs some of them.
@@ -38,6 +40,16 @@ def recovery() -> bool:
     return run("-m", "proofs.recovery")
 
 
+def estimates() -> bool:
+    """With the starter model, where it is there."""
+    starter = home() / "models" / "SmolLM2-135M-Instruct"
+    return run("-m", "proofs.estimates", *(["--model", starter] if starter.is_dir() else []))
+
+
+def trackers() -> bool:
+    return run("-m", "proofs.trackers")
+
+
 def live_curve() -> bool:
     return run("-m", "proofs.live_curve")
 
@@ -46,6 +58,8 @@ PROOFS: dict[str, Callable[[], bool]] = {
     "demo": demo,
     "validation": validation,
     "recovery": recovery,
+    "estimates": estimates,
+    "trackers": trackers,
     "live_curve": live_curve,
 }
 
