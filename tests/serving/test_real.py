@@ -17,7 +17,7 @@ import pytest
 from django.test import AsyncClient
 from safetensors.numpy import load_file, save_file
 
-from playground import deployments, gateway, parity
+from playground import deployments, gateway, parity, vllm
 from playground.fleet import Fleet, Member
 from playground.models import Deployment
 from tests.factories import chat_rows, write_jsonl
@@ -61,9 +61,9 @@ def copied(folder: Path) -> Callable[[Path], Path]:
     return lambda out: shutil.copytree(folder, out)
 
 
-def train(base: Path, folder: Path, **changes: Any) -> Path:
-    """Runs the trainer for one epoch; returns its checkpoint."""
-    rows = write_jsonl(folder / "rows.jsonl", chat_rows(16))
+def train(base: Path, folder: Path, content: list[dict[str, Any]] | None = None, **changes: Any) -> Path:
+    """Runs the trainer, for one epoch if nothing else is said; returns its last checkpoint."""
+    rows = write_jsonl(folder / "rows.jsonl", content or chat_rows(16))
     given: dict[str, Any] = {
         "job_id": "ftjob-real",
         "base_model": "tiny",
@@ -81,8 +81,10 @@ def train(base: Path, folder: Path, **changes: Any) -> Path:
     run.mkdir()
     (run / "spec.json").write_text(JobSpec(**given | changes).model_dump_json())
     subprocess.run([sys.executable, "-m", "training.engine.sft", str(run)], check=True, cwd=ROOT, timeout=300)
-    (checkpoint,) = (run / "checkpoints").iterdir()
-    return checkpoint
+    return max((run / "checkpoints").iterdir(), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+# Trained before a fleet is made, so that none is left alone with its servers meanwhile.
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +93,20 @@ def trained(real_stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Path
     return train(real_stand.base, tmp_path_factory.mktemp("trained"))
 
 
-def verified(fleet: Fleet, checkpoint: Checkpoint, seconds: float = 60) -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def continued(real_stand: Stand, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter of another shape, started from `trained`: both in one file."""
+    shape = {"lora_r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
+    return train(real_stand.base, tmp_path_factory.mktemp("continued"), start_path=trained, **shape)
+
+
+@pytest.fixture(scope="session")
+def full_weights(real_stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    full = {"adaptation": "full", "lora_r": None, "lora_alpha": None, "learning_rate": 3e-3}
+    return train(real_stand.base, tmp_path_factory.mktemp("full"), **full)
+
+
+def verified(fleet: Fleet, checkpoint: Checkpoint, seconds: float = 120) -> dict[str, Any]:
     """The proof of a checkpoint, once it is served."""
     deployments.want(checkpoint=checkpoint)
     settle(fleet, state_is("ready", checkpoint), seconds)
@@ -109,24 +124,21 @@ def test_the_trainers_own_checkpoint_is_verified(base: BaseModel, fleet: Fleet, 
 
 
 def test_an_adapter_continued_with_another_shape_is_verified_as_one(
-    base: BaseModel, fleet: Fleet, shelf: Shelf, trained: Path, tmp_path: Path
+    base: BaseModel, fleet: Fleet, shelf: Shelf, continued: Path
 ) -> None:
-    modules = ["q_proj", "v_proj"]
-    joined = train(base.path, tmp_path, start_path=trained, lora_r=4, lora_alpha=8, target_modules=modules)
-    assert json.loads((joined / "adapter_config.json").read_text())["r"] == 12
+    assert json.loads((continued / "adapter_config.json").read_text())["r"] == 12
     deployments.want(base_model=base)
-    proof = verified(fleet, shelf.checkpoint(base, copied(joined)))
+    proof = verified(fleet, shelf.checkpoint(base, copied(continued)))
     assert proof["kind"] == "lora"
 
 
 def test_full_weights_are_verified_in_a_server_of_their_own(
-    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, tmp_path: Path
+    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, full_weights: Path
 ) -> None:
-    full = {"adaptation": "full", "lora_r": None, "lora_alpha": None, "learning_rate": 3e-3}
-    checkpoint = shelf.checkpoint(base, copied(train(base.path, tmp_path, **full)), kind="full")
+    checkpoint = shelf.checkpoint(base, copied(full_weights), kind="full")
     deployments.want(base_model=base)
     try:
-        proof = verified(fleet, checkpoint, 240)
+        proof = verified(fleet, checkpoint, 540)
         assert proof["kind"] == "full"
         assert row_of(checkpoint).server_pid != real_stand.server.pid
     finally:
@@ -140,7 +152,7 @@ async def test_base_and_three_checkpoints_stream_at_once_out_of_one_server(
         checkpoints = [shelf.checkpoint(base, copied(folder)) for folder in real_stand.adapters]
         for thing in (base, *checkpoints):
             deployments.want_target(thing)
-        settle(fleet, state_is("ready", base, *checkpoints), 60)
+        settle(fleet, state_is("ready", base, *checkpoints))
         rows = [row_of(thing) for thing in (base, *checkpoints)]
         assert {row.server_pid for row in rows} == {real_stand.server.pid}
         assert [row.proof for row in rows] == ["verified"] * 4
@@ -180,6 +192,25 @@ async def test_base_and_three_checkpoints_stream_at_once_out_of_one_server(
     found = await asyncio.gather(*(stream(name) for name in names))
     assert max(first for first, _, _ in found) < min(last for _, last, _ in found), "not at the same time"
     assert len({said for _, _, said in found}) == 4, "two models said the same"
+
+
+def test_merged_weights_answer_as_the_adapter_in_a_server_that_knows_no_adapter(
+    real_stand: Stand, trained: Path, tmp_path: Path
+) -> None:
+    merged = tmp_path / "merged"
+    command = [sys.executable, "-m", "training.engine.export", str(real_stand.base), str(trained), str(merged)]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=300)
+    server = vllm.VllmServer(vllm.Plan("merged", merged, tmp_path / "vllm.log"))
+    server.start()
+    try:
+        server.wait_until_ready(540)
+        probes = parity.read_probes(trained)
+        questions = [(probe.token_ids, probe.prompt_length) for probe in probes.probes]
+        agreement = parity.compare(probes, server.prompt_logprobs("merged", questions))
+    finally:
+        server.stop()
+    print(agreement)
+    assert agreement.mean_to_trained < 0.05 < agreement.mean_to_base
 
 
 # ---- the gate, with the look at the files left out: by the answers alone ----
@@ -234,10 +265,10 @@ def test_a_spoilt_adapter_never_becomes_ready(
         monkeypatch.setattr(parity, "check_adapter_files", lambda *_: None)
     deployments.want(base_model=base)
     deployments.want(checkpoint=checkpoint)
-    settle(fleet, state_is("failed", checkpoint), 60)
+    settle(fleet, state_is("failed", checkpoint))
     print(f"{spoil.__name__}, files {'looked at' if look_at_files else 'ignored'}: {row_of(checkpoint).reason}")
     assert real_stand.server.models() == ["tiny"]
-    settle(fleet, state_is("ready", base), 60)
+    settle(fleet, state_is("ready", base))
 
 
 # ---- long prompts ----
@@ -249,7 +280,7 @@ async def test_a_prompt_of_4000_tokens_is_answered(
     def load() -> Deployment:
         checkpoint = shelf.checkpoint(base, copied(real_stand.adapters[0]))
         deployments.want(checkpoint=checkpoint)
-        settle(fleet, state_is("ready", checkpoint), 60)
+        settle(fleet, state_is("ready", checkpoint))
         return row_of(checkpoint)
 
     row = await asyncio.to_thread(load)
