@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-from playground import deployments, gate, parity, room, vllm
+from playground import deployments, gate, parity, room, tool_calls, vllm
 from playground.models import Deployment
 from training.engine.facts import read_model_facts
 from training.home import home, log_folder
@@ -292,6 +292,7 @@ class Fleet:
             lora_modules=() if key.startswith("full:") else tuple(read_model_facts(folder, name).linear_modules),
             context_tokens=context_tokens,
             cache_gib=cache,
+            tool_parser=tool_calls.parser_for(folder),
             gpu=place.gpu,
             gpu_fraction=claim / place.total_bytes,
         )

@@ -9,13 +9,14 @@ import json
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 from asgiref.sync import sync_to_async
 
 from accounts.errors import ApiError
-from playground import deployments
+from playground import deployments, tool_calls
 from playground.deployments import Target
 from playground.models import Deployment
 from training.models import Checkpoint
@@ -94,7 +95,8 @@ def parse(content: bytes) -> dict[str, Any]:
     return payload
 
 
-def check_chat(payload: dict[str, Any], target: Target) -> None:
+def chat_body(payload: dict[str, Any], target: Target) -> dict[str, Any]:
+    """The caller's chat in the words of the model's template. Raises ApiError."""
     messages = payload.get("messages")
     if not isinstance(messages, list) or not messages:
         raise ApiError("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
@@ -107,11 +109,17 @@ def check_chat(payload: dict[str, Any], target: Target) -> None:
             param="model",
             code="no_chat_template",
         )
+    try:
+        return tool_calls.arrange(payload, template_folder(target))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ApiError(f"'messages' or 'tools' are not as the API has them: {error!r}", param="messages") from error
 
 
-def check_completion(payload: dict[str, Any], target: Target) -> None:
+def completion_body(payload: dict[str, Any], target: Target) -> dict[str, Any]:
+    """Raises ApiError."""
     if payload.get("prompt") in (None, "", []):
         raise ApiError("Missing required parameter: 'prompt'.", param="prompt", code="missing_required_parameter")
+    return payload
 
 
 def has_chat_template(target: Target) -> bool:
@@ -119,23 +127,23 @@ def has_chat_template(target: Target) -> bool:
     return bool(base.facts_json.get("has_chat_template", True))
 
 
+def template_folder(target: Target) -> Path:
+    """Where its chat template lies; a checkpoint carries its base's."""
+    if isinstance(target, Checkpoint):
+        return target.base_model.path if target.base_model.is_present else target.path
+    return target.path
+
+
 def prepare(payload: dict[str, Any], served_name: str) -> dict[str, Any]:
     """The body for vLLM: its own model name, without what it does not know; null means absent."""
     body = {name: value for name, value in payload.items() if name not in DROPPED and value is not None}
     body["model"] = served_name
-    if "messages" in body:
-        body["messages"] = [_in_template_words(message) for message in body["messages"]]
     if body.get("stream"):
         options = body.get("stream_options") or {}
         body["stream_options"] = {"include_usage": bool(options.get("include_usage"))}
     else:
         body.pop("stream_options", None)
     return body
-
-
-def _in_template_words(message: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's newer word for the system role is in no open model's chat template."""
-    return message | {"role": "system"} if message.get("role") == "developer" else message
 
 
 # ---- waiting for the model ----
@@ -326,7 +334,7 @@ async def stream_chat(
     asked = payload.get("model") or (target.name)
     payload = payload | {"model": asked, "stream": True, "stream_options": {"include_usage": True}}
     chat = "messages" in payload
-    await sync_to_async(check_chat if chat else check_completion)(payload, target)
+    payload = await sync_to_async(chat_body if chat else completion_body)(payload, target)
     deployment = await ready(target, wait_seconds, on_progress)
     body = prepare(payload, deployment.served_name)
     upstream = await send(deployment, "/v1/chat/completions" if chat else "/v1/completions", body, asked)

@@ -18,22 +18,22 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no 
 @router.post("/chat/completions")
 async def chat_completions(request: HttpRequest) -> HttpResponseBase:
     """Answer a conversation with a base model or a fine-tuned one."""
-    return await pass_through(request, "/v1/chat/completions", gateway.check_chat)
+    return await pass_through(request, "/v1/chat/completions", gateway.chat_body)
 
 
 @router.post("/completions")
 async def completions(request: HttpRequest) -> HttpResponseBase:
     """Continue a text with a base model or a fine-tuned one."""
-    return await pass_through(request, "/v1/completions", gateway.check_completion)
+    return await pass_through(request, "/v1/completions", gateway.completion_body)
 
 
 async def pass_through(
-    request: HttpRequest, path: str, check: Callable[[dict[str, Any], Target], None]
+    request: HttpRequest, path: str, words: Callable[[dict[str, Any], Target], dict[str, Any]]
 ) -> HttpResponseBase:
     payload = gateway.parse(request.body)
     asked = payload["model"]
     target = await sync_to_async(deployments.find_target)(request.project, asked)  # type: ignore[attr-defined]
-    await sync_to_async(check)(payload, target)
+    payload = await sync_to_async(words)(payload, target)
     deployment = await gateway.ready(target)
     body = gateway.prepare(payload, deployment.served_name)
     upstream = await gateway.send(deployment, path, body, asked)

@@ -75,6 +75,7 @@ class Plan:
     lora_modules: tuple[str, ...] = ()  # short names of the layers that adapters may change; empty: all it knows
     context_tokens: int = CONTEXT_TOKENS
     cache_gib: int = 1  # key-value cache, on a CPU
+    tool_parser: str = ""  # reads function calls out of answers; empty: none
     gpu: str = ""  # index or id; empty: the CPU build
     gpu_fraction: float = 0.4
 
@@ -196,6 +197,7 @@ class VllmServer:
         # Never the output head: with it, vLLM 0.32 dies on a CPU when prompt log-probabilities are asked for while
         # anything else is answered (its add_lora_logits counts requests where it has tokens), and is slower.
         words += ["--lora-target-modules", *plan.lora_modules] if plan.lora_rank and plan.lora_modules else []
+        words += ["--enable-auto-tool-choice", "--tool-call-parser", plan.tool_parser] if plan.tool_parser else []
         words += [] if plan.gpu else ["--enforce-eager"]  # on a CPU compiling takes a minute and gains nothing here
         return [self.python, "-m", ENTRY_POINT, *words]
 

@@ -212,11 +212,18 @@ def main(words: list[str]) -> None:
         return
     assert words[:2] == ["-m", "vllm.entrypoints.openai.api_server"], words
     parser = argparse.ArgumentParser()
-    for name in ("model", "served-model-name", "host", "override-generation-config", "uvicorn-log-level"):
+    for name in (
+        "model",
+        "served-model-name",
+        "host",
+        "override-generation-config",
+        "uvicorn-log-level",
+        "tool-call-parser",
+    ):
         parser.add_argument(f"--{name}")
     for name in ("port", "max-model-len", "max-num-seqs", "max-loras", "max-cpu-loras", "max-lora-rank", "seed"):
         parser.add_argument(f"--{name}", type=int, default=0)
-    for name in ("enable-lora", "enforce-eager"):
+    for name in ("enable-lora", "enforce-eager", "enable-auto-tool-choice"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--lora-target-modules", nargs="+")
     options = parser.parse_args(words[2:])

@@ -15,20 +15,20 @@ def rows(task: str, part: str) -> list[dict]:
     return [row for _, row in datasets.iterate(FOLDER / task / f"{part}.jsonl")]
 
 
-@pytest.mark.parametrize("task", score.TASKS)
+@pytest.mark.parametrize("task", make.TASKS)
 @pytest.mark.parametrize(("part", "count"), [("train", 120), ("valid", 40)])
 def test_the_files_are_ready_to_train_on_without_a_warning(task: str, part: str, count: int) -> None:
     report = datasets.check(FOLDER / task / f"{part}.jsonl")
     assert (report.rows, report.format, report.problems, report.warnings) == (count, "chat", [], [])
 
 
-@pytest.mark.parametrize("task", score.TASKS)
+@pytest.mark.parametrize("task", make.TASKS)
 def test_the_files_are_what_make_writes(task: str) -> None:
     for part, made in zip(("train", "valid", "heldout"), make.TASKS[task](), strict=True):
         assert (FOLDER / task / f"{part}.jsonl").read_text() == make.text_of(made)
 
 
-@pytest.mark.parametrize("task", score.TASKS)
+@pytest.mark.parametrize("task", make.TASKS)
 def test_no_message_stands_in_two_files(task: str) -> None:
     asked = [row["messages"][1]["content"] for part in ("train", "valid", "heldout") for row in rows(task, part)]
     assert len(asked) == 190 == len(set(asked))

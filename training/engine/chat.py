@@ -10,18 +10,15 @@ the template itself, for each assistant message:
 No marker strings are searched for, so a new template family needs no code here.
 """
 
-import datetime
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.ext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Encoding, Tokenizer
 
+from training.engine import tools as tool_words
 from training.engine.errors import InvalidTrainingFile, ModelProblem
+from training.engine.template import Template, read_json, read_special_tokens
 
 # Stands in for an assistant's text while we look where the template puts it; private-use characters, in no real text.
 STAND_IN = "\ue0f1stand in\ue0f2"
@@ -46,17 +43,16 @@ class Encoded:
 class ChatFormat:
     """A model's tokenizer and chat template."""
 
-    def __init__(self, tokenizer: Tokenizer, template: str | None, special_tokens: dict[str, str], eos_ids: list[int]):
+    def __init__(self, tokenizer: Tokenizer, template: Template | None, eos_ids: list[int]):
         self._tokenizer = tokenizer
         # Byte-level post-processors trim white space off the offsets, which would blur the edges of what is trained on.
         self._plain = Tokenizer.from_str(tokenizer.to_str())
         self._plain.post_processor = None
-        self._special_tokens = special_tokens
         self._special_ids = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         self._special_ids |= set(eos_ids)
         self.eos_ids = eos_ids
         self.has_template = template is not None
-        self._template = _environment().from_string(template) if template is not None else None
+        self._template = template
 
     @classmethod
     def load(cls, folder: Path) -> "ChatFormat":
@@ -70,14 +66,8 @@ class ChatFormat:
             raise ModelProblem(f"{path} cannot be read: {error}") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        config = _read_json(folder / "tokenizer_config.json")
-        special_tokens = _special_tokens(config, folder)
-        try:
-            return cls(
-                tokenizer, _template_text(folder, config), special_tokens, _eos_ids(folder, tokenizer, special_tokens)
-            )
-        except jinja2.TemplateError as error:
-            raise ModelProblem(f"The chat template in {folder} cannot be read: {error}") from error
+        special_tokens = read_special_tokens(folder)
+        return cls(tokenizer, Template.load(folder), _eos_ids(folder, tokenizer, special_tokens))
 
     # ---- text ----
 
@@ -90,20 +80,11 @@ class ChatFormat:
                 "This base model has no chat template, so it cannot be used with chat messages. "
                 "Use rows of prompt and completion, or another base model."
             )
-        try:
-            return self._template.render(
-                messages=[_for_template(message) for message in messages],
-                tools=tools,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **self._special_tokens,
-            )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-            raise InvalidTrainingFile(f"The model's chat template refuses this conversation: {error}") from error
+        return self._template.render(messages, add_generation_prompt, tools)
 
-    def encode_prompt(self, messages: list[Message]) -> list[int]:
+    def encode_prompt(self, messages: list[Message], tools: list[Any] | None = None) -> list[int]:
         """The ids a model is given when it has to answer these messages."""
-        return self._encode(self.render(messages, add_generation_prompt=True)).ids
+        return self._encode(self.render(messages, add_generation_prompt=True, tools=tools)).ids
 
     def encode_text(self, text: str) -> list[int]:
         """A plain prompt with the tokenizer's own special tokens (such as a beginning of text), none at its end."""
@@ -150,7 +131,7 @@ class ChatFormat:
         Raises InvalidTrainingFile for rows that are neither, or that the template refuses.
         """
         if "messages" in row:
-            encoded = self._encode_chat(row["messages"], row.get("tools"))
+            encoded = self._encode_chat(row["messages"], tool_words.tools_of(row))
         elif "prompt" in row and "completion" in row:
             encoded = self._encode_completion(row["prompt"], row["completion"])
         else:
@@ -230,46 +211,7 @@ def _encode_with(tokenizer: Tokenizer, text: str, add_special_tokens: bool) -> E
         raise InvalidTrainingFile("The text holds half a character (a lone surrogate). Write it as UTF-8.") from error
 
 
-def _for_template(message: Message) -> Message:
-    """A message as templates know it: text instead of text parts, without our training weight."""
-    kept = {key: value for key, value in message.items() if key != "weight"}
-    content = kept.get("content")
-    if isinstance(content, list):
-        kept["content"] = "".join(part.get("text", "") for part in content if isinstance(part, dict))
-    return kept
-
-
 # ---- reading a model folder ----
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise ModelProblem(f"{path} is not valid JSON: {error}") from error
-
-
-def _template_text(folder: Path, config: dict[str, Any]) -> str | None:
-    """From chat_template.jinja, else tokenizer_config.json (one template, or several of which `default` is meant)."""
-    path = folder / "chat_template.jinja"
-    if path.exists():
-        return path.read_text(encoding="utf-8")
-    found = config.get("chat_template") or _read_json(folder / "chat_template.json").get("chat_template")
-    if isinstance(found, list):
-        found = {entry["name"]: entry["template"] for entry in found}.get("default")
-    return found or None
-
-
-def _special_tokens(config: dict[str, Any], folder: Path) -> dict[str, str]:
-    """bos_token, eos_token and so on, as templates use them."""
-    merged = {**_read_json(folder / "special_tokens_map.json"), **config}
-    tokens = {}
-    for name, value in merged.items():
-        if name.endswith("_token"):
-            text = value.get("content") if isinstance(value, dict) else value
-            if isinstance(text, str):
-                tokens[name] = text
-    return tokens
 
 
 def _eos_ids(folder: Path, tokenizer: Tokenizer, special_tokens: dict[str, str]) -> list[int]:
@@ -279,47 +221,8 @@ def _eos_ids(folder: Path, tokenizer: Tokenizer, special_tokens: dict[str, str])
     if own is not None:
         ids.append(own)
     for name in ("generation_config.json", "config.json"):
-        value = _read_json(folder / name).get("eos_token_id")
+        value = read_json(folder / name).get("eos_token_id")
         for entry in value if isinstance(value, list) else [value]:
             if isinstance(entry, int) and entry not in ids:
                 ids.append(entry)
     return ids
-
-
-# ---- the sandbox, with what Hugging Face templates may use ----
-
-
-class _Generation(jinja2.ext.Extension):
-    """Accepts {% generation %} ... {% endgeneration %}, which only marks; the text inside is written as it is."""
-
-    tags = {"generation"}
-
-    def parse(self, parser: Any) -> Any:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.Scope(body).set_lineno(line)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-    )
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda layout: datetime.datetime.now().strftime(layout)
-    return environment
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: Any = None,
-    sort_keys: bool = False,
-) -> str:
-    """Jinja's own filter escapes HTML; templates mean plain JSON."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)

@@ -1,4 +1,4 @@
-"""Writes train.jsonl (120 rows), valid.jsonl (40) and heldout.jsonl (30 prompts) of the three sample tasks.
+"""Writes train.jsonl (120 rows), valid.jsonl (40) and heldout.jsonl (30 prompts) of the four sample tasks.
 
     python -m training.samples.make
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.samples import pieces_steer, pieces_ticket, pieces_tone
+from training.samples import pieces_calls, pieces_steer, pieces_ticket, pieces_tone
 
 HERE = Path(__file__).parent
 TRAIN_ROWS, VALID_ROWS, HELDOUT_ROWS = 120, 40, 30
@@ -148,10 +148,70 @@ def _take(count: int, seen: set[str], source: Iterator[tuple[str, Row]]) -> list
     return found
 
 
+# ---- calls ----
+
+
+def calls(seed: int = 17) -> tuple[list[Row], list[Row], list[Row]]:
+    """Of five rows two call and stop, two also say what came of it, one needs no function."""
+    dice = random.Random(seed)
+    seen: set[str] = set()
+    asked = _take(TRAIN_ROWS + VALID_ROWS + HELDOUT_ROWS, seen, _questions(dice))
+    learned, held = asked[:-HELDOUT_ROWS], asked[-HELDOUT_ROWS:]
+    talk = pieces_calls.TALK[: -pieces_calls.TALK_HELD_OUT]
+    rows = [
+        _talk(*talk[number // 5 % len(talk)]) if number % 5 == 4 else _called(dice, *fields, closes=number % 5 > 1)
+        for number, (_, fields) in enumerate(learned)
+    ]
+    tools = {"tools": pieces_calls.TOOLS}
+    prompts = [prompt(pieces_calls.SYSTEM, question, expected) | tools for question, (_, expected) in held[:-4]]
+    prompts += [
+        prompt(pieces_calls.SYSTEM, question, {"name": None, "arguments": None}) | tools
+        for question, _ in pieces_calls.TALK[-pieces_calls.TALK_HELD_OUT :]
+    ]
+    return rows[:TRAIN_ROWS], rows[TRAIN_ROWS:], prompts
+
+
+def _questions(dice: random.Random) -> Iterator[tuple[str, Any]]:
+    """Endless (question, (question, the call that answers it))."""
+    while True:
+        order = f"NL{dice.randrange(1000, 9999)}"
+        question = dice.choice(pieces_calls.TRACK).format(order=order)
+        yield question, (question, {"name": "track_parcel", "arguments": {"order": order}})
+        item, day = dice.choice(pieces_calls.ITEMS), dice.choice(pieces_calls.DAYS)
+        question = dice.choice(pieces_calls.REPAIR).format(item=item, day=day)
+        yield question, (question, {"name": "book_repair", "arguments": {"item": item, "day": day}})
+
+
+def _called(dice: random.Random, question: str, call: Row, closes: bool) -> Row:
+    """A row that ends with the call, or with what its result means for the customer."""
+    row = chat(pieces_calls.SYSTEM, question, "") | {"tools": pieces_calls.TOOLS}
+    made = {"id": "call_1", "type": "function", "function": call | {"arguments": json.dumps(call["arguments"])}}
+    row["messages"][-1] = {"role": "assistant", "content": None, "tool_calls": [made]}
+    if closes:
+        place, time = dice.choice(pieces_calls.PLACES)
+        if call["name"] == "track_parcel":
+            result, answer = {"place": place, "arrives": time}, f"Your parcel is {place} and arrives {time}."
+        else:
+            result, answer = (
+                {"booked": True},
+                f"Your {call['arguments']['item']} is booked for {call['arguments']['day']}.",
+            )
+        row["messages"] += [
+            {"role": "tool", "tool_call_id": "call_1", "content": json.dumps(result)},
+            {"role": "assistant", "content": answer},
+        ]
+    return row
+
+
+def _talk(question: str, answer: str) -> Row:
+    return chat(pieces_calls.SYSTEM, question, answer) | {"tools": pieces_calls.TOOLS}
+
+
 TASKS: dict[str, Callable[[], tuple[list[Row], list[Row], list[Row]]]] = {
     "ticket": ticket,
     "tone": tone,
     "steer": steer,
+    "calls": calls,
 }
 
 
