@@ -13,11 +13,15 @@ from training.models import Metric, TrainingJob
 ROW_FIELDS: Final = (
     "revision", "step", "time", "epoch", "train_loss", "train_accuracy", "learning_rate", "grad_norm",
     "trained_tokens", "tokens_per_second", "memory_bytes", "valid_loss", "valid_accuracy", "full_valid_loss",
-    "full_valid_accuracy",
+    "full_valid_accuracy", "more",
 )  # fmt: skip
 CURVES: Final = ("train_loss", "train_accuracy", "learning_rate", "grad_norm", "tokens_per_second")
 RISING: Final = ("time", "epoch", "trained_tokens")  # never fall from one step to the next
 SPARSE: Final = ("valid_loss", "valid_accuracy", "full_valid_loss", "full_valid_accuracy")
+REWARDS: Final = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
+OWN: Final = {  # curves that only one method has, out of Metric.more
+    "dpo": (*REWARDS, *(f"{part}_{name}" for part in ("valid", "full_valid") for name in REWARDS[2:])),
+}
 COLUMNS: Final = ("step", *RISING, *CURVES, "train_loss_mean", "train_accuracy_mean", *SPARSE)
 DEFAULT_POINTS: Final = 2000
 MOST_POINTS: Final = 20_000
@@ -26,6 +30,8 @@ SPARKLINE_POINTS: Final = 40
 
 def short(value: Any) -> Any:
     """A float with six significant digits (a unix time with milliseconds), so that the payload stays small."""
+    if isinstance(value, dict):
+        return {name: short(each) for name, each in value.items()}
     if not isinstance(value, float):
         return value
     if not math.isfinite(value):
@@ -60,6 +66,7 @@ def series(
     points = max(20, min(points, MOST_POINTS))
     whole = extent["count"] <= points
     columns = _whole(rows) if whole else _reduced(rows, extent["low"], extent["high"], points)
+    columns |= _own(rows, columns["step"], OWN.get(job.recipe.method, ()))
     return {"revision": revision, "rows": extent["count"], "whole": whole, "columns": columns}
 
 
@@ -80,6 +87,14 @@ def _whole(rows: QuerySet[Metric]) -> dict[str, list[Any]]:
     columns = {name: [short(row[index]) for row in table] for index, name in enumerate(names)}
     columns["train_loss_mean"], columns["train_accuracy_mean"] = columns["train_loss"], columns["train_accuracy"]
     return columns
+
+
+def _own(rows: QuerySet[Metric], steps: list[int], names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """The method's own figures at these steps; of a reduced run they are those of the steps that are drawn."""
+    if not names:
+        return {}
+    found = dict(rows.filter(step__in=steps).values_list("step", "more"))
+    return {name: [short(found.get(step, {}).get(name)) for step in steps] for name in names}
 
 
 def _reduced(rows: QuerySet[Metric], low: int, high: int, points: int) -> dict[str, list[Any]]:
@@ -165,7 +180,7 @@ def _polyline(values: list[float]) -> str:
     return " ".join(f"{i * across:.1f},{22 - (value - low) / spread * 20:.1f}" for i, value in enumerate(values))
 
 
-CSV_FIELDS: Final = tuple(name for name in ROW_FIELDS if name != "revision")
+CSV_FIELDS: Final = tuple(name for name in ROW_FIELDS if name not in ("revision", "more"))
 
 
 class _Echo:
@@ -177,7 +192,8 @@ class _Echo:
 
 def csv_lines(job: TrainingJob) -> Iterator[str]:
     """Every row, header first; empty cells where nothing was computed."""
-    writer = csv.writer(_Echo())
-    yield writer.writerow(CSV_FIELDS)
-    for row in job.metrics.order_by("step").values_list(*CSV_FIELDS).iterator(chunk_size=5000):
-        yield writer.writerow(["" if value is None else value for value in row])
+    writer, own = csv.writer(_Echo()), OWN.get(job.recipe.method, ())
+    yield writer.writerow([*CSV_FIELDS, *own])
+    for *row, more in job.metrics.order_by("step").values_list(*CSV_FIELDS, "more").iterator(chunk_size=5000):
+        values = [*row, *(more.get(name) for name in own)]
+        yield writer.writerow(["" if value is None else value for value in values])

@@ -8,12 +8,15 @@
   const NAMES = [
     "time", "epoch", "trained_tokens", "train_loss", "train_accuracy", "learning_rate", "grad_norm", "tokens_per_second",
     "train_loss_mean", "train_accuracy_mean", "valid_loss", "valid_accuracy", "full_valid_loss", "full_valid_accuracy",
+    // what a run learning from preferences tells besides; columns of nothing for any other
+    "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "valid_rewards/margins",
+    "valid_rewards/accuracies", "full_valid_rewards/margins", "full_valid_rewards/accuracies",
   ];
 
   class Curve {
     constructor(payload = null) {
       this.step = payload ? payload.columns.step : [];
-      this.columns = Object.fromEntries(NAMES.map((name) => [name, payload ? payload.columns[name] : []]));
+      this.columns = Object.fromEntries(NAMES.map((name) => [name, payload ? payload.columns[name] ?? payload.columns.step.map(() => null) : []]));
       this.whole = payload ? payload.whole : true;
     }
     get length() { return this.step.length; }
@@ -23,6 +26,7 @@
       let added = 0;
       for (const values of rows) {
         const row = Object.fromEntries(fields.map((name, index) => [name, values[index]]));
+        Object.assign(row, row.more);
         row.train_loss_mean = row.train_loss;
         row.train_accuracy_mean = row.train_accuracy;
         added += this.#place(row);

@@ -30,6 +30,15 @@
     grad_norm: { height: () => 170, value: (v) => significant(v, 3), columns: plainColumn("grad_norm") },
     tokens_per_second: { height: () => 170, value: count, columns: plainColumn("tokens_per_second"), low: 0 },
   };
+  if (document.querySelector('[data-chart="margins"]')) Object.assign(PANELS, {
+    margins: { height: () => 170, value: (v) => significant(v, 3), columns: judgedColumns("rewards/margins") },
+    preference: { height: () => 170, value: (v) => `${Math.round(v * 100)} %`, columns: judgedColumns("rewards/accuracies") },
+    rewards: { height: () => 170, value: (v) => significant(v, 3), columns: (c) => [c.columns["rewards/chosen"], c.columns["rewards/rejected"]] },
+  });
+  const JUDGED = ["loss", "accuracy", "margins", "preference"];  // on training and on validation rows
+  function judgedColumns(field) {
+    return (c) => [c.columns[field], smooth(c.columns[field], c.step, view.smoothing), c.columns[`valid_${field}`], c.columns[`full_valid_${field}`]];
+  }
   function lossColumns(c) {
     const { columns, step } = c;
     return [columns.train_loss, smooth(columns.train_loss_mean, step, view.smoothing), columns.valid_loss, columns.full_valid_loss];
@@ -42,7 +51,11 @@
 
   function seriesOf(key) {
     const ours = token(run), text = token("--text"), muted = token("--muted");
-    if (key !== "loss" && key !== "accuracy") return [{ label: key, colour: ours, width: 1.5 }];
+    if (key === "rewards") return [
+      { label: "preferred", colour: ours, width: 1.5, endLabel: "preferred" },
+      { label: "not preferred", colour: muted, width: 1.5, endLabel: "other" },
+    ];
+    if (!JUDGED.includes(key)) return [{ label: key, colour: ours, width: 1.5 }];
     const main = key === "loss";
     return [
       { label: "train", colour: ours, width: 1, alpha: view.smoothing ? 0.28 : 1 },
@@ -108,8 +121,11 @@
       learning_rate: [small(near("learning_rate") ?? 0)],
       grad_norm: [significant(near("grad_norm"))],
       tokens_per_second: [count(near("tokens_per_second"))],
+      margins: [`train ${significant(near("rewards/margins"))}`, near("full_valid_rewards/margins") !== null && `validation ${significant(near("full_valid_rewards/margins"))}`],
+      preference: [`train ${percent(near("rewards/accuracies"))}`, near("full_valid_rewards/accuracies") !== null && `validation ${percent(near("full_valid_rewards/accuracies"))}`],
+      rewards: [`preferred ${significant(near("rewards/chosen"))}`, `other ${significant(near("rewards/rejected"))}`],
     };
-    for (const [key, words] of Object.entries(said)) document.querySelector(`[data-readout="${key}"]`).textContent = c.length ? words.filter(Boolean).join(" · ") : "";
+    for (const [key, words] of Object.entries(said)) if (PANELS[key]) document.querySelector(`[data-readout="${key}"]`).textContent = c.length ? words.filter(Boolean).join(" · ") : "";
   }
   function summary() {
     const index = overview.bestIndex();
