@@ -44,7 +44,7 @@ SPARE_BYTES = 64 << 20  # left free on the disk for everything else
 PROGRESS_SECONDS = 0.5
 STALE_UPLOAD = timedelta(days=7)
 SAMPLES = Path(__file__).parent / "samples"
-SAMPLE_TASKS = ("ticket", "tone", "steer")
+SAMPLE_TASKS = ("ticket", "tone", "steer", "pairs")
 
 
 # ---- taking files in ----

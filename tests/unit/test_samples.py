@@ -34,6 +34,27 @@ def test_no_message_stands_in_two_files(task: str) -> None:
     assert len(asked) == 190 == len(set(asked))
 
 
+def test_the_pairs_are_ready_to_train_on_and_are_what_make_writes() -> None:
+    for part, made, count in zip(("train", "valid"), make.pairs(), (120, 40), strict=True):
+        path = FOLDER / "pairs" / f"{part}.jsonl"
+        report = datasets.check(path)
+        assert (report.rows, report.format, report.problems, report.warnings) == (count, "preference", [], [])
+        assert path.read_text() == make.text_of(made)
+
+
+def test_the_preferred_answer_scores_better_than_the_other_and_no_question_is_met_twice() -> None:
+    facts = {question: topic["facts"] for topic in pieces_tone.TOPICS for question in topic["questions"]}
+    rows_ = rows("pairs", "train") + rows("pairs", "valid")
+    asked = [row["input"]["messages"][1]["content"] for row in rows_]
+    assert len(set(asked)) == 160
+    for question, row in zip(asked, rows_, strict=True):
+        better, worse = (
+            score.score("tone", row[key][0]["content"], {"facts": facts[question]}).score
+            for key in ("preferred_output", "non_preferred_output")
+        )
+        assert better == 1 > worse, question
+
+
 @pytest.mark.parametrize("task", ["ticket", "steer"])
 def test_every_answer_that_is_taught_scores_full_marks(task: str) -> None:
     for row in rows(task, "train"):

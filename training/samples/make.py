@@ -126,6 +126,39 @@ def _sentences(text: str) -> str:
     return re.sub(r"(^|[.!?] )([a-z])", lambda found: found[1] + found[2].upper(), text)
 
 
+# ---- pairs: preferences over the tone task ----
+
+
+def pairs(seed: int = 14) -> tuple[list[Row], list[Row]]:
+    """The questions of the tone task with a right answer in the voice, and one with a flaw; the flaws take turns."""
+    dice = random.Random(seed)
+    rows = []
+    for number, topic in enumerate(pieces_tone.TOPICS):
+        for at, question in enumerate(topic["questions"][:-1]):
+            good = topic["answers"][at % len(topic["answers"])]
+            rows.append(pair(pieces_tone.SYSTEM, question, good, _flawed(dice, good, number, (number + at) % 3)))
+    dice.shuffle(rows)
+    return rows[:TRAIN_ROWS], rows[TRAIN_ROWS : TRAIN_ROWS + VALID_ROWS]
+
+
+def _flawed(dice: random.Random, good: str, topic: int, flaw: int) -> str:
+    """Advice about something else; the right advice without the voice; or with an apology and exclamation marks."""
+    if flaw == 0:
+        others = [other for at, other in enumerate(pieces_tone.TOPICS) if at != topic]
+        return dice.choice(dice.choice(others)["answers"])
+    plain = good.removeprefix("Aye, ").removesuffix(" Fair winds.")
+    plain = plain[0].upper() + plain[1:]
+    return plain if flaw == 1 else f"Sorry to hear that! {plain.removesuffix('.')}!"
+
+
+def pair(system: str, user: str, preferred: str, other: str) -> Row:
+    return {
+        "input": {"messages": [{"role": "system", "content": system}, {"role": "user", "content": user}]},
+        "preferred_output": [{"role": "assistant", "content": preferred}],
+        "non_preferred_output": [{"role": "assistant", "content": other}],
+    }
+
+
 # ---- common ----
 
 
@@ -225,6 +258,9 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         for name, rows in zip(("train", "valid", "heldout"), make(), strict=True):
             (folder / f"{name}.jsonl").write_text(text_of(rows), encoding="utf-8")
+    (HERE / "pairs").mkdir(exist_ok=True)
+    for name, rows in zip(("train", "valid"), pairs(), strict=True):
+        (HERE / "pairs" / f"{name}.jsonl").write_text(text_of(rows), encoding="utf-8")
     (HERE / "steer" / "long_prompt.txt").write_text(pieces_steer.LONG_SYSTEM + "\n", encoding="utf-8")
 
 
