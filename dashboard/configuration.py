@@ -10,19 +10,17 @@ from pydantic import ValidationError
 from accounts.errors import ApiError
 from dashboard import schemas
 from training.models import TrainingJob
+from training.rules import OPENAI_METHODS
 from training.trackers.tending import wishes_of
 
-METHOD_TYPES = {"sft": "supervised"}  # the others have one name everywhere
 LARGEST_BYTES = 1 << 20
 
 
 def document(job: TrainingJob) -> dict[str, Any]:
     """Everything that was asked for, also what is auto; made again from it, the job is the same."""
     asked = job.recipe.model_dump(mode="json")
-    method = METHOD_TYPES.get(asked["method"], asked["method"])
-    numbers = {ours: asked[theirs] for ours, theirs in schemas.SUPERVISED_FIELDS.items()}
-    if asked["method"] == "dpo":
-        numbers["beta"] = asked["beta"]
+    method = OPENAI_METHODS[asked["method"]]
+    numbers = _part(asked, schemas.DPO_FIELDS if method == "dpo" else schemas.SUPERVISED_FIELDS)
     found = {
         "model": job.start_checkpoint.name if job.start_checkpoint else job.base_model.name,
         "training_file": job.training_file_id or job.training_file_name,

@@ -12,6 +12,7 @@ from django.urls import reverse
 from accounts.errors import ApiError
 from accounts.models import Project
 from dashboard import configuration
+from dashboard.routers.jobs import recipe_of
 from tests import makers
 from training.engine.spec import Recipe
 from training.models import TrainingJob
@@ -49,6 +50,21 @@ def test_it_is_what_the_api_takes_and_the_same_in_both_formats(owner_client: Cli
     assert (body.model, body.seed, body.training.packing, body.training.warmup_ratio) == ("tiny", 7, "off", 1e-4)
     assert body.method.supervised.hyperparameters.n_epochs == 3 and body.lora.target_modules == ["q_proj"]
     assert body.integrations[0].wandb.tags == ["x"] and body.metadata == {"team": "a"}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(),
+        Recipe(method="dpo", beta=0.3, learning_rate_multiplier=0.5),
+        Recipe(method="pretrain", n_epochs=1, packing="on"),
+        Recipe(adaptation="full", optimizer="adamw", stop_metric="full_valid_loss", validate_every_steps=7),
+    ],
+    ids=lambda recipe: f"{recipe.method}, {recipe.adaptation}",
+)
+def test_every_method_comes_back_as_the_same_recipe(project: Project, recipe: Recipe) -> None:
+    text = configuration.as_yaml(makers.make_job(project, recipe=recipe))
+    assert recipe_of(configuration.read(text.encode())) == recipe
 
 
 def test_a_form_filled_from_a_file_makes_the_same_job(owner_client: Client, job: TrainingJob) -> None:
