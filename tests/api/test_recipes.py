@@ -17,6 +17,7 @@ def raw_text(client):
     return client.files.create(file=("manuals.jsonl", jsonl(rows)), purpose="fine-tune").id
 
 
+@pytest.mark.timeout(1200)  # two jobs one after the other, on a machine that may be busy
 def test_raw_text_then_examples_train_as_one_line_of_descent(client, training_file, validation_file, raw_text, server):
     stages = [
         {"training_file": raw_text, **QUICK, "lora": {"r": 4}},
@@ -29,7 +30,7 @@ def test_raw_text_then_examples_train_as_one_line_of_descent(client, training_fi
     def state() -> dict:
         return client.get(f"{PATH}/{made['id']}", cast_to=dict)
 
-    wait_for(lambda: state()["status"] != "running", JOB_SECONDS, "the end of both stages")
+    wait_for(lambda: state()["status"] != "running", 2 * JOB_SECONDS, "the end of both stages")
     ended = state()
     assert (ended["status"], ended["problem"]) == ("succeeded", None), server.logs()
     first, second = (client.fine_tuning.jobs.retrieve(stage["job"]) for stage in ended["stages"])
