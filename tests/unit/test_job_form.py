@@ -14,6 +14,11 @@ from training.engine.spec import DeviceFacts, Recipe
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def base_models_are_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.models.BaseModel.is_present", True)
+
+
 def form_of(project: Project, **values: Any) -> JobForm:
     makers.BaseModel.objects.filter(name="tiny").exists() or makers.make_base_model()
     file = makers.DatasetFile.objects.of(project).first() or makers.make_file(project)
