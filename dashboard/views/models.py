@@ -12,6 +12,7 @@ from django.views.decorators.http import require_POST
 from accounts.errors import ApiError
 from accounts.models import Project
 from dashboard.fit import Fit, fit
+from dashboard.views.scratch import new_model
 from playground import deployments
 from playground.models import Deployment
 from training import catalogue, devices
@@ -139,5 +140,6 @@ def _refuse_while_served(model: BaseModel) -> None:
 urlpatterns: list[URLPattern] = [
     path("", models, name="models"),
     path("add", add_model, name="add-model"),
+    path("scratch", new_model, name="new-model"),
     path("<str:name>/<str:action>", act_on_model, name="act-on-model"),
 ]

@@ -143,7 +143,10 @@ def _initial(request: HttpRequest, parent: TrainingJob | None) -> dict[str, Any]
         if not parent and (partner := forms.validation_partner(file)):
             initial |= {"validation": "file", "validation_file": partner.pk}
     if name := given.get("model"):
-        initial["model"] = f"base:{get_object_or_404(BaseModel, name=name).name}"
+        base = get_object_or_404(BaseModel, name=name)
+        initial["model"] = f"base:{base.name}"
+        if base.facts_json and base.facts.untrained:
+            initial |= {"adaptation": "full"}
     if checkpoint := given.get("checkpoint"):
         tuned = Checkpoint.objects.of(request.project)
         found = tuned.filter(pk=checkpoint).first() or get_object_or_404(tuned.named(checkpoint))

@@ -10,7 +10,7 @@ from typing import Any
 
 from training.engine.errors import ModelProblem
 from training.engine.spec import Adaptation, LoraVariant, ModelFacts
-from training.engine.weights import is_adapter, tensor_shapes
+from training.engine.weights import SCRATCH_FILE, is_adapter, tensor_shapes
 
 TOKENIZER_FILES = [  # what turns text into tokens and answers; a checkpoint carries its base model's
     "tokenizer.json",
@@ -44,6 +44,7 @@ def read_model_facts(folder: Path, name: str) -> ModelFacts:
         context_length=_first(config, "max_position_embeddings", "n_positions", "seq_length"),
         has_chat_template=_has_template(folder),
         linear_modules=_linear_modules(shapes),
+        untrained=(folder / SCRATCH_FILE).exists(),
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
     )
 

@@ -19,6 +19,8 @@ from training.engine.spec import Adaptation, DataFacts, DeviceFacts, ModelFacts,
 # measured (Schulman et al., "LoRA Without Regret", 2025), and it falls with the width of the model.
 LORA_LEARNING_RATES = [(0.5e9, 5e-4), (2e9, 3e-4), (15e9, 2e-4), (math.inf, 1e-4)]
 FULL_SHARE = 0.1
+# Random weights take what GPT-3 took by size (Brown et al., 2020, table 2.1), smaller ones than its smallest more.
+SCRATCH_LEARNING_RATES = [(30e6, 1e-3), (0.2e9, 6e-4), (0.5e9, 3e-4), (1e9, 2.5e-4), (math.inf, 2e-4)]
 LORA_R = 16
 WARMUP_RATIO = 0.03
 LARGEST_SERVED_RANK = 512  # vLLM's limit
@@ -39,8 +41,11 @@ def auto_batch_size(rows: int) -> int:
     return max(share, min(4, rows // 25))
 
 
-def base_learning_rate(model: ModelFacts, adaptation: Adaptation) -> float:
-    rate = next(rate for limit, rate in LORA_LEARNING_RATES if model.parameters <= limit)
+def base_learning_rate(model: ModelFacts, adaptation: Adaptation, untrained: bool = False) -> float:
+    table = SCRATCH_LEARNING_RATES if untrained else LORA_LEARNING_RATES
+    rate = next(rate for limit, rate in table if model.parameters <= limit)
+    if untrained:
+        return rate
     return rate if adaptation == "lora" else rate * FULL_SHARE
 
 
@@ -61,6 +66,11 @@ def resolve(
     """
     check_method(recipe, data_format)
     _check_pairs(recipe, data, model, device, data_format)
+    if model.untrained and start is None and recipe.adaptation == "lora":
+        raise InvalidRecipe(
+            f"{model.name} has random weights, in which an adapter finds nothing to adapt. Choose full weights.",
+            param="adaptation",
+        )
     check_experts(recipe, model, device, start)
     if recipe.stop_metric != "none" and valid is None:
         raise InvalidRecipe(
@@ -79,9 +89,9 @@ def resolve(
 
     lora = recipe.adaptation == "lora"
     shape = start if start and _trains_on(recipe, start) else None
-    dpo = recipe.method == "dpo"
-    kind = ("DPO with " if dpo else "") + ("LoRA" if lora else "full weights")
-    rate = base_learning_rate(model, recipe.adaptation) * (RATE_SHARE if dpo else 1)
+    dpo, untrained = recipe.method == "dpo", model.untrained and start is None
+    kind = ("DPO with " if dpo else "") + ("random weights" if untrained else "LoRA" if lora else "full weights")
+    rate = base_learning_rate(model, recipe.adaptation, untrained) * (RATE_SHARE if dpo else 1)
     multiplier = pick(
         "learning_rate_multiplier",
         1.0,

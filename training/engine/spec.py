@@ -93,6 +93,7 @@ class ModelFacts(Strict):
     has_chat_template: bool = True
     linear_modules: list[str] = []  # short names of its linear layers, e.g. q_proj
     tied_embeddings: bool = False  # the output layer is the embedding matrix
+    untrained: bool = False  # its weights are random
 
 
 class DataFacts(Strict):

@@ -8,6 +8,7 @@ from pathlib import Path
 from training.engine.errors import ModelProblem
 
 ADAPTER_FILE = "adapter_model.safetensors"
+SCRATCH_FILE = "hone-scratch.json"  # beside weights that are random (scratch.py)
 
 
 def weight_files(folder: Path) -> list[Path]:
