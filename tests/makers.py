@@ -8,6 +8,7 @@ from typing import Any
 from django.utils import timezone
 
 from accounts.models import Project
+from training import home
 from training.engine.spec import Estimate, ModelFacts, Recipe, Resolved
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, Metric, TrainingJob
 
@@ -27,6 +28,12 @@ FILLED = {"lora_r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]
 
 
 def make_base_model(name: str = "tiny", folder: str = "", **columns: Any) -> BaseModel:
+    """In the catalogue; without a `folder`, one on disk that holds nothing but its configuration."""
+    if not folder:
+        config = home.model_folder(name) / "config.json"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text("{}")
+        folder = str(config.parent)
     facts = FACTS.model_copy(update={"name": name})
     columns = {"source": "folder", "source_id": folder, "status": "ready", "facts_json": facts.model_dump()} | columns
     return BaseModel.objects.create(name=name, folder=folder, **columns)
