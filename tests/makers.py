@@ -30,7 +30,7 @@ FILLED = {"lora_r": 16, "lora_alpha": 32, "target_modules": ["q_proj", "v_proj"]
 def make_base_model(name: str = "tiny", folder: str = "", **columns: Any) -> BaseModel:
     """In the catalogue; without a `folder`, one on disk that holds nothing but its configuration."""
     if not folder:
-        config = home.model_folder(name) / "config.json"
+        config = home.home() / "made" / name / "config.json"  # away from the real ones of tests.jobs
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text("{}")
         folder = str(config.parent)
