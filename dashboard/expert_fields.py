@@ -7,7 +7,7 @@ from django import forms
 ADAPTER_FIELDS: Final = ("lora_variant", "modules_to_save", "quantization")
 TRAINER_FIELDS: Final = (
     "optimizer", "min_learning_rate_ratio", "neftune_alpha", "gradient_checkpointing", "validate_every_steps",
-    "stop_metric", "stop_patience", "stop_min_change",
+    "stop_metric", "stop_patience", "stop_min_change", "on_spike",
 )  # fmt: skip
 AUTO_FIELDS: Final = ("lora_variant", "optimizer", "gradient_checkpointing")
 WITH_AUTO: Final = {"lr_scheduler", "dtype", "packing", *AUTO_FIELDS}  # lists to choose from, auto among them
@@ -24,6 +24,7 @@ LABELS: Final = {
     "stop_metric": "Stop early by",
     "stop_patience": "Patience",
     "stop_min_change": "Minimum change",
+    "on_spike": "When the loss jumps",
 }
 
 HINTS: Final = {
@@ -38,6 +39,7 @@ HINTS: Final = {
     "stop_metric": "The run ends with a checkpoint when this has not become better for a while.",
     "stop_patience": "So many validations of the whole set in a row without anything better end the run.",
     "stop_min_change": "What counts as better: by more than this.",
+    "on_spike": "A training loss over twice the usual one names the lines of its batch. A loss of NaN always stops.",
 }
 
 
@@ -70,3 +72,6 @@ class ExpertFields(forms.Form):
     )
     stop_patience = forms.CharField(required=False)
     stop_min_change = forms.CharField(required=False)
+    on_spike = forms.ChoiceField(
+        required=False, choices=[("warn", "warn"), ("stop", "stop"), ("off", "do nothing")], initial="warn"
+    )

@@ -57,6 +57,7 @@ TRAINING_FIELDS = {
         "stop_metric",
         "stop_patience",
         "stop_min_change",
+        "on_spike",
     )
 }
 AskedHyperparameters = part_of_recipe("AskedHyperparameters", **SUPERVISED_FIELDS)

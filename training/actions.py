@@ -359,6 +359,7 @@ def spec_for(job: TrainingJob) -> JobSpec:
         training_file=job.training_file.path,
         validation_file=job.validation_file.path if job.validation_file else None,
         seed=job.seed,
+        may_checkpoint=job.recipe.gradient_checkpointing != "off",
         valid_every_steps=max(1, estimate.steps_per_epoch // VALIDATIONS_PER_EPOCH) if job.validation_file else 0,
         **shared,
     )

@@ -39,8 +39,9 @@ class Rows:
     """Tokenised rows, kept as flat arrays: 5 bytes a token, so that millions of rows fit. `packed`: several of them go
     into one sequence."""
 
-    def __init__(self, encoded: Sequence[Encoded], packed: bool = False) -> None:
+    def __init__(self, encoded: Sequence[Encoded], packed: bool = False, lines: Sequence[int] | None = None) -> None:
         self.packed = packed
+        self.lines = None if lines is None else np.array(lines, dtype=np.int64)  # where each row stands in its file
         self.lengths = np.array([len(row.token_ids) for row in encoded], dtype=np.int64)
         self.trained = np.array([row.trained_tokens for row in encoded], dtype=np.int64)
         self.truncated = sum(row.truncated for row in encoded)
@@ -76,12 +77,15 @@ def _flat(parts: list[list], dtype: Any, total: int) -> np.ndarray:
 
 def read_rows(path: Path, encode: Encode, progress: Progress, packed: bool = False) -> tuple[Rows, int]:
     """As `read_encoded`, of rows that are one sequence each."""
-    encoded, left_out = read_encoded(path, encode, progress)
-    return Rows(encoded, packed), left_out
+    encoded, lines, left_out = read_encoded(path, encode, progress)
+    return Rows(encoded, packed, lines), left_out
 
 
-def read_encoded(path: Path, encode: Callable[[dict[str, Any]], Row], progress: Progress) -> tuple[list[Row], int]:
-    """Tokenises a JSONL file. Returns the rows and how many were left out because the cut left nothing to train on.
+def read_encoded(
+    path: Path, encode: Callable[[dict[str, Any]], Row], progress: Progress
+) -> tuple[list[Row], list[int], int]:
+    """Tokenises a JSONL file. Returns the rows, the line of each, and how many were left out because the cut left
+    nothing to train on.
 
     Raises InvalidTrainingFile with the line for a row that cannot be used.
     """
@@ -89,6 +93,7 @@ def read_encoded(path: Path, encode: Callable[[dict[str, Any]], Row], progress: 
         raise InvalidTrainingFile(f"The file {path.name} is gone from {path.parent}. Upload it again.")
     total = _count_lines(path)
     encoded: list[Row] = []
+    numbers: list[int] = []
     left_out, told = 0, 0.0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -97,6 +102,7 @@ def read_encoded(path: Path, encode: Callable[[dict[str, Any]], Row], progress: 
             row = _encode_line(line, number, encode)
             if row.trained_tokens:
                 encoded.append(row)
+                numbers.append(number)
             else:
                 left_out += 1
             if time.monotonic() - told > 0.5:
@@ -105,7 +111,7 @@ def read_encoded(path: Path, encode: Callable[[dict[str, Any]], Row], progress: 
     if not encoded:
         raise InvalidTrainingFile(f"{path.name} has no row to train on. Check the file, or raise max_length.")
     progress(total, total)
-    return encoded, left_out
+    return encoded, numbers, left_out
 
 
 def _count_lines(path: Path) -> int:
@@ -176,6 +182,7 @@ class Batch:
     weights_N: Tensor
     tokens: int  # without padding
     borders: Borders | None = None  # of a packed pass
+    trained_rows: tuple[int, ...] = ()  # trained tokens of each row: how the N positions are shared out
 
     @property
     def trained(self) -> int:
@@ -221,4 +228,5 @@ def collate(rows: Sequences, chosen: list[int], device: torch.device) -> Batch:
         weights_N=tensor(np.concatenate(weights)),
         tokens=int(lengths.sum()),
         borders=borders_of(sequences, device) if rows.packed else None,
+        trained_rows=tuple(len(part) for part in targets),
     )

@@ -38,7 +38,8 @@ class PairRows:
     """Preference rows; row i is the sequences 2 i (preferred) and 2 i + 1 of `sequences`. `reference` is (rows, 2):
     log-probabilities of both answers under the weights the job starts from."""
 
-    def __init__(self, pairs: Sequence[EncodedPair], beta: float) -> None:
+    def __init__(self, pairs: Sequence[EncodedPair], beta: float, lines: Sequence[int] | None = None) -> None:
+        self.lines = None if lines is None else np.array(lines, dtype=np.int64)
         self.sequences = Rows([side for pair in pairs for side in (pair.chosen, pair.rejected)])
         self.lengths = 2 * self.sequences.lengths.reshape(-1, 2).max(axis=1)  # both are padded to the longer one
         self.trained = self.sequences.trained.reshape(-1, 2).sum(axis=1)
@@ -86,9 +87,9 @@ class PairBatch:
 
 
 def read(run: Run, chat: ChatFormat, path: Path, progress: Progress) -> tuple[PairRows, int]:
-    pairs, left_out = read_encoded(path, lambda row: encode_pair(chat, row, run.spec.max_length), progress)
+    pairs, lines, left_out = read_encoded(path, lambda row: encode_pair(chat, row, run.spec.max_length), progress)
     assert run.spec.beta
-    return PairRows(pairs, run.spec.beta), left_out
+    return PairRows(pairs, run.spec.beta, lines), left_out
 
 
 def collate(rows: PairRows, chosen: list[int], device: torch.device) -> PairBatch:
@@ -124,6 +125,7 @@ def batch_loss(model: LanguageModel, batch: PairBatch) -> Sums:
         correct=accuracy_S.chunk(2)[0].sum(),
         weight=torch.ones_like(losses_P).sum(),
         metrics={name: values_P.detach().sum() for name, values_P in zip(METRICS, figures, strict=True)},
+        rows=None if torch.is_grad_enabled() else losses_P,
     )
 
 

@@ -41,6 +41,12 @@ class NonFiniteLoss(EngineError):
     code = "non_finite_loss"
 
 
+class LossSpike(EngineError):
+    """The loss rose far above the last ones and the job asked to stop then; that step was not done."""
+
+    code = "loss_spike"
+
+
 class DiskFull(EngineError):
     """No room for a checkpoint."""
 

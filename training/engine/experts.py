@@ -87,7 +87,7 @@ def resolve_experts(
     why = "The checkpoint's own kind." if start and trains_on else "Plain LoRA: the one that is served fastest."
     same = (
         "modules_to_save", "quantization", "min_learning_rate_ratio", "neftune_alpha", "validate_every_steps",
-        "stop_metric", "stop_patience", "stop_min_change",
+        "stop_metric", "stop_patience", "stop_min_change", "on_spike",
     )  # fmt: skip
     return {
         **{name: getattr(recipe, name) for name in same},

@@ -14,17 +14,20 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
+from torch import Tensor
 
 from training.engine.batches import epoch_batches, micro_batches
 from training.engine.checkpoint import remove_leftovers
 from training.engine.control import END_OF_WISH, Control
 from training.engine.early import closing_words, is_enough, judge
 from training.engine.emit import EventWriter
-from training.engine.errors import EngineError, NonFiniteLoss, OutOfMemory
+from training.engine.errors import EngineError, LossSpike, NonFiniteLoss, OutOfMemory
+from training.engine.estimate import MemoryPlan
 from training.engine.method import Method, TrainingRows
 from training.engine.model import LanguageModel, load_model
 from training.engine.optimizer import MasterAdamW, learning_rate
 from training.engine.probes import choose_probes
+from training.engine.room import free_memory, is_out_of_memory, no_room, smaller_plan, told_to_all
 from training.engine.run import (
     Figures,
     Pace,
@@ -39,6 +42,7 @@ from training.engine.run import (
 )
 from training.engine.saving import keep_resume_point, resume, save
 from training.engine.spec import End, JobSpec, Step
+from training.engine.spikes import named_lines
 from training.engine.start import device_facts, memory_plan, prepare_machine, read_data, tell_started
 from training.engine.validation import sampled_rows, validate
 
@@ -72,21 +76,12 @@ def run(run_folder: Path, method: Method) -> int:
         events.write(End, status="failed", code=error.code, message=error.message)
     except Exception as error:  # the border of the process: a bug must leave its reason too
         logger.exception("the trainer failed")
-        known = _out_of_memory(error)
+        known = OutOfMemory(no_room(this)) if is_out_of_memory(error) else None
         text = f"The trainer stopped on an error of its own: {type(error).__name__}: {error}. See trainer.log."
         events.write(End, status="failed", code=known.code if known else "server_error", message=str(known or text))
     finally:
         events.close()
     return 1
-
-
-def _out_of_memory(error: BaseException) -> OutOfMemory | None:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
-        return OutOfMemory(
-            "The device ran out of memory. Choose a smaller max_length or LoRA instead of full weights, "
-            "or free memory that other programs hold."
-        )
-    return None
 
 
 def _train(run: Run) -> str:
@@ -127,7 +122,7 @@ def _train(run: Run) -> str:
 
         began = time.monotonic()
         rate = learning_rate(spec, progress.step + 1, total_steps)
-        figures, norm = _step(run, model, optimizer, rows, batches[place], plan.micro_batch_tokens, rate)
+        figures, norm, plan = _step_that_fits(run, model, optimizer, rows, batches[place], plan, rate)
         progress.step += 1
         progress.trained_tokens += figures.trained
         events.write(
@@ -181,6 +176,30 @@ def _train(run: Run) -> str:
     return END_OF_WISH.get(wish, "succeeded")
 
 
+def _step_that_fits(
+    run: Run,
+    model: LanguageModel,
+    optimizer: MasterAdamW,
+    rows: TrainingRows,
+    batch_rows: np.ndarray,
+    plan: MemoryPlan,
+    rate: float,
+) -> tuple[Figures, float, MemoryPlan]:
+    """A step, tried again in smaller passes where memory runs out; returns the plan that worked."""
+    random = torch.get_rng_state(), torch.cuda.get_rng_state() if run.device.type == "cuda" else None
+    while True:
+        try:
+            return *_step(run, model, optimizer, rows, batch_rows, plan.micro_batch_tokens, rate), plan
+        except torch.OutOfMemoryError:
+            pass  # handled outside, when the error holds no tensors any more
+        optimizer.forget()
+        free_memory()
+        torch.set_rng_state(random[0])  # dropout draws the same once more
+        if random[1] is not None:
+            torch.cuda.set_rng_state(random[1])
+        plan = smaller_plan(run, model, rows, batch_rows.tolist(), plan)
+
+
 def _step(
     run: Run,
     model: LanguageModel,
@@ -194,12 +213,15 @@ def _step(
     model.network.train()
     mine = batch_rows[run.process.process_index :: run.process.num_processes]
     sums = no_sums(run)
-    for chosen in micro_batches(mine, rows.lengths, token_budget, run.spec.packing):
-        batch = run.method.collate(rows, chosen, run.device)
-        judged = run.method.loss(model, batch)
-        judged.loss.backward()
-        optimizer.collect()
-        sums += stacked(run, judged, batch.tokens, batch.trained)
+    passes: list[tuple[list[int], Tensor]] = []
+    with told_to_all(run):
+        for chosen in micro_batches(mine, rows.lengths, token_budget, run.spec.packing):
+            batch = run.method.collate(rows, chosen, run.device)
+            judged = run.method.loss(model, batch)
+            judged.loss.backward()
+            optimizer.collect()
+            sums += stacked(run, judged, batch.tokens, batch.trained)
+            passes.append((chosen, judged.loss.detach()))
     sums = sum_over_processes(run, sums)
     if run.process.num_processes > 1:
         for master in optimizer.masters.values():
@@ -209,7 +231,29 @@ def _step(
     if not (np.isfinite(figures.loss) and np.isfinite(norm)):
         raise NonFiniteLoss(
             f"The loss became {figures.loss} (gradient norm {norm}) and the weights were left as they were before this "
-            "step. Lower the learning rate multiplier, or look for broken rows in the training file."
+            f"step. Lower the learning rate multiplier, or look for broken rows{_where(rows, batch_rows, passes)}."
         )
+    _watch_for_a_spike(run, rows, batch_rows, figures.loss)
     optimizer.step(rate)
     return figures, norm
+
+
+def _where(rows: TrainingRows, batch_rows: np.ndarray, passes: list[tuple[list[int], Tensor]]) -> str:
+    """The lines of the passes whose own loss is no number; of the whole batch when only their gradient is none."""
+    broken = [row for chosen, loss in passes if not torch.isfinite(loss) for row in chosen]
+    lines = named_lines(rows, broken or batch_rows.tolist())
+    return f": this batch had {lines}" if lines else " in the training file"
+
+
+def _watch_for_a_spike(run: Run, rows: TrainingRows, batch_rows: np.ndarray, loss: float) -> None:
+    usual = run.spikes.usual(loss) if run.spec.on_spike != "off" else None
+    if usual is None:
+        return
+    lines = named_lines(rows, batch_rows.tolist())
+    text = f"The training loss rose to {loss:.3g} from about {usual:.3g}{f'; this batch had {lines}' if lines else ''}"
+    if run.spec.on_spike == "stop":
+        raise LossSpike(
+            f"{text}. The job asked to stop at a spike; the weights were left as they were before this step. "
+            "Look at these rows, or lower the learning rate multiplier."
+        )
+    run.note(text, "warn")

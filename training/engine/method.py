@@ -53,6 +53,7 @@ class Sums(NamedTuple):
     correct: Tensor
     weight: Tensor
     metrics: dict[str, Tensor] = {}  # one for each name in Method.metrics
+    rows: Tensor | None = None  # while validating: the loss of each row of the pass, in the order of the pass
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ class MasterAdamW:
             master.grad = gradient if master.grad is None else master.grad.add_(gradient)
             live.grad = None
 
+    def forget(self) -> None:
+        """Drops what the passes of a step have gathered so far."""
+        for name, live in self._live.items():
+            live.grad = self._masters[name].grad = None
+
     def clip(self, max_norm: float, scale: float) -> float:
         """Multiplies all gradients by `scale`, then clips; returns the norm between the two."""
         gradients = [master.grad for master in self._masters.values() if master.grad is not None]

@@ -15,8 +15,10 @@ from training.engine.control import END_OF_WISH, Control
 from training.engine.emit import EventWriter
 from training.engine.method import Method, Sums
 from training.engine.spec import JobSpec, Note, Phase
+from training.engine.spikes import Spikes
 
 Shared = TypeVar("Shared")
+VALIDATION_TOKENS = 4  # times those of a training pass: nothing is kept for a backward pass
 
 
 class Stopped(Exception):
@@ -46,6 +48,8 @@ class Run:
     method: Method
     beside: Beside = field(default_factory=Beside)  # what is written while the training goes on
     closing: str = ""  # what the last event says besides its status
+    spikes: Spikes = field(default_factory=Spikes)
+    validation_passes: int = VALIDATION_TOKENS
 
     @property
     def device(self) -> torch.device:

@@ -12,6 +12,7 @@ Run folder:
     tokens/                       raw text as numbers, while it is trained on
     trainer.log                   stdout and stderr of the trainer
     stop | pause                  control files, looked at every step; `save` asks for a checkpoint now
+    validation/step-S.json        the loss of every validation row, after each validation of the whole set
     checkpoints/epoch-E-step-S/   weights, tokenizer, meta.json, probes.json, trainer_state/ (optimizer, RNG, position)
     resume/                       the rolling resume point, one kept
 A folder appears under its final name only when it is complete (written beside it, then renamed).
@@ -31,6 +32,7 @@ Quantization = Literal["none", "4bit"]
 Optimizer = Literal["adamw", "adamw_8bit"]
 OnOff = Literal["on", "off"]
 StopMetric = Literal["none", "full_valid_loss", "full_valid_accuracy"]
+Reaction = Literal["off", "warn", "stop"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
@@ -71,6 +73,7 @@ class Recipe(Strict):
     stop_metric: StopMetric = "none"  # stop early when it has not become better ...
     stop_patience: Annotated[int, Field(ge=1, le=100)] = 2  # ... in so many validations of the whole set in a row ...
     stop_min_change: Annotated[float, Field(ge=0, le=1000)] = 0.0  # ... by more than this
+    on_spike: Reaction = "warn"  # a training loss far above the last ones (spikes.py)
 
 
 def merges(variant: str, modules_to_save: list[str]) -> bool:
@@ -150,6 +153,7 @@ class Resolved(Strict):
     stop_metric: StopMetric = "none"
     stop_patience: int = 2
     stop_min_change: float = 0.0
+    on_spike: Reaction = "warn"
     reasons: dict[str, str]
 
     @property
@@ -268,6 +272,8 @@ class JobSpec(Strict):
     stop_metric: StopMetric = "none"
     stop_patience: int = 2
     stop_min_change: float = 0.0
+    on_spike: Reaction = "warn"
+    may_checkpoint: bool = True  # activations may be computed twice after all when memory runs out
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
     valid_every_steps: Annotated[int, Field(ge=0)] = 0  # a sampled validation batch every so many steps; 0 = never
     valid_batch_rows: Annotated[int, Field(ge=1)] = 8

@@ -94,11 +94,17 @@ def _keep_plan(run: Run, plan: MemoryPlan, device: DeviceFacts) -> MemoryPlan:
         pass
     except (OSError, ValueError, KeyError, TypeError) as error:
         run.note(f"plan.json cannot be read, batches may be cut in a new way: {error}", "warn")
-    if run.process.is_main_process:
-        part = path.with_suffix(".json.part")
-        part.write_text(json.dumps({"device": device.kind, "plan": asdict(plan)}))
-        part.replace(path)
+    write_plan(run, plan)
     return plan
+
+
+def write_plan(run: Run, plan: MemoryPlan) -> None:
+    """For later starts of this run."""
+    if run.process.is_main_process:
+        path = run.folder / "plan.json"
+        part = path.with_suffix(".json.part")
+        part.write_text(json.dumps({"device": run.device.type, "plan": asdict(plan)}))
+        part.replace(path)
 
 
 def tell_started(
