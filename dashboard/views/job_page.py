@@ -15,6 +15,7 @@ from dashboard import differences, sweep
 from dashboard.advice import advice
 from dashboard.forms import LABELS, RECIPE_FIELDS
 from dashboard.headline import headline
+from dashboard.row_losses import judged_rows
 from dashboard.templatetags import figures
 from dashboard.views import against_actual
 from playground.models import Deployment, Verification
@@ -153,6 +154,10 @@ def data_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
     return {"files": counted, "started": job.started_json or {}}
 
 
+def rows_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
+    return {"judged": judged_rows(job)}
+
+
 def configuration_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
     """What was asked, what it became and why; marked where it differs from the parent."""
     asked, resolved = job.recipe, job.resolved
@@ -211,6 +216,7 @@ def lineage_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
 TABS: dict[str, Callable[[TrainingJob, HttpRequest], dict[str, Any]]] = {
     "events": events_tab,
     "data": data_tab,
+    "rows": rows_tab,
     "configuration": configuration_tab,
     "estimate": against_actual.estimate_tab,
     "log": log_tab,
@@ -219,6 +225,7 @@ TABS: dict[str, Callable[[TrainingJob, HttpRequest], dict[str, Any]]] = {
 TAB_NAMES = [
     ("events", "Events"),
     ("data", "Data"),
+    ("rows", "Validation rows"),
     ("configuration", "Configuration"),
     ("estimate", "Estimate"),
     ("log", "Log"),

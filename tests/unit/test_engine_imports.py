@@ -21,7 +21,19 @@ def loaded_by(modules: list[str], forbidden: list[str]) -> str:
 def test_what_the_site_imports_of_the_engine_loads_no_torch() -> None:
     modules = [
         f"training.engine.{name}"
-        for name in ("spec", "errors", "chat", "estimate", "resolve", "memory", "facts", "weights", "text", "blocks")
+        for name in (
+            "spec",
+            "errors",
+            "chat",
+            "estimate",
+            "resolve",
+            "memory",
+            "facts",
+            "weights",
+            "text",
+            "blocks",
+            "row_losses",
+        )
     ]
     assert loaded_by(modules, ["torch", "transformers", "peft", "accelerate", "numpy"]) == "[]"
 
