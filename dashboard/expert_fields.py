@@ -8,6 +8,7 @@ ADAPTER_FIELDS: Final = ("lora_variant", "modules_to_save", "quantization")
 TRAINER_FIELDS: Final = (
     "optimizer", "min_learning_rate_ratio", "neftune_alpha", "gradient_checkpointing", "validate_every_steps",
     "stop_metric", "stop_patience", "stop_min_change", "on_spike",
+    "keep_checkpoints", "keep_count", "keep_metric",
 )  # fmt: skip
 AUTO_FIELDS: Final = ("lora_variant", "optimizer", "gradient_checkpointing")
 WITH_AUTO: Final = {"lr_scheduler", "dtype", "packing", *AUTO_FIELDS}  # lists to choose from, auto among them
@@ -25,6 +26,9 @@ LABELS: Final = {
     "stop_patience": "Patience",
     "stop_min_change": "Minimum change",
     "on_spike": "When the loss jumps",
+    "keep_checkpoints": "Checkpoints to keep",
+    "keep_count": "How many",
+    "keep_metric": "Best by",
 }
 
 HINTS: Final = {
@@ -40,6 +44,9 @@ HINTS: Final = {
     "stop_patience": "So many validations of the whole set in a row without anything better end the run.",
     "stop_min_change": "What counts as better: by more than this.",
     "on_spike": "A training loss over twice the usual one names the lines of its batch. A loss of NaN always stops.",
+    "keep_checkpoints": "Others are deleted when a new one is there; the newest and those with a name of yours stay.",
+    "keep_count": "Of the last or of the best ones.",
+    "keep_metric": "The figure over the whole validation set that tells the best ones.",
 }
 
 
@@ -74,4 +81,13 @@ class ExpertFields(forms.Form):
     stop_min_change = forms.CharField(required=False)
     on_spike = forms.ChoiceField(
         required=False, choices=[("warn", "warn"), ("stop", "stop"), ("off", "do nothing")], initial="warn"
+    )
+    keep_checkpoints = forms.ChoiceField(
+        required=False, choices=[("all", "all"), ("last", "the last ones"), ("best", "the best ones")], initial="all"
+    )
+    keep_count = forms.CharField(required=False)
+    keep_metric = forms.ChoiceField(
+        required=False,
+        choices=[("full_valid_loss", "validation loss"), ("full_valid_accuracy", "accuracy")],
+        initial="full_valid_loss",
     )

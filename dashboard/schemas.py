@@ -58,6 +58,9 @@ TRAINING_FIELDS = {
         "stop_patience",
         "stop_min_change",
         "on_spike",
+        "keep_checkpoints",
+        "keep_count",
+        "keep_metric",
     )
 }
 AskedHyperparameters = part_of_recipe("AskedHyperparameters", **SUPERVISED_FIELDS)

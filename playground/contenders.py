@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from accounts.models import Project
 from playground.models import Deployment
-from training.models import BaseModel, Checkpoint
+from training.models import BEST, BaseModel, Checkpoint
 
 MOST_FOUND = 60
 
@@ -94,9 +94,15 @@ def find(project: Project, names: Iterable[str]) -> dict[str, Contender]:
 
 def named(project: Project, names: Iterable[str]) -> list[Contender]:
     """In the given order; one that has been deleted since stays under its name."""
-    wanted = list(names)
+    wanted = [_lasting(project, name) for name in names]
     found = find(project, wanted)
     return [found.get(name) or Contender(name, name, "run-base") for name in wanted]
+
+
+def _lasting(project: Project, name: str) -> str:
+    """NAME:best as the name of the checkpoint that it means now: what people judge must not change under them."""
+    best = Checkpoint.objects.of(project).named(name).first() if name.endswith(BEST) else None
+    return best.name if best else name
 
 
 def search(project: Project, query: str = "") -> list[Contender]:

@@ -15,7 +15,7 @@ from accounts.errors import ApiError
 from accounts.models import Project
 from playground.models import Deployment, Verification
 from training.home import home
-from training.models import BaseModel, Checkpoint
+from training.models import BEST, BaseModel, Checkpoint
 from training.notify import project_changed
 
 Target = BaseModel | Checkpoint
@@ -30,7 +30,7 @@ def find_target(project: Project, model_name: str) -> Target:
     A base model is also found without regard to case and by its hub id.
     """
     name = model_name.strip()
-    if name.startswith("ft:"):
+    if name.startswith("ft:") or name.endswith(BEST):
         checkpoint = Checkpoint.objects.of(project).named(name).select_related("job", "base_model").first()
         if checkpoint:
             return checkpoint

@@ -3,10 +3,8 @@
 import logging
 import re
 import secrets
-import shutil
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from django.db import transaction
@@ -14,7 +12,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project, User
-from training import notify
+from training import home, notify
 from training.engine.spec import JobSpec, Recipe
 from training.launcher import SAVE
 from training.models import FINAL, BaseModel, Checkpoint, DatasetFile, TrainingJob
@@ -196,8 +194,8 @@ def drop_checkpoints(job: TrainingJob) -> None:
             if not checkpoint.continued_by.unfinished().exists():
                 path = checkpoint.path
                 checkpoint.delete()
-                transaction.on_commit(partial(_free, path))
-        transaction.on_commit(partial(_free, job.folder / "resume"))
+                transaction.on_commit(partial(home.free, path))
+        transaction.on_commit(partial(home.free, job.folder / "resume"))
     notify.job_changed(job.pk)
 
 
@@ -285,7 +283,7 @@ def delete_job(job: TrainingJob) -> None:
             _refuse_needed(checkpoint)
         result, folder = row.result_file, row.folder
         row.delete()
-        transaction.on_commit(lambda: _free(folder))
+        transaction.on_commit(lambda: home.free(folder))
     if result:
         files.delete(result)
     notify.job_changed(job.pk)
@@ -320,8 +318,8 @@ def delete_checkpoint(checkpoint: Checkpoint) -> None:
             raise ApiError(text, code="checkpoint_in_use")
         path, merged = checkpoint.path, exports.folder_of(checkpoint)
         checkpoint.delete()
-        transaction.on_commit(lambda: _free(path))
-        transaction.on_commit(lambda: _free(merged))
+        transaction.on_commit(lambda: home.free(path))
+        transaction.on_commit(lambda: home.free(merged))
     notify.job_changed(job.pk)
     notify.project_changed(job.project_id)
 
@@ -331,16 +329,6 @@ def _refuse_needed(checkpoint: Checkpoint) -> None:
     if waiting:
         text = f"Job {waiting.display_name} ({waiting.pk}) starts from {checkpoint.name} and has not ended."
         raise ApiError(text, code="checkpoint_in_use")
-
-
-def _free(folder: Path) -> None:
-    """Remove a folder at once for everybody, then its bytes."""
-    doomed = folder.with_name(f"{folder.name}.deleted-{secrets.token_hex(4)}")
-    try:
-        folder.rename(doomed)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(doomed, ignore_errors=True)
 
 
 # ---- what the trainer is told ----

@@ -1,5 +1,7 @@
 """Where things lie under HONE_HOME."""
 
+import secrets
+import shutil
 from pathlib import Path
 
 from django.conf import settings
@@ -27,3 +29,13 @@ def log_folder() -> Path:
     path = home() / "logs"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def free(folder: Path) -> None:
+    """Remove a folder at once for everybody, then its bytes."""
+    doomed = folder.with_name(f"{folder.name}.deleted-{secrets.token_hex(4)}")
+    try:
+        folder.rename(doomed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)

@@ -288,6 +288,11 @@ class TrainingJob(models.Model):
     def is_final(self) -> bool:
         return self.status in FINAL
 
+    @property
+    def best_name(self) -> str:
+        """The name that always means the best checkpoint of this job."""
+        return f"{self.fine_tuned_model or self.id}{BEST}"
+
     def best_checkpoint(self) -> "Checkpoint | None":
         """The one with the lowest loss over the whole validation set."""
         return self.checkpoints.exclude(full_valid_loss=None).order_by("full_valid_loss", "step").first()
@@ -340,13 +345,24 @@ class JobEvent(models.Model):
         indexes = [models.Index(fields=["job", "-created_at", "-id"], name="event_list")]
 
 
+BEST = ":best"
+
+
 class CheckpointQuerySet(models.QuerySet["Checkpoint"]):
     def of(self, project: Project) -> "CheckpointQuerySet":
         return self.filter(project=project)
 
     def named(self, name: str) -> "CheckpointQuerySet":
-        """By either of its names; a name never changes its meaning."""
+        """By either of its names, which never change their meaning; or by NAME:best, the best one of NAME's job at this
+        moment. NAME is a model's name or the id of a job."""
+        if name.endswith(BEST):
+            return self._best_of(name.removesuffix(BEST))
         return self.filter(Q(step_name=name) | Q(final_name=name))
+
+    def _best_of(self, name: str) -> "CheckpointQuerySet":
+        of_job = Q(final_name=name) | Q(step_name=name) | Q(step_name__startswith=f"{name}:ckpt-step-") | Q(job=name)
+        of_same = self.filter(job__in=self.filter(of_job).values("job")[:1]).exclude(full_valid_loss=None)
+        return of_same.filter(pk__in=of_same.order_by("full_valid_loss", "step").values("pk")[:1])
 
 
 CHECKPOINT_NAME = re.compile(r"^ft:[^:/]+:[^:/]+:[^:/]*:[A-Za-z0-9]{8}(:ckpt-step-\d+)?$")

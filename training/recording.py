@@ -17,7 +17,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.ids import new_id
-from training import calibration, notify
+from training import calibration, keeping, notify
 from training.engine.spec import AnyEvent, CheckpointSaved, End, Measured, Note, Phase, Started, Step, Validation
 from training.models import FINAL, Checkpoint, JobEvent, Metric, TrainingJob
 
@@ -259,6 +259,9 @@ def _checkpoint(row: TrainingJob, event: CheckpointSaved) -> None:
         message = f"Checkpoint created at step {event.step} with Snapshot ID: {checkpoint.step_name}"
         add_event(row, message, time=event.time)
     if created:
+        said = keeping.let_go(row)
+        if said:
+            add_event(row, said, time=event.time)
         notify.project_changed(row.project_id)
 
 

@@ -318,6 +318,7 @@ def progress_of(job: TrainingJob) -> dict[str, Any]:
         "phase": job.phase or None,
         "step": job.step,
         "total_steps": job.total_steps or None,
+        "best_model": job.best_name if job.best_checkpoint() else None,
         "queue_position": TrainingJob.objects.ahead_of(job).count() + 1 if queued else None,
         "trackers": [tracked.as_dict() for tracked in tending.states(job)],
     }

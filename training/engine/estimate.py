@@ -73,7 +73,7 @@ def estimate(
         truncated_rows=cut_rows,
         seconds=seconds.total,
         memory_bytes=memory.total,
-        disk_bytes=resolved.n_epochs * checkpoint_bytes(resolved, model, trainable, start),
+        disk_bytes=resolved.most_checkpoints * checkpoint_bytes(resolved, model, trainable, start),
         fits=fits,
         warnings=warnings,
         device=device.name,

@@ -88,6 +88,7 @@ def resolve_experts(
     same = (
         "modules_to_save", "quantization", "min_learning_rate_ratio", "neftune_alpha", "validate_every_steps",
         "stop_metric", "stop_patience", "stop_min_change", "on_spike",
+        "keep_checkpoints", "keep_count", "keep_metric",
     )  # fmt: skip
     return {
         **{name: getattr(recipe, name) for name in same},

@@ -77,6 +77,12 @@ def resolve(
             "Stopping early looks at the validation set, and this job has none. Choose a validation file or a share.",
             param="stop_metric",
         )
+    if recipe.keep_checkpoints == "best" and valid is None:
+        raise InvalidRecipe(
+            "The best checkpoints are told by the validation set, and this job has none. Choose a validation file or "
+            "a share, or keep all or the last ones.",
+            param="keep_checkpoints",
+        )
     reasons: dict[str, str] = {}
 
     def pick(field: str, value: Any, reason: str) -> Any:

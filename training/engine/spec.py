@@ -33,6 +33,8 @@ Optimizer = Literal["adamw", "adamw_8bit"]
 OnOff = Literal["on", "off"]
 StopMetric = Literal["none", "full_valid_loss", "full_valid_accuracy"]
 Reaction = Literal["off", "warn", "stop"]
+Keep = Literal["all", "last", "best"]
+Judged = Literal["full_valid_loss", "full_valid_accuracy"]
 Dtype = Literal["auto", "float32", "bfloat16"]
 
 
@@ -74,6 +76,9 @@ class Recipe(Strict):
     stop_patience: Annotated[int, Field(ge=1, le=100)] = 2  # ... in so many validations of the whole set in a row ...
     stop_min_change: Annotated[float, Field(ge=0, le=1000)] = 0.0  # ... by more than this
     on_spike: Reaction = "warn"  # a training loss far above the last ones (spikes.py)
+    keep_checkpoints: Keep = "all"  # the site deletes the others; the newest one always stays
+    keep_count: Annotated[int, Field(ge=1, le=1000)] = 3  # of last and best
+    keep_metric: Judged = "full_valid_loss"  # of best
 
 
 def merges(variant: str, modules_to_save: list[str]) -> bool:
@@ -154,12 +159,21 @@ class Resolved(Strict):
     stop_patience: int = 2
     stop_min_change: float = 0.0
     on_spike: Reaction = "warn"
+    keep_checkpoints: Keep = "all"
+    keep_count: int = 3
+    keep_metric: Judged = "full_valid_loss"
     reasons: dict[str, str]
 
     @property
     def row_tokens(self) -> int:
         """Padded tokens that a row may take in a pass: of a pair, both answers."""
         return self.max_length * (2 if self.method == "dpo" else 1)
+
+    @property
+    def most_checkpoints(self) -> int:
+        """On disk at the same time: the policy acts when the next one is there."""
+        more = {"all": self.n_epochs, "last": 1, "best": 2}[self.keep_checkpoints]
+        return min(self.n_epochs, (0 if self.keep_checkpoints == "all" else self.keep_count) + more)
 
     @property
     def saves_merged(self) -> bool:
