@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 def speed_up_norms(network: nn.Module) -> int:
     """Gives every RMSNorm whose weights are frozen our forward pass, in place; returns how many.
 
-    What a norm computes is not read off its name alone: one whose answers are not ours to the bit is left as it is."""
+    What a norm computes is not read off its name: one whose answers to a trial differ from ours stays as it is."""
     found = [module for module in network.modules() if _is_plain(module)]
     for module in found:
         module.forward = _Forward(module)  # type: ignore[method-assign]
