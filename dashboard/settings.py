@@ -12,7 +12,7 @@ from dashboard import env
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 HONE_HOME = Path(env.text("HOME", str(BASE_DIR / "var"))).resolve()
-HONE_HOME.mkdir(parents=True, exist_ok=True)
+HONE_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)  # the database holds hashes of passwords and keys
 HONE_HOST = env.text("HOST", "127.0.0.1")
 HONE_PORT = env.integer("PORT", 8000)
 HONE_ORG = env.text("ORG", "hone")

@@ -13,9 +13,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +32,7 @@ PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # ("operator torchvision::nms does not exist"). Neither vLLM nor transformers needs them for text models.
 LEFT_OUT = ("torchvision", "torchaudio", "torchcodec")
 DISK_NEEDED_GB = 8
+SAY_EVERY_SECONDS = 15
 
 
 def main() -> None:
@@ -74,12 +78,41 @@ def make_venv() -> None:
 
 
 def pip(*arguments: str, check: bool = True) -> bool:
-    """Runs pip in the environment; warnings of its own are left out, errors are shown."""
-    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-    if result.returncode and check:
-        sys.exit(f"{result.stderr}\nhone: the command above failed: {' '.join(command)}")
-    return result.returncode == 0
+    """Runs pip in the environment and says now and then what it is at; warnings of its own are left out."""
+    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        doing = Doing()
+        reader = threading.Thread(target=doing.follow, args=(process.stdout,))
+        reader.start()
+        while reader.is_alive():
+            reader.join(timeout=SAY_EVERY_SECONDS)
+            if reader.is_alive():
+                say(f"  {doing}")
+        if process.wait() and check:
+            errors.seek(0)
+            sys.exit(f"{errors.read()}\nhone: the command above failed: {' '.join(command)}")
+    return process.returncode == 0
+
+
+class Doing:
+    """What pip is at, off the lines that it prints."""
+
+    def __init__(self) -> None:
+        self._began, self._downloads, self._text = time.monotonic(), 0, "asking what is needed"
+
+    def __str__(self) -> str:
+        seconds = round(time.monotonic() - self._began)
+        return f"{seconds // 60}:{seconds % 60:02}  {self._text}"
+
+    def follow(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            first, _, rest = line.strip().partition(" ")
+            if first == "Downloading":  # a file or an address, and its size
+                self._downloads += 1
+                self._text = f"download {self._downloads}: {rest.rsplit('/', 1)[-1]}"
+            elif first == "Installing":
+                self._text = f"unpacking {rest.count(',') + 1} packages"
 
 
 def has_gpu() -> bool:

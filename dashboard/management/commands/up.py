@@ -90,6 +90,7 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         self.project, self.token = first_start.ensure_first_owner()
         self.key_path = first_start.ensure_local_key(self.project)
+        catalogue.settle_interrupted()
         if settings.HONE_STARTER:
             starter = catalogue.ensure_starter(self.say)
             if starter and starter.is_present and not no_serve:
