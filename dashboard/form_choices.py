@@ -1,27 +1,34 @@
 """What the form of a job offers to choose from, and whether a choice is really on disk."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
 
 from accounts.models import Project
+from training.datasets import MIN_JOB_ROWS
 from training.models import BaseModel, Checkpoint, DatasetFile
 
 NO_FILE = "This file is not ready to train on: it has problems, is still being checked, or was deleted. Choose another."
 NO_MODEL = "This model is not on disk any more. Choose another."
 
 
-def offer(field: forms.Field, files: QuerySet[DatasetFile]) -> None:
+def offer(field: forms.Field, files: QuerySet[DatasetFile], label: Callable[[DatasetFile], str]) -> None:
     """The files of a select, with their rows."""
     field.queryset = files  # type: ignore[attr-defined]
-    field.label_from_instance = file_label  # type: ignore[attr-defined]
+    field.label_from_instance = label  # type: ignore[attr-defined]
     field.error_messages["invalid_choice"] = NO_FILE
 
 
 def file_label(file: DatasetFile) -> str:
     word = "pair" if file.format == "preference" else "row"
     return f"{file.filename} · {file.rows:,} {word}{'' if file.rows == 1 else 's'}"
+
+
+def training_label(file: DatasetFile) -> str:
+    few = file.format != "text" and file.rows < MIN_JOB_ROWS
+    return file_label(file) + (f" · too few, {MIN_JOB_ROWS} are needed" if few else "")
 
 
 def model_choices(project: Project) -> list[tuple[str, Any]]:

@@ -14,7 +14,15 @@ from pydantic_core import ErrorDetails
 from accounts.models import Project
 from dashboard import expert_fields
 from dashboard.expert_fields import SCHEDULERS, WITH_AUTO, ExpertFields
-from dashboard.form_choices import NO_MODEL, gone_file, model_choices, offer, refuse_gone_model
+from dashboard.form_choices import (
+    NO_MODEL,
+    file_label,
+    gone_file,
+    model_choices,
+    offer,
+    refuse_gone_model,
+    training_label,
+)
 from dashboard.forms_trackers import TrackersForm, initial_trackers
 from training.engine.spec import Recipe
 from training.files import method_for
@@ -147,8 +155,8 @@ class JobForm(ExpertFields):
         super().__init__(*args, **kwargs)
         self.project = project
         files = DatasetFile.objects.of(project).usable()
-        offer(self.fields["training_file"], files)
-        offer(self.fields["validation_file"], files)
+        offer(self.fields["training_file"], files, training_label)
+        offer(self.fields["validation_file"], files, file_label)
         self.fields["model"].choices = model_choices(project)  # type: ignore[attr-defined]
         self.fields["model"].error_messages["invalid_choice"] = NO_MODEL
         self.recipe: Recipe | None = None

@@ -110,7 +110,8 @@ class Doing:
             first, _, rest = line.strip().partition(" ")
             if first == "Downloading":  # a file or an address, and its size
                 self._downloads += 1
-                self._text = f"download {self._downloads}: {rest.rsplit('/', 1)[-1]}"
+                file, _, size = rest.rsplit("/", 1)[-1].partition(" ")
+                self._text = f"download {self._downloads}: {'-'.join(file.split('-')[:2])} {size}"
             elif first == "Installing":
                 self._text = f"unpacking {rest.count(',') + 1} packages"
 

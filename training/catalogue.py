@@ -61,7 +61,7 @@ def add_from_hub(hub_id: str, *, in_background: bool = True, name: str | None = 
         raise CatalogueError(str(error), param="source") from error
     _refuse_without_room(found.size_bytes, found.hub_id)
     model = existing or BaseModel(source="hub", source_id=found.hub_id, name=name or free_name(found.hub_id))
-    model.title = found.hub_id.split("/")[-1]
+    model.title = model.name
     model.licence = found.licence[:120]
     model.source_note = f"As published at {found.hub_id}, revision {found.revision[:10]}."
     model.status, model.status_text = BaseModel.Status.DOWNLOADING, "Waiting for a worker"
@@ -89,7 +89,7 @@ def add_from_folder(path: str | Path) -> BaseModel:
         )
     refuse_unusable_folder(folder)
     model = existing or BaseModel(source="folder", source_id=str(folder), name=free_name(folder.name))
-    model.title = folder.name
+    model.title = model.name
     model.licence = _licence_in(folder)
     model.source_note = "Used where it lies; Hone never changes or deletes it."
     register(model, folder)

@@ -32,6 +32,16 @@ def test_everything_left_empty_is_auto(project: Project) -> None:
     assert form.recipe == Recipe()
 
 
+def test_a_file_with_too_few_rows_says_so_where_it_is_chosen_to_train_on(project: Project) -> None:
+    few = makers.make_file(project, "few.jsonl", rows=9)
+    form = form_of(project)
+    labels = {name: dict(form.fields[name].choices) for name in ("training_file", "validation_file")}
+    assert [labels[name][few.pk] for name in labels] == [
+        "few.jsonl · 9 rows · too few, 10 are needed",
+        "few.jsonl · 9 rows",
+    ]
+
+
 def test_the_word_auto_and_numbers_are_understood(project: Project) -> None:
     form = form_of(project, n_epochs="Auto", batch_size=" 8 ", learning_rate_multiplier="1e-1", target_modules="a, b c")
     assert form.is_valid(), form.errors
