@@ -5,6 +5,7 @@
     recovery       kill -9 of worker, trainer and everything in the middle of epoch 2
     estimates      five kinds of job: estimated before, measured after
     trackers       a run beside a tracker that hangs for 60 s
+    scratch        a few million random weights learn a small language; served by vLLM, then taught to chat
     live curve     trainer to drawn point in a browser, 10,000 points, a job of 100,000 steps
 
 `python -m proofs.all NAME ...` runs some of them.
@@ -50,6 +51,10 @@ def trackers() -> bool:
     return run("-m", "proofs.trackers")
 
 
+def scratch() -> bool:
+    return run("-m", "proofs.scratch")
+
+
 def live_curve() -> bool:
     return run("-m", "proofs.live_curve")
 
@@ -60,6 +65,7 @@ PROOFS: dict[str, Callable[[], bool]] = {
     "recovery": recovery,
     "estimates": estimates,
     "trackers": trackers,
+    "scratch": scratch,
     "live_curve": live_curve,
 }
 
