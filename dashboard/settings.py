@@ -29,6 +29,7 @@ HONE_LEASE_SECONDS = env.number("LEASE_SECONDS", 20)
 HONE_GRACE_SECONDS = env.integer("GRACE_SECONDS", 60)  # for a trainer to write its resume point before it is killed
 HONE_TRAINER_MODULE = env.text("TRAINER_MODULE", "")
 HONE_MAX_FILE_GB = env.number("MAX_FILE_GB", 8)
+HONE_TEXT_FOLDERS = env.words("TEXT_FOLDERS")  # folders of this server that datasets of raw text may lie in
 HONE_WANDB_URL = env.text("WANDB_URL")  # of a W&B server of one's own; empty: wandb.ai
 HONE_PRICE_MILLION_TOKENS = env.number("PRICE_MILLION_TOKENS", 0)  # 0: no price is shown
 HONE_PRICE_DEVICE_HOUR = env.number("PRICE_DEVICE_HOUR", 0)

@@ -176,7 +176,7 @@ def _arrived(file: DatasetFile) -> DatasetFile:
         raise
     _changed(file)
     if file.status == Status.UPLOADED:
-        _have_checked(file)
+        have_checked(file)
     return file
 
 
@@ -215,6 +215,9 @@ def _write_all(part: Any, data: bytes) -> None:
 
 
 def _sha256(path: Path) -> str:
+    """Of a folder's shards: over their names, sizes and times, since they may be far too large to be read for this."""
+    if path.is_dir():
+        return texts.folder_sha256(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -341,10 +344,10 @@ def check_again(file: DatasetFile) -> None:
         raise ApiError(f"{file.filename} is gone from the disk. Upload it again.", status=404, code="file_gone")
     file.status, file.check_share = Status.UPLOADED, 0.0
     file.save(update_fields=["status", "check_share"])
-    _have_checked(file)
+    have_checked(file)
 
 
-def _have_checked(file: DatasetFile) -> None:
+def have_checked(file: DatasetFile) -> None:
     """Small files now, larger ones by the worker."""
     if file.bytes < CHECKED_AT_ONCE_BYTES:
         check(file.id)

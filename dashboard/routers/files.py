@@ -105,6 +105,9 @@ def file_content(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
     if not row.path.exists():
         message = f"The content of {file_id} is no longer on the server's disk."
         raise ApiError(message, status=404, param="id", code="content_missing")
+    if row.path.is_dir():
+        message = f"{file_id} is a folder of the server and has no single content."
+        raise ApiError(message, param="id", code="folder")
     response = StreamingHttpResponse(read_in_chunks(row.path), content_type="application/octet-stream")
     response["Content-Length"] = str(row.path.stat().st_size)
     response["Content-Disposition"] = f'attachment; filename="{row.id}"'

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Count
@@ -49,6 +50,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
         "total": len(rows) if len(rows) < LONG_LIST else found.count(),
         "samples_missing": not any(row["file"].sample_task for row in rows),
         "chunk_bytes": files.CHUNK_BYTES,
+        "text_folders": settings.HONE_TEXT_FOLDERS,
     }
     return render(request, "dashboard/datasets.html" + ("#files" if request.htmx else ""), context)
 
@@ -92,6 +94,17 @@ def upload(request: HttpRequest) -> HttpResponse:
         return redirect("datasets")
     try:
         file = files.create_file(request.project, request.user, sent.name or "", "fine-tune", sent.file)
+    except ApiError as error:
+        messages.error(request, error.message)
+        return redirect("datasets")
+    return redirect("dataset", file.id)
+
+
+@require_POST
+def add_folder(request: HttpRequest) -> HttpResponse:
+    """A folder of shards on this server."""
+    try:
+        file = texts.add_folder(request.project, request.user, request.POST.get("folder", ""))
     except ApiError as error:
         messages.error(request, error.message)
         return redirect("datasets")
@@ -396,6 +409,11 @@ def check_again(request: HttpRequest, file_id: str) -> HttpResponse:
 def content(request: HttpRequest, file_id: str) -> HttpResponse:
     """The bytes as they came."""
     file = get_object_or_404(DatasetFile.objects.of(request.project), pk=file_id)
+    if file.path.is_dir():
+        messages.error(
+            request, f"{file.filename} is a folder of this server: {file.path.resolve()}. Copy it from there."
+        )
+        return redirect("dataset", file.id)
     if not file.path.exists():
         messages.error(request, f"{file.filename} is gone from the disk. Upload it again.")
         return redirect("datasets")
@@ -416,6 +434,7 @@ urlpatterns = [
     path("", datasets, name="datasets"),
     path("samples", load_samples, name="load-samples"),
     path("upload", upload, name="upload-dataset"),
+    path("folders", add_folder, name="add-text-folder"),
     path("uploads", begin_upload, name="begin-upload"),
     path("<str:file_id>/", dataset, name="dataset"),
     path("<str:file_id>/chunks", upload_chunk, name="upload-chunk"),

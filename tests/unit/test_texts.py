@@ -3,6 +3,7 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,35 @@ def test_a_split_keeps_documents_whole_and_the_same_seed_keeps_the_same_ones_asi
     kept = [document["text"] for part in (train, valid) for _, document in files.datasets.iterate(part.path)]
     assert sorted(kept) == sorted(STORIES)
     assert files.split(file, count=3, seed=4) == (train, valid)
+
+
+def test_a_folder_of_shards_is_read_where_it_lies_and_outlives_its_dataset(
+    project: Project, tmp_path: Path, settings: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    folder = tmp_path / "texts" / "stories"
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_bytes(PLAIN)
+    (folder / "b.parquet").write_bytes(parquet())
+    settings.HONE_TEXT_FOLDERS = [str(tmp_path / "texts")]
+    file = texts.add_folder(project, None, str(folder))
+    assert (file.status, file.format, file.rows, file.statistics["shards"]) == ("processed", "text", 24, 2)
+    assert file.sha256 and texts.page(file.path, 13, 1) == [(13, {"text": STORIES[0]})]
+    assert sum(part.rows for part in files.split(file, share=0.25)) == 24
+    with django_capture_on_commit_callbacks(execute=True):
+        files.delete(file)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_only_folders_that_the_server_names_can_be_read(project: Project, tmp_path: Path, settings: Any) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "out").symlink_to("/etc")
+    settings.HONE_TEXT_FOLDERS = [str(tmp_path / "texts")]
+    for named in ("/etc", str(tmp_path / "texts" / ".." / ".."), str(tmp_path / "texts" / "out"), "relative", ""):
+        with pytest.raises(ApiError, match="no folder below"):
+            texts.add_folder(project, None, named)
+    with pytest.raises(ApiError, match="holds no text"):
+        texts.add_folder(project, None, str(tmp_path / "texts"))
+    assert not DatasetFile.objects.exists()
 
 
 def test_one_document_is_not_torn_apart(project: Project) -> None:
