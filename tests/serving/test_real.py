@@ -13,8 +13,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from django.core.asgi import get_asgi_application
 from django.test import AsyncClient
+from openai import AsyncOpenAI
 from safetensors.numpy import load_file, save_file
 
 from playground import deployments, gateway, parity, vllm
@@ -104,6 +107,22 @@ def continued(real_stand: Stand, trained: Path, tmp_path_factory: pytest.TempPat
 def full_weights(real_stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Path:
     full = {"adaptation": "full", "lora_r": None, "lora_alpha": None, "learning_rate": 3e-3}
     return train(real_stand.base, tmp_path_factory.mktemp("full"), **full)
+
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "track", "parameters": {"type": "object", "properties": {"order": {"type": "string"}}}},
+}
+ASKED = {"role": "user", "content": "Order 12345?"}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "track", "arguments": '{"order": "12345"}'}}
+
+
+@pytest.fixture(scope="session")
+def calling(real_stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter that has learned one function call by heart."""
+    row = {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [CALL]}], "tools": [TOOL]}
+    folder = tmp_path_factory.mktemp("calling")
+    return train(real_stand.base, folder, [row] * 16, n_epochs=6, max_length=2048)
 
 
 def verified(fleet: Fleet, checkpoint: Checkpoint, seconds: float = 120) -> dict[str, Any]:
@@ -211,6 +230,38 @@ def test_merged_weights_answer_as_the_adapter_in_a_server_that_knows_no_adapter(
         server.stop()
     print(agreement)
     assert agreement.mean_to_trained < 0.05 < agreement.mean_to_base
+
+
+async def test_a_call_that_was_taught_comes_back_as_tool_calls(
+    base: BaseModel, fleet: Fleet, shelf: Shelf, calling: Path, api_key: str
+) -> None:
+    def load() -> str:
+        checkpoint = shelf.checkpoint(base, copied(calling))
+        deployments.want(base_model=base)
+        verified(fleet, checkpoint)
+        return checkpoint.name
+
+    name = await asyncio.to_thread(load)
+    transport = httpx2.ASGITransport(app=get_asgi_application())
+    async with AsyncOpenAI(
+        base_url="http://127.0.0.1/v1",
+        api_key=api_key,
+        max_retries=0,
+        http_client=httpx2.AsyncClient(transport=transport, timeout=300),
+    ) as client:
+        asked: dict[str, Any] = {"model": name, "messages": [ASKED], "tools": [TOOL], "temperature": 0}
+        (choice,) = (await client.chat.completions.create(**asked, max_tokens=120)).choices
+        print(choice.model_dump_json(exclude_none=True))
+        assert choice.finish_reason == "tool_calls"
+        assert choice.message.tool_calls
+        (call,) = choice.message.tool_calls
+        assert (call.type, call.function.model_dump()) == ("function", CALL["function"])
+        streamed = {"name": "", "arguments": ""}
+        async for chunk in await client.chat.completions.create(**asked, max_tokens=120, stream=True):
+            for delta in (part for choice in chunk.choices for part in choice.delta.tool_calls or []):
+                for key in streamed:
+                    streamed[key] += getattr(delta.function, key) or ""
+        assert streamed == CALL["function"]
 
 
 # ---- the gate, with the look at the files left out: by the answers alone ----
