@@ -4,7 +4,7 @@ import pytest
 from openai import BadRequestError, NotFoundError
 
 from tests.api.conftest import JOB_SECONDS, jsonl
-from tests.factories import chat_rows
+from tests.factories import chat_rows, preference_rows
 from tests.workers import wait_for
 
 PATH = "/fine_tuning/recipes"
@@ -17,25 +17,31 @@ def raw_text(client):
     return client.files.create(file=("manuals.jsonl", jsonl(rows)), purpose="fine-tune").id
 
 
-@pytest.mark.timeout(1200)  # two jobs one after the other, on a machine that may be busy
-def test_raw_text_then_examples_train_as_one_line_of_descent(client, training_file, validation_file, raw_text, server):
+@pytest.mark.timeout(1200)  # three jobs one after the other, on a machine that may be busy
+def test_text_then_examples_then_preferences_are_one_line_of_descent(
+    client, training_file, validation_file, raw_text, server
+):
+    content = jsonl(preference_rows(12))
+    preferences = client.files.create(file=("preferences.jsonl", content), purpose="fine-tune").id
     stages = [
         {"training_file": raw_text, **QUICK, "lora": {"r": 4}},
-        {"training_file": training_file, "validation_file": validation_file, **QUICK, "suffix": "last"},
+        {"training_file": training_file, "validation_file": validation_file, **QUICK, "take": "best"},
+        {"training_file": preferences, **QUICK, "suffix": "last"},
     ]
     made = client.post(PATH, cast_to=dict, body={"model": "tiny", "stages": stages, "label": "Orders"})
-    assert [stage["method"] for stage in made["stages"]] == ["pretrain", "sft"], "by the format of the file"
-    assert made["stages"][0]["job"] and made["stages"][1] | {"job": None} == made["stages"][1]
+    assert [stage["method"] for stage in made["stages"]] == ["pretrain", "sft", "dpo"], "by the format of the file"
+    assert [bool(stage["job"]) for stage in made["stages"]] == [True, False, False]
 
     def state() -> dict:
         return client.get(f"{PATH}/{made['id']}", cast_to=dict)
 
-    wait_for(lambda: state()["status"] != "running", 2 * JOB_SECONDS, "the end of both stages")
+    wait_for(lambda: state()["status"] != "running", 3 * JOB_SECONDS, "the end of the stages")
     ended = state()
     assert (ended["status"], ended["problem"]) == ("succeeded", None), server.logs()
-    first, second = (client.fine_tuning.jobs.retrieve(stage["job"]) for stage in ended["stages"])
+    first, second, third = (client.fine_tuning.jobs.retrieve(stage["job"]) for stage in ended["stages"])
     assert second.model == first.fine_tuned_model, "the second starts from what the first made"
-    assert ended["fine_tuned_model"] == second.fine_tuned_model and ":last:" in second.fine_tuned_model
+    assert third.model == second.fine_tuned_model and third.method.type == "dpo"
+    assert ended["fine_tuned_model"] == third.fine_tuned_model and ":last:" in third.fine_tuned_model
     assert made["id"] in [each["id"] for each in client.get(PATH, cast_to=dict)["data"]]
 
 
