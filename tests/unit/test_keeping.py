@@ -108,7 +108,7 @@ def test_a_lasting_name_means_the_best_checkpoint_of_a_job_at_that_moment(projec
         save(job, step)
     best = job.checkpoints.get(step=30)
     assert {find_target(project, name) for name in lasting} == {best}
-    assert [contender.name for contender in contenders.named(project, [job.best_name])] == [best.name]
+    assert [contender.checkpoint for contender in contenders.named(project, [job.best_name])] == [best]
 
     elsewhere = Project.objects.create(name="Elsewhere")
     for name, where in ((job.best_name, elsewhere), ("ft:tiny:hone::00000000:best", project), ("tiny:best", project)):
