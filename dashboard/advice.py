@@ -66,7 +66,7 @@ def _from_validation(judged: list[tuple[int, float]], resolved: Resolved) -> Fin
         return "One epoch shows no trend of the validation loss.", f"{more} epochs", {"n_epochs": str(more)}
     fall = (judged[-2][1] - last) / judged[-2][1]
     if fall > FALLING and more > resolved.n_epochs:
-        seen = f"The validation loss is still falling: the last epoch took {fall:.0%} off, to {loss(last)}."
+        seen = f"The validation loss is still falling: the last epoch took {100 * fall:.0f} % off, to {loss(last)}."
         return seen, f"{more} epochs", {"n_epochs": str(more)}
     return f"The validation loss has levelled off at {loss(last)}.", "More or other rows; more epochs will not help", {}
 

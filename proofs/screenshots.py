@@ -33,7 +33,8 @@ def main() -> None:
 
 def with_a_finished_job(hone: server.Hone) -> None:
     client = OpenAI(base_url=hone.api, api_key=hone.key)
-    if not any(job.status == "succeeded" for job in client.fine_tuning.jobs.list(limit=20).data):
+    jobs = client.fine_tuning.jobs.list(limit=100).data
+    if not any(":ticket:" in (job.fine_tuned_model or "") for job in jobs):
         subprocess.run([sys.executable, "-m", "proofs.demo"], env={**os.environ, "HONE_URL": hone.url}, check=True)
 
 
@@ -75,7 +76,7 @@ def signed_in(browser: Browser, url: str) -> dict:
 
 def pages_to_show(page: Page, url: str) -> dict[str, str]:
     """Name of each picture and its address; asks one question in the playground on the way."""
-    page.goto(f"{url}/jobs/?status=succeeded")
+    page.goto(f"{url}/jobs/?status=succeeded&q=ticket")  # whose held-out message is asked
     job = page.locator("a[href^='/jobs/ftjob-']").first.get_attribute("href")
     page.goto(f"{url}/datasets/")
     dataset = page.get_by_role("link", name="ticket-train.jsonl").first.get_attribute("href")
@@ -115,7 +116,8 @@ def asked(page: Page) -> str:
     page.get_by_label("Message", exact=True).fill(message)
     page.get_by_role("button", name="Send").click()
     figures = page.locator(".turn .cell [data-figures]")
-    for index in range(figures.count()):
+    expect(figures).to_have_count(states.count(), timeout=ANSWER_MS)
+    for index in range(states.count()):
         expect(figures.nth(index)).to_contain_text("tok/s", timeout=ANSWER_MS)
     page.get_by_role("button", name=re.compile("^2 ?B is better")).click()
     expect(page.locator(".cell--won")).to_have_count(1)

@@ -201,7 +201,7 @@ class Verdict:
 def _verdict(file: DatasetFile) -> Verdict:
     """The answer to "what is wrong with my data?" in one line."""
     if file.status == Status.UPLOADED:
-        return Verdict("busy", f"Checking: {file.check_share:.0%} read")
+        return Verdict("busy", f"Checking: {100 * file.check_share:.0f} % read")
     rows = f"{file.rows:,} {'document' if file.format == 'text' else 'row'}{'' if file.rows == 1 else 's'}"
     warnings = f"{file.warning_count} warning{'' if file.warning_count == 1 else 's'}"
     if file.status == Status.ERROR:

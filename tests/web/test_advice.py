@@ -42,7 +42,7 @@ def job_with(
     [
         (FALLING, [1.2, 0.9, 1.0, 1.3], "overfits since epoch 2", {"n_epochs": "2"}),
         (FALLING, [1.2, 1.3], "overfits since epoch 1", {"learning_rate_multiplier": "0.5"}),
-        (FALLING, [1.2, 1.0, 0.8, 0.6], "still falling: the last epoch took 25% off", {"n_epochs": "8"}),
+        (FALLING, [1.2, 1.0, 0.8, 0.6], "still falling: the last epoch took 25 % off", {"n_epochs": "8"}),
         (FALLING, [1.2, 1.0, 0.8, 0.795], "levelled off at 0.795", {}),
         (FALLING, [1.2], "One epoch shows no trend", {"n_epochs": "8"}),
         (FALLING, [], "Nothing was validated", {"validation": "split"}),

@@ -257,7 +257,7 @@ def test_a_page_that_waits_for_the_check_is_told_to_reload_when_it_is_done(
 def test_a_page_shows_how_far_the_check_has_come(owner_client: Client, dataset: DatasetFile) -> None:
     DatasetFile.objects.update(status="uploaded", check_share=0.25)
     page = owner_client.get(f"/datasets/{dataset.id}/").content.decode()
-    assert "Checking: 25% read" in page and "every 1s" in page
+    assert "Checking: 25 % read" in page and "every 1s" in page
 
 
 @pytest.mark.parametrize(
