@@ -49,11 +49,18 @@ def _checkpoint_label(checkpoint: Checkpoint) -> str:
     return f"{checkpoint.label or checkpoint.job.display_name} · epoch {checkpoint.epoch} · {checkpoint.name}"
 
 
-def refuse_gone_model(model: BaseModel) -> None:
+def chosen_model(project: Project, value: str) -> tuple[BaseModel, Checkpoint | None]:
+    """Of one of `model_choices`: the base model, and the checkpoint to continue. Refused when its files are gone."""
+    kind, _, key = value.partition(":")
+    checkpoint = None
+    if kind == "checkpoint":
+        checkpoint = Checkpoint.objects.of(project).select_related("base_model").get(pk=key)
+    model = checkpoint.base_model if checkpoint else BaseModel.objects.get(name=key)
     if not model.is_present:
         raise forms.ValidationError(
             f"The files of {model.name} are not at {model.folder} any more. Put them back, or choose another model."
         )
+    return model, checkpoint
 
 
 def gone_file(file: DatasetFile) -> str:

@@ -16,11 +16,11 @@ from dashboard import expert_fields
 from dashboard.expert_fields import SCHEDULERS, WITH_AUTO, ExpertFields
 from dashboard.form_choices import (
     NO_MODEL,
+    chosen_model,
     file_label,
     gone_file,
     model_choices,
     offer,
-    refuse_gone_model,
     training_label,
 )
 from dashboard.forms_trackers import TrackersForm, initial_trackers
@@ -171,13 +171,7 @@ class JobForm(ExpertFields):
 
     def clean_model(self) -> str:
         value: str = self.cleaned_data["model"]
-        kind, _, key = value.partition(":")
-        if kind == "checkpoint":
-            self.start_checkpoint = Checkpoint.objects.of(self.project).select_related("base_model").get(pk=key)
-            self.base_model = self.start_checkpoint.base_model
-        else:
-            self.base_model = BaseModel.objects.get(name=key)
-        refuse_gone_model(self.base_model)
+        self.base_model, self.start_checkpoint = chosen_model(self.project, value)
         return value
 
     def clean_training_file(self) -> DatasetFile:

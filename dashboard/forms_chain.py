@@ -7,7 +7,8 @@ from django.http import QueryDict
 from pydantic import ValidationError
 
 from accounts.models import Project
-from dashboard.forms import HINTS, LABELS, model_choices, recipe_errors
+from dashboard.form_choices import chosen_model, model_choices
+from dashboard.forms import HINTS, LABELS, recipe_errors
 from training.chains.models import Stage
 from training.engine.spec import Recipe
 from training.files import method_for
@@ -36,12 +37,7 @@ class ChainForm(forms.Form):
 
     def clean_model(self) -> str:
         value: str = self.cleaned_data["model"]
-        kind, _, key = value.partition(":")
-        if kind == "checkpoint":
-            self.start_checkpoint = Checkpoint.objects.of(self.project).select_related("base_model").get(pk=key)
-            self.base_model = self.start_checkpoint.base_model
-        else:
-            self.base_model = BaseModel.objects.get(name=key)
+        self.base_model, self.start_checkpoint = chosen_model(self.project, value)
         return value
 
     def clean(self) -> dict[str, Any]:

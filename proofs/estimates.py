@@ -154,7 +154,10 @@ def dataset(project: Any, rows: int, words: int, first: int = 0) -> Any:
     from tests.factories import chat_row
     from training import files
 
-    text = [chat_row(f"Order {n}?", " ".join(f"order {n} is done" for _ in range(words // 4))) for n in range(rows)]
+    text = [
+        chat_row(f"Order {n}?", " ".join(f"order {n} is done" for _ in range(words // 4)))
+        for n in range(first, first + rows)
+    ]
     content = "".join(json.dumps(row) + "\n" for row in text)
     return files.create_file(project, None, f"rows-{first}.jsonl", "fine-tune", content.encode())
 

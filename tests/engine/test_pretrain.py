@@ -1,9 +1,6 @@
 """Continued pre-training: its loss is that of plain code, its steps are those of the estimate, it resumes exactly."""
 
 import math
-import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +25,6 @@ from training.engine.tokens import Blocks, TokenFile, write_tokens
 CPU = torch.device("cpu")
 MACHINE = DeviceFacts(kind="cpu", name="CPU", memory_bytes=2**34, free_bytes=2**34)
 STORIES = [f"Story {n}. " + "The fox met a dog and said hello. " * (1 + n % 5) + "The end." for n in range(24)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The same number of threads in every run: sums in the same order."""
-    os.environ["HONE_TRAIN_THREADS"] = "1"
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    del os.environ["HONE_TRAIN_THREADS"]
 
 
 @pytest.fixture(scope="module")

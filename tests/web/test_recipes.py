@@ -176,6 +176,16 @@ def test_a_recipe_that_cannot_be_is_refused_with_the_reason(owner_client, file, 
     assert not TrainingJob.objects.exists() and not Chain.objects.exists()
 
 
+def test_a_model_whose_files_are_gone_is_refused(
+    owner_client: Client, file: DatasetFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makers.make_base_model()
+    monkeypatch.setattr("training.models.BaseModel.is_present", False)
+    page = owner_client.post(reverse("new-recipe"), asked(file))
+    assert page.status_code == 400 and "Put them back, or choose another model." in page.text
+    assert not Chain.objects.exists()
+
+
 def test_a_recipe_is_stopped_and_tried_again_from_its_page(owner_client: Client, chain: Chain) -> None:
     owner_client.post(reverse("act-on-recipe", args=[chain.pk, "cancel"]))
     page = owner_client.get(reverse("recipe", args=[chain.pk])).text
