@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training import datasets
+from training import jsonl
 from training.engine.pairs import is_preference, spelling_of
 
 LONG_TEXT = 4000  # characters of a message shown before "show all"
@@ -48,7 +48,7 @@ def _turn(message: Any, trained: bool = True) -> Turn:
         message = {"role": "not a message", "content": message}
     role = message.get("role") if isinstance(message.get("role"), str) else "no role"
     content = message.get("content")
-    text = content if isinstance(content, str) else datasets.pretty(content)
+    text = content if isinstance(content, str) else jsonl.pretty(content)
     calls = message.get("tool_calls") or message.get("function_call")
     masked = message.get("weight", 1) == 0
     return {
@@ -57,7 +57,7 @@ def _turn(message: Any, trained: bool = True) -> Turn:
         "name": message.get("name") or "",
         "text": text[:LONG_TEXT],
         "rest": text[LONG_TEXT:],
-        "calls": datasets.pretty(calls) if calls else "",
+        "calls": jsonl.pretty(calls) if calls else "",
         "masked": masked,
         "trained": trained and role == "assistant" and not masked,
     }

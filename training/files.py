@@ -26,7 +26,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError, is_disk_full
 from accounts.models import Project, User
-from training import datasets, home, texts
+from training import datasets, home, jsonl, texts
 from training.engine.pairs import encode_sequences
 from training.engine.spec import DataFacts
 from training.engine.text import count_text_tokens
@@ -461,7 +461,7 @@ def count_tokens(path: Path, format_: Any) -> DataFacts:
     rows = tokens = trained = longest = 0
     lengths: list[int] = []
     every = 1
-    for _, row in datasets.iterate(path):
+    for _, row in jsonl.iterate(path):
         sequences = encode_sequences(format_, row)
         row_lengths = [len(encoded.token_ids) for encoded in sequences]
         if rows % every == 0:
@@ -515,7 +515,7 @@ def split(
             for part in pair:
                 home.file_folder(part.id).mkdir(parents=True, exist_ok=True)
             train, valid = (part.part_path for part in pair)
-            (texts if raw else datasets).split(
+            (texts if raw else jsonl).split(
                 file.path, train, valid, rows=file.rows, valid_rows=valid_rows, seed=seed
             )
             for part in pair:

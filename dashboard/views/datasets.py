@@ -18,8 +18,8 @@ from accounts.errors import ApiError
 from dashboard.forms_datasets import BeginUploadForm, SplitForm
 from dashboard.templatetags.figures import size
 from dashboard.turns import answers_of, turns_of
-from training import datasets as jsonl
-from training import files, texts
+from training import files, jsonl, texts
+from training.datasets import MIN_JOB_ROWS
 from training.engine.errors import EngineError
 from training.engine.spec import DataFacts
 from training.models import BaseModel, DatasetFile
@@ -213,8 +213,8 @@ def _verdict(file: DatasetFile) -> Verdict:
             "bad", "The file is gone from the disk", "Upload it again; the figures below are what was found."
         )
     method = files.method_for(file)
-    if file.rows < jsonl.MIN_JOB_ROWS and method != "pretrain":
-        detail = f"Training needs at least {jsonl.MIN_JOB_ROWS} rows; as a validation set it will do."
+    if file.rows < MIN_JOB_ROWS and method != "pretrain":
+        detail = f"Training needs at least {MIN_JOB_ROWS} rows; as a validation set it will do."
         return Verdict("warn", f"{rows}: too few to train on", detail)
     refusal = files.refusal(file, method=method)
     if refusal:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training import datasets
+from training import datasets, jsonl
 from training.rules import Problem
 
 USER = {"role": "user", "content": "2 and 2?"}
@@ -389,13 +389,13 @@ def test_a_page_starts_at_any_line_by_the_index(file: Path) -> None:
     index = datasets.check(file).line_index
     assert len(index) == 4
     for line in (1, 999, 1000, 1001, 3456):
-        number, row = datasets.page(file, line, 1, index)[0]
+        number, row = jsonl.page(file, line, 1, index)[0]
         assert number == line and row == good(line - 1)
-    assert datasets.page(file, 3501, 5, index) == []
+    assert jsonl.page(file, 3501, 5, index) == []
 
 
 def test_a_page_shows_unreadable_lines_as_none(file: Path) -> None:
-    assert datasets.page(write(file, good(), "x", good()), 1, 5) == [(1, good()), (2, None), (3, good())]
+    assert jsonl.page(write(file, good(), "x", good()), 1, 5) == [(1, good()), (2, None), (3, good())]
 
 
 def test_a_split_depends_on_the_seed_alone_and_loses_nothing(file: Path, tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_a_split_depends_on_the_seed_alone_and_loses_nothing(file: Path, tmp_pat
     parts = []
     for seed in (1, 1, 2):
         train, valid = tmp_path / "train", tmp_path / "valid"
-        datasets.split(file, train, valid, rows=50, valid_rows=10, seed=seed)
+        jsonl.split(file, train, valid, rows=50, valid_rows=10, seed=seed)
         parts.append((train.read_bytes(), valid.read_bytes()))
     assert parts[0] == parts[1] != parts[2]
     for train_bytes, valid_bytes in parts:

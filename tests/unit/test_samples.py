@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from training import datasets
+from training import datasets, jsonl
 from training.samples import make, pieces_tone, score
 
 FOLDER = Path(make.__file__).parent
 
 
 def rows(task: str, part: str) -> list[dict]:
-    return [row for _, row in datasets.iterate(FOLDER / task / f"{part}.jsonl")]
+    return [row for _, row in jsonl.iterate(FOLDER / task / f"{part}.jsonl")]
 
 
 @pytest.mark.parametrize("task", make.TASKS)

@@ -11,7 +11,7 @@ from accounts.errors import ApiError
 from accounts.models import Project
 from tests.factories import tiny_model
 from tests.jobs import make_base_model
-from training import actions, files, preparing, texts
+from training import actions, files, jsonl, preparing, texts
 from training.engine.spec import Recipe
 from training.engine.text import count_text_tokens
 from training.models import DatasetFile
@@ -67,7 +67,7 @@ def test_a_split_keeps_documents_whole_and_the_same_seed_keeps_the_same_ones_asi
     file = upload(project, "tale.txt", PLAIN)
     train, valid = files.split(file, count=3, seed=4)
     assert (train.format, train.rows, valid.rows) == ("text", 9, 3)
-    kept = [document["text"] for part in (train, valid) for _, document in files.datasets.iterate(part.path)]
+    kept = [document["text"] for part in (train, valid) for _, document in jsonl.iterate(part.path)]
     assert sorted(kept) == sorted(STORIES)
     assert files.split(file, count=3, seed=4) == (train, valid)
 
