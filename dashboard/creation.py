@@ -7,7 +7,7 @@ from accounts.errors import ApiError
 from accounts.ids import new_id
 from dashboard.forecast import forecast
 from dashboard.forms import JobForm
-from training import actions, files
+from training import actions, files, splits
 from training.engine.errors import EngineError
 from training.models import DatasetFile, TrainingJob
 
@@ -45,7 +45,7 @@ def _data(request: HttpRequest, form: JobForm, parts: list[DatasetFile]) -> tupl
     if asked["validation"] != "split":
         return asked["training_file"], asked["validation_file"]
     share, seed = asked["split_share"] / 100, asked["split_seed"] or 0
-    parts += files.split(asked["training_file"], share=share, seed=seed, user=request.user)  # type: ignore[arg-type]
+    parts += splits.split(asked["training_file"], share=share, seed=seed, user=request.user)  # type: ignore[arg-type]
     return parts[0], parts[1]
 
 

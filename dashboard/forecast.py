@@ -101,9 +101,9 @@ def _data(form: JobForm, file: DatasetFile, model: BaseModel) -> tuple[DataFacts
 
 
 def counted(file: DatasetFile, model: BaseModel) -> DataFacts:
-    from training import files
+    from training import token_counts
 
-    facts = files.facts_or_start(file, model)
+    facts = token_counts.facts_or_start(file, model)
     if facts is None:
         raise ApiError(
             f"The tokens of {file.filename} are being counted by the worker; the figures come when that is done. "

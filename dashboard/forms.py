@@ -24,8 +24,8 @@ from dashboard.form_choices import (
     training_label,
 )
 from dashboard.forms_trackers import TrackersForm, initial_trackers
+from training.checks import method_for
 from training.engine.spec import Recipe
-from training.files import method_for
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 from training.rules import OPENAI_METHODS
 from training.trackers.tending import wishes_of

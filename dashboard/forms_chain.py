@@ -10,8 +10,8 @@ from accounts.models import Project
 from dashboard.form_choices import chosen_model, model_choices
 from dashboard.forms import HINTS, LABELS, recipe_errors
 from training.chains.models import Stage
+from training.checks import method_for
 from training.engine.spec import Recipe
-from training.files import method_for
 from training.models import BaseModel, Checkpoint, DatasetFile
 
 STAGES: Final = 3

@@ -64,11 +64,11 @@ def guide(project: Project) -> Guide:
 
 
 def expected_seconds(train: DatasetFile, valid: DatasetFile | None, model: BaseModel) -> float | None:
-    from training import calibration, devices, files
+    from training import calibration, devices, token_counts
 
     try:
-        facts = files.facts_or_start(train, model)
-        valid_facts = files.facts_or_start(valid, model) if valid else None
+        facts = token_counts.facts_or_start(train, model)
+        valid_facts = token_counts.facts_or_start(valid, model) if valid else None
         if facts is None:
             return None  # a worker counts the tokens now
         device = devices.device_facts()

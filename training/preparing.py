@@ -14,7 +14,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.errors import ApiError
-from training import calibration, files, notify
+from training import calibration, checks, notify, token_counts
 from training.engine.errors import EngineError
 from training.models import DatasetFile, TrainingJob
 from training.recording import add_event, fail, refresh_queue
@@ -117,7 +117,7 @@ def _check_file(file: DatasetFile | None, name: str, filename: str, **needed: An
     if file is None:
         text = f"The job failed due to an invalid {name} file. {filename} was deleted before the job began."
         raise Refused(text, code=f"invalid_{name}_file", param=f"{name}_file")
-    reason = files.refusal(files.ensure_checked(file), name=name, **needed)
+    reason = checks.refusal(checks.ensure_checked(file), name=name, **needed)
     if reason:
         raise reason
 
@@ -129,8 +129,8 @@ def _resolve(job: TrainingJob) -> tuple[dict, dict]:
 
     assert job.training_file
     model, device = job.base_model.facts, device_facts()
-    data = files.token_facts(job.training_file, job.base_model)
-    valid = files.token_facts(job.validation_file, job.base_model) if job.validation_file else None
+    data = token_counts.token_facts(job.training_file, job.base_model)
+    valid = token_counts.token_facts(job.validation_file, job.base_model) if job.validation_file else None
     start = engine.read_start_facts(job.start_checkpoint.path) if job.start_checkpoint else None
     resolved = engine.resolve(
         job.recipe, data, model, device, valid=valid, start=start, data_format=job.training_file.format

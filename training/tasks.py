@@ -55,9 +55,9 @@ def send_missing_wake_ups(queues: set[str]) -> None:
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
 def check_file(file_id: str) -> None:
     """Check an uploaded file line by line and count what is in it."""
-    from training import files
+    from training import checks
 
-    files.check(file_id)
+    checks.check(file_id)
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
@@ -71,9 +71,9 @@ def download_model(base_model_id: int) -> None:
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
 def count_file_tokens(file_id: str, base_model_id: int) -> None:
     """Count the tokens of a large file for one base model."""
-    from training import files
+    from training import token_counts
 
-    files.count_in_worker(file_id, base_model_id)
+    token_counts.count_in_worker(file_id, base_model_id)
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))

@@ -9,15 +9,10 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePath
 
-from django.conf import settings
-
 from accounts.errors import ApiError
-from accounts.models import Project, User
-from training import home
 from training.datasets import Progress, Report
 from training.engine import text
 from training.engine.errors import InvalidTrainingFile
-from training.models import DatasetFile
 from training.rules import Problem, recognise
 
 PLAIN_SUFFIXES = (".txt", ".md")
@@ -104,28 +99,6 @@ def folder_sha256(path: Path) -> str:
     stats = [(str(shard.relative_to(path)), shard.stat()) for shard in text.shards(path)]
     told = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-def add_folder(project: Project, user: User | None, folder: str) -> DatasetFile:
-    """A folder of shards as a dataset, read where it lies. Only folders below HONE_TEXT_FOLDERS can be named: whoever
-    may add one may read it. Raises ApiError."""
-    from training import files
-
-    path = Path(folder.strip()).resolve()
-    allowed = [Path(root).expanduser().resolve() for root in settings.HONE_TEXT_FOLDERS]
-    if not any(path.is_relative_to(root) for root in allowed) or not path.is_dir():
-        among = ", ".join(map(str, allowed)) or "none; set HONE_TEXT_FOLDERS"
-        raise ApiError(f"{folder} is no folder below those that may be read here ({among}).", param="folder")
-    try:
-        size = text.size_bytes(path)
-    except InvalidTrainingFile as error:
-        raise ApiError(error.message, param="folder") from error
-    file = DatasetFile(project=project, created_by=user, filename=files.clean_name(path.name), bytes=size)
-    home.file_folder(file.id).mkdir(parents=True)
-    file.path.symlink_to(path, target_is_directory=True)
-    file.save()
-    files.have_checked(file)
-    return file
 
 
 def refuse_to_tear(rows: int, name: str) -> None:

@@ -11,7 +11,7 @@ from dashboard.paging import page
 from dashboard.routers.jobs import find_file, find_model, recipe_of, refuse_what_is_not_served
 from training.chains import following
 from training.chains.models import Chain, Stage
-from training.files import method_for
+from training.checks import method_for
 
 router = Router()
 Limit = Annotated[int, Query(ge=1, le=1_000)]

@@ -18,7 +18,7 @@ from accounts.errors import ApiError
 from dashboard.forms_datasets import BeginUploadForm, SplitForm
 from dashboard.templatetags.figures import size
 from dashboard.turns import answers_of, turns_of
-from training import files, jsonl, texts
+from training import checks, files, jsonl, splits, texts, token_counts, uploads
 from training.datasets import MIN_JOB_ROWS
 from training.engine.errors import EngineError
 from training.engine.spec import DataFacts
@@ -49,7 +49,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
         "busy": any(row["file"].status in (Status.UPLOADING, Status.UPLOADED) for row in rows),
         "total": len(rows) if len(rows) < LONG_LIST else found.count(),
         "samples_missing": not any(row["file"].sample_task for row in rows),
-        "chunk_bytes": files.CHUNK_BYTES,
+        "chunk_bytes": uploads.CHUNK_BYTES,
         "text_folders": settings.HONE_TEXT_FOLDERS,
     }
     return render(request, "dashboard/datasets.html" + ("#files" if request.htmx else ""), context)
@@ -57,7 +57,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
 
 def _list_row(file: DatasetFile) -> dict[str, Any]:
     facts = next(iter(file.token_facts.items()), None)
-    received = files.received_bytes(file) if file.status == Status.UPLOADING else 0
+    received = uploads.received_bytes(file) if file.status == Status.UPLOADING else 0
     return {
         "file": file,
         "gone": file.status != Status.UPLOADING and not file.path.exists(),
@@ -104,7 +104,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 def add_folder(request: HttpRequest) -> HttpResponse:
     """A folder of shards on this server."""
     try:
-        file = texts.add_folder(request.project, request.user, request.POST.get("folder", ""))
+        file = files.add_folder(request.project, request.user, request.POST.get("folder", ""))
     except ApiError as error:
         messages.error(request, error.message)
         return redirect("datasets")
@@ -119,13 +119,13 @@ def begin_upload(request: HttpRequest) -> HttpResponse:
         return JsonResponse({"error": "Give filename and bytes."}, status=400)
     asked = form.cleaned_data
     try:
-        file = files.begin_upload(
+        file = uploads.begin_upload(
             request.project, request.user, asked["filename"], asked["bytes"], asked["modified"] or 0
         )
     except ApiError as error:
         return _json_error(error)
     return JsonResponse(
-        {"id": file.id, "received": files.received_bytes(file), "url": reverse("dataset", args=[file.id])}
+        {"id": file.id, "received": uploads.received_bytes(file), "url": reverse("dataset", args=[file.id])}
     )
 
 
@@ -137,7 +137,7 @@ def upload_chunk(request: HttpRequest, file_id: str) -> HttpResponse:
     if not offset.isdecimal():
         return JsonResponse({"error": "Give ?offset= as a number of bytes."}, status=400)
     try:
-        return JsonResponse({"received": files.append_chunk(file, int(offset), request.body)})
+        return JsonResponse({"received": uploads.append_chunk(file, int(offset), request.body)})
     except ApiError as error:
         return _json_error(error)
 
@@ -145,7 +145,7 @@ def upload_chunk(request: HttpRequest, file_id: str) -> HttpResponse:
 @require_POST
 def finish_upload(request: HttpRequest, file_id: str) -> HttpResponse:
     try:
-        file = files.finish_upload(_file(request, file_id))
+        file = uploads.finish_upload(_file(request, file_id))
     except ApiError as error:
         return _json_error(error)
     return JsonResponse({"id": file.id, "status": file.status, "url": reverse("dataset", args=[file.id])})
@@ -153,7 +153,7 @@ def finish_upload(request: HttpRequest, file_id: str) -> HttpResponse:
 
 def _json_error(error: ApiError) -> JsonResponse:
     body: dict[str, Any] = {"error": error.message}
-    if isinstance(error, files.WrongOffset):
+    if isinstance(error, uploads.WrongOffset):
         body["received"] = error.size
     return JsonResponse(body, status=error.status)
 
@@ -182,7 +182,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "answers": roles.get("assistant", 0),
         "other_roles": ", ".join(f"{number:,} {role}" for role, number in roles.items() if role != "assistant"),
         "delete_words": _delete_words(file, jobs),
-        "can_train": file.status == Status.PROCESSED and files.refusal(file, method=files.method_for(file)) is None,
+        "can_train": file.status == Status.PROCESSED and checks.refusal(file, method=checks.method_for(file)) is None,
         "pairs": _pairs(file),
         "children": [(child, list(files.jobs_using(child)[:20])) for child in children],
         **_tokens(request, file, start=False),
@@ -212,11 +212,11 @@ def _verdict(file: DatasetFile) -> Verdict:
         return Verdict(
             "bad", "The file is gone from the disk", "Upload it again; the figures below are what was found."
         )
-    method = files.method_for(file)
+    method = checks.method_for(file)
     if file.rows < MIN_JOB_ROWS and method != "pretrain":
         detail = f"Training needs at least {MIN_JOB_ROWS} rows; as a validation set it will do."
         return Verdict("warn", f"{rows}: too few to train on", detail)
-    refusal = files.refusal(file, method=method)
+    refusal = checks.refusal(file, method=method)
     if refusal:
         return Verdict("warn", f"{rows}, sound, but no job can train on it", f"The format is {file.format}.")
     if method == "pretrain":
@@ -262,7 +262,7 @@ def _rows(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     line = min(max(int(asked), 1), max(last_line, 1)) if asked.isdecimal() and len(asked) < 16 else 1
     if not file.path.exists() or file.status == Status.UPLOADED or not last_line:
         return {"shown": [], "line": 1, "raw": raw, "last_line": 0, "present": file.path.exists()}
-    found = _documents(file, line) if raw else jsonl.page(file.path, line, PAGE_ROWS + 1, files.read_index(file))
+    found = _documents(file, line) if raw else jsonl.page(file.path, line, PAGE_ROWS + 1, checks.read_index(file))
     shown = [
         {"line": number, "messages": turns_of(row), "answers": answers_of(row)} for number, row in found[:PAGE_ROWS]
     ]
@@ -303,7 +303,7 @@ def _tokens(request: HttpRequest, file: DatasetFile, start: bool) -> dict[str, A
     if model is None or file.status != Status.PROCESSED or not present:
         return context
     try:
-        facts = files.facts_or_start(file, model) if start or asked else file.facts_for(model)
+        facts = token_counts.facts_or_start(file, model) if start or asked else file.facts_for(model)
     except (EngineError, OSError) as error:
         return {**context, "token_error": str(error)}
     if facts is None:
@@ -359,7 +359,7 @@ def split(request: HttpRequest, file_id: str) -> HttpResponse:
     asked = form.cleaned_data
     amount: dict[str, Any] = {"count": asked["count"]} if asked["count"] else {"share": (asked["percent"] or 10) / 100}
     try:
-        train, valid = files.split(file, seed=asked["seed"] or 0, user=request.user, **amount)
+        train, valid = splits.split(file, seed=asked["seed"] or 0, user=request.user, **amount)
     except ApiError as error:
         messages.error(request, error.message)
         return redirect("dataset", file.id)
@@ -399,7 +399,7 @@ def check_again(request: HttpRequest, file_id: str) -> HttpResponse:
     file = _file(request, file_id)
     if file.status in (Status.PROCESSED, Status.ERROR, Status.UPLOADED):
         try:
-            files.check_again(file)
+            checks.check_again(file)
         except ApiError as error:
             messages.error(request, error.message)
     return redirect("dataset", file.id)

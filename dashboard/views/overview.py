@@ -17,7 +17,7 @@ from dashboard.headline import headline
 from dashboard.views.jobs import row
 from dashboard.waiting import waiting
 from playground.models import Deployment
-from training import devices, files
+from training import devices, uploads
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 CARDS = 6
@@ -40,7 +40,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "used_here": disk_use(project),
         "guide": guide.guide(project),
         "last_jobs": [row(job) for job in finished_lately(project)],
-        "chunk_bytes": files.CHUNK_BYTES,
+        "chunk_bytes": uploads.CHUNK_BYTES,
     }
     return render(request, f"dashboard/overview.html{'#live' if request.htmx else ''}", context)
 

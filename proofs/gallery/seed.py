@@ -16,7 +16,7 @@ from playground.comparisons import Answer
 from playground.forms import Setup
 from playground.models import Comparison, Deployment
 from tests import factories, makers
-from training import catalogue, files, home
+from training import catalogue, checks, files, home, splits, uploads
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, Metric, TrainingJob
 
@@ -110,10 +110,10 @@ def seed_datasets(project: Project, owner: User) -> dict[str, DatasetFile]:
     for name, content in (FILES | {"warnings.jsonl": warned}).items():
         made[name] = files.create_file(project, owner, name, "fine-tune", content)
         if made[name].status == "uploaded":  # too large to be checked on arrival
-            files.check(made[name].pk)
+            checks.check(made[name].pk)
     made["gone.jsonl"].path.unlink()
-    files.split(made["ticket-train.jsonl"], share=0.2, seed=0, user=owner)
-    half = files.begin_upload(project, owner, "half-way.jsonl", 80_000_000)
+    splits.split(made["ticket-train.jsonl"], share=0.2, seed=0, user=owner)
+    half = uploads.begin_upload(project, owner, "half-way.jsonl", 80_000_000)
     half.part_path.write_bytes(bytes(31_000_000))
     checking = DatasetFile.objects.create(project=project, filename="two-million-rows.jsonl", bytes=1_900_000_000)
     checking.path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.errors import ApiError
 from accounts.models import Project
 from tests.factories import preference_rows, tiny_model
-from training import files
+from training import checks, files, token_counts, uploads
 from training.engine.chat import ChatFormat
 from training.models import BaseModel, DatasetFile, TrainingJob
 from training.tasks import check_file, count_file_tokens
@@ -58,14 +58,14 @@ def test_a_large_file_waits_for_the_worker(
     with django_capture_on_commit_callbacks(execute=True):
         file = make(project, rows(2000, "x" * 2100))
     assert file.status == "uploaded" and queue == [(file.id,)]
-    files.check(file.id)
+    checks.check(file.id)
     file.refresh_from_db()
     assert (file.status, file.rows) == ("processed", 2000)
 
 
 def test_a_large_file_is_checked_here_and_now_when_a_job_needs_it(project: Project, queue: list[tuple]) -> None:
     file = make(project, rows(2000, "x" * 2100))
-    assert files.ensure_checked(file).status == "processed"
+    assert checks.ensure_checked(file).status == "processed"
 
 
 def test_a_file_of_another_purpose_is_not_checked(project: Project) -> None:
@@ -75,17 +75,17 @@ def test_a_file_of_another_purpose_is_not_checked(project: Project) -> None:
 def test_checking_a_file_that_was_deleted_meanwhile_is_quiet(project: Project) -> None:
     file = make(project, rows())
     DatasetFile.objects.all().delete()
-    files.check(file.id)
+    checks.check(file.id)
     assert not DatasetFile.objects.exists()
 
 
 def test_a_file_gone_from_the_disk_is_an_error_with_advice(project: Project) -> None:
     file = make(project, rows())
     file.path.unlink()
-    files.check(file.id)
+    checks.check(file.id)
     file.refresh_from_db()
     assert file.status == "error" and "Upload it again" in file.status_details
-    refusal = files.refusal(file)
+    refusal = checks.refusal(file)
     assert refusal and refusal.code == "invalid_training_file" and "gone from the disk" in refusal.message
 
 
@@ -103,12 +103,12 @@ def test_a_full_disk_leaves_neither_row_nor_folder(project: Project, monkeypatch
 def test_a_disk_that_fills_up_during_an_upload_leaves_nothing_of_it(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = files.begin_upload(project, None, "big.jsonl", 3_000_000)
+    file = uploads.begin_upload(project, None, "big.jsonl", 3_000_000)
     folder = files.home.file_folder(file.id)
-    files.append_chunk(file, 0, b"x" * 1_000_000)
+    uploads.append_chunk(file, 0, b"x" * 1_000_000)
     monkeypatch.setattr(DatasetFile, "part_path", property(lambda self: Path("/dev/full")))
     with pytest.raises(ApiError, match="nothing of it was kept"):
-        files.append_chunk(file, 0, b"x" * 1_000_000)
+        uploads.append_chunk(file, 0, b"x" * 1_000_000)
     assert not DatasetFile.objects.exists()
     assert not folder.exists()
 
@@ -126,7 +126,7 @@ def test_expired_files_and_forgotten_uploads_are_removed(
     kept = make(project, rows())
     expired = make(project, rows())
     DatasetFile.objects.filter(pk=expired.pk).update(expires_at=timezone.now())
-    forgotten = files.begin_upload(project, None, "big.jsonl", 100)
+    forgotten = uploads.begin_upload(project, None, "big.jsonl", 100)
     DatasetFile.objects.filter(pk=forgotten.pk).update(created_at=timezone.now() - 2 * files.STALE_UPLOAD)
     with django_capture_on_commit_callbacks(execute=True):
         assert files.remove_stale() == 2
@@ -155,14 +155,14 @@ def test_expired_files_and_forgotten_uploads_are_removed(
 def test_a_file_that_cannot_be_trained_on_is_refused_in_openais_words(
     project: Project, content: bytes, code: str, said: str
 ) -> None:
-    refusal = files.refusal(make(project, content))
+    refusal = checks.refusal(make(project, content))
     assert refusal and (refusal.code, refusal.param) == (code, "training_file") and said in refusal.message
 
 
 def test_preference_rows_are_for_dpo_and_chat_rows_are_not(project: Project) -> None:
     pairs = make(project, "".join(json.dumps(row) + "\n" for row in preference_rows(12)).encode())
-    assert files.refusal(pairs, method="dpo") is None and files.method_for(pairs) == "dpo"
-    refusal = files.refusal(make(project, rows(12)), method="dpo")
+    assert checks.refusal(pairs, method="dpo") is None and checks.method_for(pairs) == "dpo"
+    refusal = checks.refusal(make(project, rows(12)), method="dpo")
     assert refusal and refusal.message.endswith(
         "is in the fine-tune-chat format, but the specified fine-tuning job is not using 'supervised' as the training "
         "method (provided method=dpo)."
@@ -174,7 +174,7 @@ def test_both_answers_of_a_preference_row_are_counted_with_the_input_before_each
 ) -> None:
     chat = ChatFormat.load(tiny_model(tmp_path / "tiny"))
     pairs = make(project, "".join(json.dumps(row) + "\n" for row in preference_rows(12)).encode())
-    facts = files.count_tokens(pairs.path, chat)
+    facts = token_counts.count_tokens(pairs.path, chat)
     sides = [chat.encode_row(side) for row in preference_rows(12) for side in both(row)]
     assert facts.rows == 12 and facts.lengths == [len(side.token_ids) for side in sides]
     assert (facts.tokens, facts.longest_tokens) == (sum(facts.lengths), max(facts.lengths))
@@ -188,7 +188,7 @@ def both(row: dict) -> list[dict]:
 
 
 def test_a_validation_file_may_be_short(project: Project) -> None:
-    assert files.refusal(make(project, rows(3)), rows_needed=1, name="validation") is None
+    assert checks.refusal(make(project, rows(3)), rows_needed=1, name="validation") is None
 
 
 # ---- tokens ----
@@ -196,7 +196,7 @@ def test_a_validation_file_may_be_short(project: Project) -> None:
 
 def test_token_totals_are_exact_and_lengths_an_even_sample(project: Project) -> None:
     file = make(project, rows(5000))
-    facts = files.count_tokens(file.path, OneTokenACharacter())
+    facts = token_counts.count_tokens(file.path, OneTokenACharacter())
     lengths = [len(f"{n} and {n}? ") for n in range(5000)]
     assert (facts.rows, facts.tokens, facts.trained_tokens) == (5000, sum(lengths), 10_000)
     assert facts.longest_tokens == max(lengths)
@@ -206,11 +206,11 @@ def test_token_totals_are_exact_and_lengths_an_even_sample(project: Project) -> 
 
 def test_token_counts_are_kept_and_not_counted_twice(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(files, "chat_format", lambda model: asked.append(model) or OneTokenACharacter())
+    monkeypatch.setattr(token_counts, "chat_format", lambda model: asked.append(model) or OneTokenACharacter())
     model = BaseModel.objects.create(name="tiny", source="folder")
     file = make(project, rows())
-    first = files.token_facts(file, model)
-    assert files.token_facts(DatasetFile.objects.get(pk=file.pk), model) == first
+    first = token_counts.token_facts(file, model)
+    assert token_counts.token_facts(DatasetFile.objects.get(pk=file.pk), model) == first
     assert len(asked) == 1
 
 
@@ -219,15 +219,15 @@ def test_tokens_of_a_large_file_are_counted_by_the_worker_and_asked_for_once(
 ) -> None:
     model = BaseModel.objects.create(name="tiny", source="folder")
     file = make(project, rows(600, "x" * 2100))
-    assert files.facts_or_start(file, model) is None
-    assert files.facts_or_start(file, model) is None
+    assert token_counts.facts_or_start(file, model) is None
+    assert token_counts.facts_or_start(file, model) is None
     assert queue == [(file.id, model.pk)]
 
 
 def test_a_new_check_forgets_the_token_counts(project: Project) -> None:
     file = make(project, rows())
     DatasetFile.objects.filter(pk=file.pk).update(token_facts={"tiny": {}})
-    files.check_again(DatasetFile.objects.get(pk=file.pk))
+    checks.check_again(DatasetFile.objects.get(pk=file.pk))
     assert DatasetFile.objects.get(pk=file.pk).token_facts == {}
 
 

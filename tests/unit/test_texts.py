@@ -11,7 +11,7 @@ from accounts.errors import ApiError
 from accounts.models import Project
 from tests.factories import tiny_model
 from tests.jobs import make_base_model
-from training import actions, files, jsonl, preparing, texts
+from training import actions, files, jsonl, preparing, splits, texts, token_counts
 from training.engine.spec import Recipe
 from training.engine.text import count_text_tokens
 from training.models import DatasetFile
@@ -65,11 +65,11 @@ def test_what_is_no_text_says_so_whatever_its_name(project: Project) -> None:
 
 def test_a_split_keeps_documents_whole_and_the_same_seed_keeps_the_same_ones_aside(project: Project) -> None:
     file = upload(project, "tale.txt", PLAIN)
-    train, valid = files.split(file, count=3, seed=4)
+    train, valid = splits.split(file, count=3, seed=4)
     assert (train.format, train.rows, valid.rows) == ("text", 9, 3)
     kept = [document["text"] for part in (train, valid) for _, document in jsonl.iterate(part.path)]
     assert sorted(kept) == sorted(STORIES)
-    assert files.split(file, count=3, seed=4) == (train, valid)
+    assert splits.split(file, count=3, seed=4) == (train, valid)
 
 
 def test_a_folder_of_shards_is_read_where_it_lies_and_outlives_its_dataset(
@@ -80,10 +80,10 @@ def test_a_folder_of_shards_is_read_where_it_lies_and_outlives_its_dataset(
     (folder / "a.txt").write_bytes(PLAIN)
     (folder / "b.parquet").write_bytes(parquet())
     settings.HONE_TEXT_FOLDERS = [str(tmp_path / "texts")]
-    file = texts.add_folder(project, None, str(folder))
+    file = files.add_folder(project, None, str(folder))
     assert (file.status, file.format, file.rows, file.statistics["shards"]) == ("processed", "text", 24, 2)
     assert file.sha256 and texts.page(file.path, 13, 1) == [(13, {"text": STORIES[0]})]
-    assert sum(part.rows for part in files.split(file, share=0.25)) == 24
+    assert sum(part.rows for part in splits.split(file, share=0.25)) == 24
     with django_capture_on_commit_callbacks(execute=True):
         files.delete(file)
     assert len(list(folder.iterdir())) == 2
@@ -95,16 +95,16 @@ def test_only_folders_that_the_server_names_can_be_read(project: Project, tmp_pa
     settings.HONE_TEXT_FOLDERS = [str(tmp_path / "texts")]
     for named in ("/etc", str(tmp_path / "texts" / ".." / ".."), str(tmp_path / "texts" / "out"), "relative", ""):
         with pytest.raises(ApiError, match="no folder below"):
-            texts.add_folder(project, None, named)
+            files.add_folder(project, None, named)
     with pytest.raises(ApiError, match="holds no text"):
-        texts.add_folder(project, None, str(tmp_path / "texts"))
+        files.add_folder(project, None, str(tmp_path / "texts"))
     assert not DatasetFile.objects.exists()
 
 
 def test_one_document_is_not_torn_apart(project: Project) -> None:
     file = upload(project, "book.txt", b"Chapter 1\n\nIt rained.\n")
     with pytest.raises(ApiError, match=r"one document.*<\|endoftext\|>"):
-        files.split(file, share=0.2)
+        splits.split(file, share=0.2)
 
 
 def test_a_job_on_raw_text_is_prepared_and_one_of_another_method_is_not(project: Project, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_job_on_raw_text_is_prepared_and_one_of_another_method_is_not(project:
         found[method] = job
     text, chat = found["pretrain"], found["sft"]
     assert (text.status, text.error_message) == ("queued", "")
-    facts = count_text_tokens(file.path, files.chat_format(model))
+    facts = count_text_tokens(file.path, token_counts.chat_format(model))
     assert text.estimate.tokens == facts.tokens * text.resolved.n_epochs
     assert actions.spec_for(text).method == "pretrain" and actions.spec_for(text).packing
     assert chat.status == "failed" and "in the text format" in chat.error_message

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Project
-from training import files
+from training import checks, files, uploads
 from training.models import BaseModel, DatasetFile, TrainingJob
 
 
@@ -74,8 +74,8 @@ def test_htmx_gets_the_table_alone(owner_client: Client, dataset: DatasetFile) -
 def test_a_list_with_an_unfinished_upload_asks_again_and_says_how_to_go_on(
     owner_client: Client, project: Project
 ) -> None:
-    file = files.begin_upload(project, None, "big.jsonl", 1000)
-    files.append_chunk(file, 0, b"x" * 250)
+    file = uploads.begin_upload(project, None, "big.jsonl", 1000)
+    uploads.append_chunk(file, 0, b"x" * 250)
     page = owner_client.get("/datasets/").content.decode()
     assert "every 2s" in page and "25.0 % arrived" in page and "choose the same file again" in page
 
@@ -276,7 +276,7 @@ def test_a_bad_file_has_a_page_that_says_what_is_wrong(
     owner_client: Client, project: Project, content: bytes, said: str
 ) -> None:
     file = files.create_file(project, None, "bad.jsonl", "fine-tune", content)
-    files.ensure_checked(file)
+    checks.ensure_checked(file)
     page = owner_client.get(f"/datasets/{file.id}/").content.decode()
     assert said in page and "Train with this" not in page
     assert "problem" in owner_client.get("/datasets/").content.decode()

@@ -9,7 +9,7 @@ from django.utils import timezone
 from playground.models import Deployment
 from tests import makers
 from tests.factories import chat_rows, tiny_model, write_jsonl
-from training import catalogue, devices, files
+from training import catalogue, checks, devices, files
 from training.models import BaseModel, Checkpoint, DatasetFile, Metric, TrainingJob
 
 
@@ -37,7 +37,7 @@ def ticket_file(project, part: str, tmp_path) -> DatasetFile:
     content = write_jsonl(tmp_path / f"{part}.jsonl", chat_rows(30)).read_bytes()
     file = files.create_file(project, None, f"ticket-{part}.jsonl", "fine-tune", content)
     DatasetFile.objects.filter(pk=file.pk).update(sample_task="ticket")
-    return files.ensure_checked(file)
+    return checks.ensure_checked(file)
 
 
 def text(client, address: str = "/", **more) -> str:

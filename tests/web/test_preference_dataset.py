@@ -7,7 +7,7 @@ from django.test import Client
 
 from accounts.models import Project
 from tests.factories import preference_row
-from training import files
+from training import checks, files
 from training.models import DatasetFile
 
 
@@ -42,4 +42,4 @@ def test_a_broken_pair_is_drawn_as_far_as_it_can_be(owner_client: Client, projec
 
 def test_a_file_of_raw_text_has_no_job_by_preferences(project: Project) -> None:
     file = pairs(project, [{"text": "Once upon a time."}] * 12)
-    assert files.refusal(file, method="dpo") is not None
+    assert checks.refusal(file, method="dpo") is not None

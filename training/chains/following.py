@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project, User
-from training import actions, files, notify
+from training import actions, checks, notify
 from training.chains.models import Chain, Stage
 from training.datasets import MIN_JOB_ROWS
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
@@ -60,7 +60,7 @@ def _refuse_unusable(project: Project, file_id: str, name: str, method: str, row
     file = DatasetFile.objects.of(project).filter(pk=file_id).first()
     if file is None:
         raise ApiError(f"No such File object: {file_id}", param=f"{name}_file", code="file_not_found")
-    if reason := files.refusal(files.ensure_checked(file), name=name, method=method, rows_needed=rows):
+    if reason := checks.refusal(checks.ensure_checked(file), name=name, method=method, rows_needed=rows):
         raise reason
 
 

@@ -1,0 +1,90 @@
+"""How many tokens a file has under a base model's tokenizer, counted with the trainer's own encoding and kept."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from django.core.cache import cache
+from django.db import transaction
+
+from training import jsonl, notify
+from training.engine.chat import ChatFormat
+from training.engine.pairs import encode_sequences
+from training.engine.spec import DataFacts
+from training.engine.text import count_text_tokens
+from training.models import BaseModel, DatasetFile
+
+COUNTED_AT_ONCE_BYTES = 1 << 20
+KEPT_LENGTHS = 2000
+
+
+@lru_cache(maxsize=8)
+def _chat_format(folder: Path, changed: float) -> ChatFormat:
+    return ChatFormat.load(folder)
+
+
+def chat_format(base_model: BaseModel) -> ChatFormat:
+    """The tokenizer and chat template of a model on disk, kept in memory."""
+    return _chat_format(base_model.path, (base_model.path / "config.json").stat().st_mtime)
+
+
+def token_facts(file: DatasetFile, base_model: BaseModel) -> DataFacts:
+    """Counts every row with the trainer's own encoding, once for each base model; the result is kept."""
+    known = file.facts_for(base_model)
+    if known:
+        return known
+    count = count_text_tokens if file.format == "text" else count_tokens
+    facts = count(file.path, chat_format(base_model))
+    with transaction.atomic():
+        fresh = DatasetFile.objects.select_for_update().get(pk=file.pk)
+        fresh.token_facts[base_model.name] = facts.model_dump()
+        fresh.save(update_fields=["token_facts"])
+    file.token_facts = fresh.token_facts
+    return facts
+
+
+def facts_or_start(file: DatasetFile, base_model: BaseModel) -> DataFacts | None:
+    """For a page: small files are counted at once; for larger ones the worker is asked and None returned."""
+    if known := file.facts_for(base_model):
+        return known
+    if file.bytes <= COUNTED_AT_ONCE_BYTES:
+        return token_facts(file, base_model)
+    from training.tasks import count_file_tokens
+
+    if cache.add(f"counting:{file.id}:{base_model.pk}", 1, timeout=600):  # asked once, not by every refresh
+        count_file_tokens.send(file.id, base_model.pk)
+    return None
+
+
+def count_in_worker(file_id: str, base_model_id: int) -> None:
+    """Body of the actor that counts large files."""
+    file = DatasetFile.objects.filter(pk=file_id).first()
+    base_model = BaseModel.objects.filter(pk=base_model_id).first()
+    if file and base_model and base_model.is_present and file.path.exists():
+        token_facts(file, base_model)
+        notify.project_changed(file.project_id)
+
+
+def count_tokens(path: Path, format_: Any) -> DataFacts:
+    """Exact totals; `lengths` are those of evenly spaced rows once there are more than 2,000. Of a preference row both
+    answers count, each with the input before it."""
+    rows = tokens = trained = longest = 0
+    lengths: list[int] = []
+    every = 1
+    for _, row in jsonl.iterate(path):
+        sequences = encode_sequences(format_, row)
+        row_lengths = [len(encoded.token_ids) for encoded in sequences]
+        if rows % every == 0:
+            lengths += row_lengths
+            if len(lengths) > KEPT_LENGTHS:
+                lengths, every = _every_second(lengths, len(sequences)), every * 2
+        rows += 1
+        tokens += sum(row_lengths)
+        trained += sum(encoded.trained_tokens for encoded in sequences)
+        longest = max(longest, *row_lengths)
+    return DataFacts(rows=rows, tokens=tokens, trained_tokens=trained, longest_tokens=longest, lengths=lengths)
+
+
+def _every_second(lengths: list[int], sequences: int) -> list[int]:
+    """Of rows that have so many sequences each."""
+    return [length for at, length in enumerate(lengths) if at // sequences % 2 == 0]
