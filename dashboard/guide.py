@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from playground.models import Comparison
-from training import catalogue
+from training import starter
 from training.engine import estimate
 from training.engine.errors import EngineError
 from training.engine.spec import Recipe
@@ -54,7 +54,7 @@ def guide(project: Project) -> Guide:
     files = DatasetFile.objects.of(project).usable().filter(sample_task=TASK)
     checkpoint = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job", "base_model").first()
     return Guide(
-        starter=BaseModel.objects.filter(name=catalogue.STARTER_NAME).first() or BaseModel.objects.ready().first(),
+        starter=BaseModel.objects.filter(name=starter.STARTER_NAME).first() or BaseModel.objects.ready().first(),
         train=files.filter(filename__contains="train").first(),
         valid=files.filter(filename__contains="valid").first(),
         job=TrainingJob.objects.of(project).visible().exclude(status__in=["failed", "cancelled"]).first(),

@@ -106,14 +106,14 @@ def prove(screen: Screen, workers: WorkerProcesses, large: Path | None) -> int:
 
 def make_models(large: Path | None) -> dict[str, Any]:
     from tests.factories import tiny_model
-    from training import catalogue, home
+    from training import home, model_folders
     from training.models import BaseModel
 
     folders = {"tiny": tiny_model(home.model_folder("tiny"))}
     folders["large"] = large.resolve() if large else tiny_model(home.model_folder("large"), layers=4)
     rows = {name: BaseModel(name=name, source="folder", source_id=str(path)) for name, path in folders.items()}
     for name, row in rows.items():
-        catalogue.register(row, folders[name])
+        model_folders.register(row, folders[name])
     return rows
 
 

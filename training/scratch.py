@@ -13,6 +13,7 @@ from accounts.models import Project
 from training import home
 from training.engine import text
 from training.engine.scratch import LARGEST_PARAMETERS, Shape, write_model
+from training.model_folders import CatalogueError, register
 from training.models import BaseModel, DatasetFile
 
 WISH_FILE = "wish.json"  # in the folder `NAME.wish` beside the model's: what it is made from
@@ -50,8 +51,6 @@ def make(*, project: Project, file: DatasetFile, name: str, shape: Shape, seed: 
 
 def build(model: BaseModel, say: Callable[[str], None]) -> None:
     """Body of the worker's part. Raises CatalogueError or EngineError with the reason why not."""
-    from training import catalogue
-
     file, shape, seed = refuse_unmakeable(model)
     target = home.model_folder(model.name)
     part = target.with_name(target.name + ".part")
@@ -60,13 +59,11 @@ def build(model: BaseModel, say: Callable[[str], None]) -> None:
     write_model(part, shape, text.documents(file.path), seed, say)
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
-    catalogue.register(model, target)
+    register(model, target)
 
 
 def refuse_unmakeable(model: BaseModel) -> tuple[DatasetFile, Shape, int]:
     """What it is made from. Raises CatalogueError when that is gone."""
-    from training.catalogue import CatalogueError
-
     try:
         wish = json.loads((_wish(model) / WISH_FILE).read_text())
     except (OSError, ValueError) as error:

@@ -63,9 +63,9 @@ def check_file(file_id: str) -> None:
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
 def download_model(base_model_id: int) -> None:
     """Bring a base model to disk."""
-    from training import catalogue
+    from training import downloads
 
-    catalogue.download(base_model_id)
+    downloads.download(base_model_id)
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))

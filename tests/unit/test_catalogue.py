@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from accounts.errors import ApiError
 from tests.factories import tiny_model
 from tests.fakes.hub import FakeHub, running
-from training import catalogue, home, hub
+from training import catalogue, downloads, home, hub, model_folders, starter
 from training.models import BaseModel, TrainingJob
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +74,7 @@ def test_a_download_that_cannot_go_on_says_so_and_goes_on_when_it_is_tried_again
     assert model.status == "failed" and "try again" in model.status_text and not model.is_present
     assert not home.model_folder(model.name).exists(), "nothing half-written has the final name"
     fake.cuts_left = 0
-    catalogue.download(model.pk)
+    downloads.download(model.pk)
     model.refresh_from_db()
     assert model.status == "ready"
 
@@ -135,7 +135,7 @@ def test_an_unknown_model_an_absent_hub_and_offline_are_told_apart(fake, setting
 
 
 def test_too_large_for_the_disk_is_refused_before_the_download(fake, monkeypatch):
-    monkeypatch.setattr(catalogue.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(ApiError, match="are free"):
         add()
 
@@ -186,7 +186,7 @@ def test_removing_from_disk_frees_it_and_the_model_can_come_again(fake):
     folder = model.path
     assert catalogue.remove_from_disk(model) > 100_000
     assert not folder.exists() and model.status == "absent"
-    catalogue.download(model.pk)
+    downloads.download(model.pk)
     model.refresh_from_db()
     assert model.is_present
 
@@ -204,12 +204,12 @@ def test_a_model_that_a_job_needs_stays(fake, project):
 
 
 def test_the_starter_is_the_original_where_the_hub_has_it(fake, tiny):
-    fake.add_folder(catalogue.STARTER_HUB_ID, tiny)
+    fake.add_folder(starter.STARTER_HUB_ID, tiny)
     said: list[str] = []
-    model = catalogue.ensure_starter(said.append)
+    model = starter.ensure_starter(said.append)
     assert model and (model.source, model.status) == ("hub", "ready")
     assert "As published" in said[-1]
-    assert catalogue.ensure_starter(said.append) == model
+    assert starter.ensure_starter(said.append) == model
 
 
 def test_without_a_hub_the_starter_comes_from_its_package_and_says_which_weights_it_is(fake, tiny, monkeypatch):
@@ -224,33 +224,33 @@ def test_without_a_hub_the_starter_comes_from_its_package_and_says_which_weights
             assert Path(command[-2]).read_bytes() == b"gguf"
             shutil.copytree(tiny, command[-1])
 
-    monkeypatch.setattr(catalogue, "_run", stand_in)
-    model = catalogue.ensure_starter()
+    monkeypatch.setattr(downloads, "_run", stand_in)
+    model = starter.ensure_starter()
     assert model and (model.source, model.status) == ("package", "ready")
     assert "Q4_1-quantised" in model.source_note and "Not the original" in model.source_note
     BaseModel.objects.all().delete()  # a new database over the same folder
-    again = catalogue.ensure_starter()
+    again = starter.ensure_starter()
     assert again and again.source_note == model.source_note
 
 
 def test_without_hub_and_package_the_site_starts_all_the_same(fake, monkeypatch):
     def no_network(command, trouble):
-        raise catalogue.CatalogueError("pip could not fetch it: no network")
+        raise model_folders.CatalogueError("pip could not fetch it: no network")
 
-    monkeypatch.setattr(catalogue, "_run", no_network)
+    monkeypatch.setattr(downloads, "_run", no_network)
     said: list[str] = []
-    assert catalogue.ensure_starter(said.append) is None
+    assert starter.ensure_starter(said.append) is None
     assert "could not be brought" in said[-1] and BaseModel.objects.get().status == "failed"
 
 
 def test_a_starter_that_a_stop_broke_off_says_so_and_leaves_no_scratch_folder():
-    columns = {"source": "package", "source_id": catalogue.STARTER_PACKAGE, "status": BaseModel.Status.DOWNLOADING}
-    broken = BaseModel.objects.create(name=catalogue.STARTER_NAME, **columns)
+    columns = {"source": "package", "source_id": starter.STARTER_PACKAGE, "status": BaseModel.Status.DOWNLOADING}
+    broken = BaseModel.objects.create(name=starter.STARTER_NAME, **columns)
     waiting = BaseModel.objects.create(name="big", source="hub", source_id="org/big", status=broken.status)
-    scratch = home.home() / f"{catalogue.SCRATCH_PREFIX}abc"
+    scratch = home.home() / f"{downloads.SCRATCH_PREFIX}abc"
     (scratch / "half").mkdir(parents=True)
 
-    catalogue.settle_interrupted()
+    starter.settle_interrupted()
 
     broken.refresh_from_db()
     waiting.refresh_from_db()

@@ -7,7 +7,7 @@ from django.urls import reverse
 from accounts.errors import ApiError
 from accounts.models import Project
 from tests import makers
-from training import catalogue, files, home, scratch
+from training import catalogue, downloads, files, home, scratch
 from training.engine.scratch import Shape
 from training.models import BaseModel, DatasetFile
 
@@ -22,7 +22,7 @@ def text_file(project: Project) -> DatasetFile:
 def test_the_form_makes_a_model_that_the_job_form_trains_whole(
     owner_client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalogue, "_enqueue", lambda model: catalogue.download(model.pk))
+    monkeypatch.setattr(catalogue, "_enqueue", lambda model: downloads.download(model.pk))
     file = text_file(project)
     page = owner_client.get(f"/models/scratch?file={file.pk}").content.decode()
     assert f'<option value="{file.pk}" selected>' in page
@@ -75,6 +75,6 @@ def test_a_model_whose_text_was_deleted_says_so(project: Project, monkeypatch: p
     file = text_file(project)
     model = scratch.make(project=project, file=file, name="little", shape=Shape())
     files.delete(file)
-    catalogue.download(model.pk)
+    downloads.download(model.pk)
     model.refresh_from_db()
     assert model.status == "failed" and "stories.txt" in model.status_text and "deleted" in model.status_text

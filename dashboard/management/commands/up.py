@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from accounts import first_start
 from dashboard.supervisor import Child, Supervisor
 from playground import deployments, vllm
-from training import catalogue, files
+from training import files, starter
 from training.home import home, log_folder
 from training.launcher import worker_commands
 
@@ -90,11 +90,11 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         self.project, self.token = first_start.ensure_first_owner()
         self.key_path = first_start.ensure_local_key(self.project)
-        catalogue.settle_interrupted()
+        starter.settle_interrupted()
         if settings.HONE_STARTER:
-            starter = catalogue.ensure_starter(self.say)
-            if starter and starter.is_present and not no_serve:
-                deployments.want(base_model=starter)  # warm before the first visit to the playground
+            model = starter.ensure_starter(self.say)
+            if model and model.is_present and not no_serve:
+                deployments.want(base_model=model)  # warm before the first visit to the playground
                 self.warming = "The starter model warms up in vLLM meanwhile."
         python = vllm.interpreter(settings.HONE_VLLM_PYTHON)
         if not no_serve and vllm.find_build(python) is None:
