@@ -14,7 +14,7 @@ from accounts.models import Project, User
 from playground import contenders
 from playground.forms import Sampling, Setup
 from playground.models import Comparison, Deployment, Response, Turn, Vote
-from playground.ratings import Ballot
+from playground.statistics.pairs import Ballot
 
 
 @dataclass
@@ -216,7 +216,7 @@ def ballots(project: Project, *, blind_only: bool = False, among: set[str] | Non
 def _ballot(vote: Vote) -> Ballot:
     keys = [contender_key(column) for column in vote.turn.comparison.columns]
     best = keys[vote.best.column] if vote.best else None
-    return Ballot(tuple(keys), best, vote.verdict == Vote.Verdict.BOTH_BAD)
+    return Ballot(tuple(keys), best, vote.verdict == Vote.Verdict.BOTH_BAD, vote.turn.prompt)
 
 
 def judged(project: Project) -> Any:

@@ -14,7 +14,8 @@ from playground.comparisons import Answer
 from playground.contenders import Contender
 from playground.forms import MOST_COLUMNS
 from playground.models import Comparison, Deployment, Response, Turn, Vote
-from playground.ratings import FEWEST_VOTES, Pair, pairs, sentence
+from playground.statistics.pairs import Pair, pairs, sentence
+from playground.statistics.shares import FEWEST_VOTES
 
 HIDDEN_FAILURE = "This column gave no answer."
 

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.errors import ApiError
 from playground import comparisons, contenders, sheets
 from playground.forms import MOST_COLUMNS, Sampling, Setup, SetupForm, VoteForm
+from playground.leaderboard import leaderboard
 from playground.models import Comparison
 from playground.sheets import Cell, Sheet
 
@@ -99,7 +100,8 @@ def votes(request: HttpRequest) -> HttpResponse:
     page = Paginator(comparisons.judged(request.project), 30).get_page(request.GET.get("page"))
     rows = [_judged_row(request, found) for found in page]
     records = sheets.records(request.project, blind_only=blind_only)
-    context = {"records": records, "rows": rows, "page": page, "blind_only": blind_only}
+    board = leaderboard(request.project, blind_only=blind_only)
+    context = {"records": records, "board": board, "rows": rows, "page": page, "blind_only": blind_only}
     return render(request, "playground/votes.html", context)
 
 

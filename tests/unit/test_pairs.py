@@ -2,7 +2,8 @@
 
 import pytest
 
-from playground.ratings import Ballot, Pair, pairs, sentence, votes_until_decided, wilson
+from playground.statistics.pairs import Ballot, Pair, pairs, sentence
+from playground.statistics.shares import votes_until_decided, wilson
 
 
 # Newcombe, Statistics in Medicine 17 (1998), table I, method 3 (score interval without continuity correction)
