@@ -5,6 +5,8 @@
     recovery       kill -9 of worker, trainer and everything in the middle of epoch 2
     estimates      five kinds of job: estimated before, measured after
     trackers       a run beside a tracker that hangs for 60 s
+    recipe         text, examples and preferences in a row on the starter model
+    calls          function calling taught and asked for
     scratch        a few million random weights learn a small language; served by vLLM, then taught to chat
     live curve     trainer to drawn point in a browser, 10,000 points, a job of 100,000 steps
 
@@ -51,6 +53,14 @@ def trackers() -> bool:
     return run("-m", "proofs.trackers")
 
 
+def recipe() -> bool:
+    return run("-m", "proofs.recipe")
+
+
+def calls() -> bool:
+    return run("-m", "proofs.function_calling")
+
+
 def scratch() -> bool:
     return run("-m", "proofs.scratch")
 
@@ -65,6 +75,8 @@ PROOFS: dict[str, Callable[[], bool]] = {
     "recovery": recovery,
     "estimates": estimates,
     "trackers": trackers,
+    "recipe": recipe,
+    "calls": calls,
     "scratch": scratch,
     "live_curve": live_curve,
 }
