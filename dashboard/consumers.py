@@ -12,12 +12,12 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.db.models import Count, F, Max, Sum
+from django.db.models import Count, F, Max, Q, Sum
 from django.urls import URLPattern, path
 
 from accounts.models import Project
 from dashboard.curves import ROW_FIELDS, rows_after
-from playground.models import Deployment
+from playground.models import Deployment, Film
 from training.models import BaseModel, DatasetFile, TrainingJob
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class JobConsumer(NewsConsumer):
     """/ws/jobs/<id>/?after=<revision>
 
     Sends {"fields": [...], "rows": [[...], ...]} for metric rows after the page's revision,
-    {"state": {...}} when the job's state changed, and {"changed": ["header", "checkpoints", "events"]}
+    {"state": {...}} when the job's state changed, and {"changed": ["header", "checkpoints", "film", "events"]}
     for the parts of the page to fetch again.
     """
 
@@ -182,8 +182,17 @@ def job_marks(job_id: str, user_id: int | None) -> dict[str, Any] | None:
     return {
         "header": [*header, job.archived_at is not None, job.error_message],
         "checkpoints": list(served),
+        "film": [job.status, *_film_marks(job)],
         "events": list(job.events.aggregate(last=Max("pk"), count=Count("pk")).values()),
     }
+
+
+def _film_marks(job: TrainingJob) -> list[Any]:
+    """Of the answers to the pinned prompts, and of what has yet to answer them."""
+    ours = Q(base_model=job.base_model_id) | Q(checkpoint__job=job.pk) | Q(checkpoint=job.start_checkpoint_id or "")
+    states = Deployment.objects.filter(ours).values_list("pk", "state", "reason").order_by("pk")
+    chosen = Film.objects.filter(job=job).values_list("prompts", flat=True).first()
+    return [*job.frames.aggregate(last=Max("changed_at"), count=Count("pk")).values(), chosen, list(states)]
 
 
 @database_sync_to_async

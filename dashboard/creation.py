@@ -7,6 +7,7 @@ from accounts.errors import ApiError
 from accounts.ids import new_id
 from dashboard.forecast import forecast
 from dashboard.forms import JobForm
+from playground.film import prompts
 from training import actions, files, splits
 from training.engine.errors import EngineError
 from training.models import DatasetFile, TrainingJob
@@ -54,7 +55,7 @@ def _create(
 ) -> TrainingJob:
     asked = form.cleaned_data
     assert form.base_model
-    return actions.create_job(
+    job = actions.create_job(
         project=request.project,
         user=request.user,  # type: ignore[arg-type]
         base_model=form.base_model,
@@ -69,3 +70,9 @@ def _create(
         trackers=form.trackers.wishes,
         sweep=sweep,
     )
+    written = [line.strip() for line in asked["pinned_prompts"].splitlines() if line.strip()]
+    if written:
+        prompts.pin(job, prompts.typed(job, written))
+    elif form.parent_job:
+        prompts.keep_from(form.parent_job, job)
+    return job

@@ -56,6 +56,7 @@ LABELS: Final = {
     "suffix": "Suffix",
     "seed": "Seed",
     "label": "Name",
+    "pinned_prompts": "Pinned prompts",
     "method": "Method",
     "beta": "Beta",
     "n_epochs": "Epochs",
@@ -86,6 +87,7 @@ HINTS: Final = {
     "suffix": "A short word in the model's name, such as ft:base:hone:word:id.",
     "seed": "The same seed, data and recipe give the same run. Empty: a new one.",
     "label": "For people, on this site only.",
+    "pinned_prompts": "One a line. Each checkpoint answers them as soon as it is served.",
     "method": "What the file is learnt as. Each format has its own: chat and prompt/completion, preferences, raw text.",
     "beta": "How closely the model is held to the weights it starts from, above 0 to 2; more changes it less.",
     "n_epochs": "How many times the whole file is gone through. More learns more, and sooner or later memorises.",
@@ -130,6 +132,7 @@ class JobForm(ExpertFields):
     seed = forms.IntegerField(required=False, min_value=0, max_value=LARGEST_SEED)
     label = forms.CharField(required=False, max_length=200)
     parent = forms.CharField(required=False)
+    pinned_prompts = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
 
     method = forms.ChoiceField(required=False, choices=METHOD_CHOICES)
     beta = forms.CharField(required=False)

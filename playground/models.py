@@ -190,3 +190,6 @@ class Vote(models.Model):
                 condition=Q(verdict="best", best__isnull=False) | (~Q(verdict="best") & Q(best=None)),
             ),
         ]
+
+
+from playground.film.models import Film, Frame  # noqa: E402, F401 - Django looks for models here

@@ -17,14 +17,14 @@ from dashboard.forms import LABELS, RECIPE_FIELDS
 from dashboard.headline import headline
 from dashboard.row_losses import judged_rows
 from dashboard.templatetags import figures
-from dashboard.views import against_actual
+from dashboard.views import against_actual, film
 from playground.models import Deployment, Verification
 from training.models import Checkpoint, DatasetFile, Export, TrainingJob
 from training.trackers import tending
 
 LOG_TAIL_BYTES = 64_000
 EVENTS_A_PAGE = 100
-PARTS = ("header", "checkpoints", "tab")
+PARTS = ("header", "checkpoints", "film", "tab")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CheckpointRow:
 
 
 def job(request: HttpRequest, job_id: str) -> HttpResponse:
-    """The page, or the one part that changed (?part=header|checkpoints|tab)."""
+    """The page, or the one part that changed (?part=header|checkpoints|film|tab)."""
     mine = TrainingJob.objects.of(request.project)
     found = get_object_or_404(mine.select_related(*RELATED), pk=job_id)
     name = request.GET.get("tab", "")
@@ -64,6 +64,10 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
         context |= header(found)
     if part in ("", "checkpoints"):
         context |= {"checkpoints": checkpoint_rows(found), "judged": found.checkpoints.exclude(full_valid_loss=None)}
+    if part in ("", "film"):
+        context |= film.part(found)
+    if part == "":
+        context |= {"film_lines": film.form_lines(found)}
     if part in ("", "tab"):
         context |= TABS[tab](found, request)
     return render(request, f"dashboard/job.html#{part}" if part in PARTS else "dashboard/job.html", context)

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from accounts.errors import ApiError
 from dashboard import differences
 from dashboard.curves import sparkline
-from dashboard.views import exports, job_configuration, job_figures, job_page, new_job
+from dashboard.views import exports, film, job_configuration, job_figures, job_page, new_job
 from training.models import Checkpoint, TrainingJob
 from training.recording import queue_text
 
@@ -226,6 +226,8 @@ urlpatterns: list[URLPattern] = [
     path("<str:job_id>/metrics.csv", job_figures.metrics_csv, name="job-csv"),
     path("<str:job_id>/figures", job_figures.figures_table, name="job-figures"),
     path("<str:job_id>/playground", job_page.open_in_playground, name="job-playground"),
+    path("<str:job_id>/film/ask", film.ask, name="ask-film"),
+    path("<str:job_id>/film/prompts", film.pin, name="pin-prompts"),
     path("<str:job_id>/do/<str:action>", act, name="act-on-job"),
     path("<str:job_id>/checkpoints/<str:checkpoint_id>/tar", exports.download_checkpoint, name="checkpoint-tar"),
     path("<str:job_id>/checkpoints/<str:checkpoint_id>/merged", exports.download_merged, name="merged-tar"),

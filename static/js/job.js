@@ -209,7 +209,7 @@
   function wake() { // after sleep a socket can look open and be dead
     if (document.hidden || gone) return;
     if (!socket || socket.readyState > 1 || Date.now() - heard > SILENCE_MS) { socket?.close(); wait = 500; connect(); }
-    ["header", "checkpoints", "events"].forEach(refresh);
+    ["header", "checkpoints", "film", "events"].forEach(refresh);
   }
   document.addEventListener("visibilitychange", wake);
   addEventListener("online", wake);

@@ -10,11 +10,13 @@ from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
 from playground import deployments
+from playground.film import tending
 from playground.fleet import Fleet
 
 logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
 BEAT_SECONDS = 1.0
+FILM_SECONDS = 1.0
 
 
 class Command(BaseCommand):
@@ -27,7 +29,7 @@ class Command(BaseCommand):
         fleet = Fleet()
         fleet.begin()
         logger.info("serving: waiting for models that somebody wants")
-        beaten_at = 0.0
+        beaten_at = filmed_at = 0.0
         try:
             while not stop.is_set():
                 try:
@@ -35,6 +37,9 @@ class Command(BaseCommand):
                     fleet.tick()
                 except Exception:  # the loop is a process border: a fault in one tick must not end serving
                     logger.exception("a tick failed")
+                if time.monotonic() - filmed_at >= FILM_SECONDS:
+                    filmed_at = time.monotonic()
+                    self._tend_films()
                 if time.monotonic() - beaten_at >= BEAT_SECONDS:
                     beaten_at = time.monotonic()
                     deployments.beat(servers=fleet.figures())
@@ -43,3 +48,9 @@ class Command(BaseCommand):
             logger.info("stopping the vLLM servers")
             fleet.end()
             deployments.heartbeat_path().unlink(missing_ok=True)
+
+    def _tend_films(self) -> None:
+        try:
+            tending.tend()
+        except Exception:  # as above: what a film strip lacks must not end serving
+            logger.exception("the film strips could not be looked at")
