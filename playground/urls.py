@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from playground import views
+from playground import preference_views, views
 
 urlpatterns = [
     path("", views.playground, name="playground"),
     path("models/", views.picker, name="playground-models"),
     path("votes/", views.votes, name="votes"),
+    path("votes/preferences/", preference_views.vote_preferences, name="vote-preferences"),
     path("blind/", views.start_blind, name="start-blind"),
     path("blind/<str:comparison_id>/", views.blind_comparison, name="blind-comparison"),
     path("blind/<str:comparison_id>/next/", views.next_blind, name="next-blind"),
