@@ -3,8 +3,8 @@
 from statistics import fmean
 
 from dashboard.templatetags.figures import loss
+from training.job_log import queue_text
 from training.models import Checkpoint, TrainingJob
-from training.recording import queue_text
 
 TREND_ROWS = 20
 

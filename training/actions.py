@@ -13,10 +13,11 @@ from django.utils import timezone
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from training import home, notify
+from training.endings import close
 from training.engine.spec import JobSpec, Recipe
+from training.job_log import add_event, refresh_queue
 from training.launcher import SAVE
 from training.models import FINAL, BaseModel, Checkpoint, DatasetFile, TrainingJob
-from training.recording import add_event, close, record_events, refresh_queue
 from training.trackers import tending
 from training.trackers.spec import Integration
 
@@ -29,7 +30,6 @@ __all__ = [
     "delete_job",
     "drop_checkpoints",
     "pause_job",
-    "record_events",
     "rename_checkpoint",
     "rename_job",
     "resume_job",

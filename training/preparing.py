@@ -15,9 +15,10 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from training import calibration, checks, notify, token_counts
+from training.endings import fail
 from training.engine.errors import EngineError
+from training.job_log import add_event, refresh_queue
 from training.models import DatasetFile, TrainingJob
-from training.recording import add_event, fail, refresh_queue
 from training.workers import holder_is_gone, new_claim
 
 log = logging.getLogger(__name__)

@@ -20,11 +20,14 @@ from django.utils import timezone
 
 from training import launcher, notify
 from training.actions import drop_checkpoints, spec_for, wake_trainer
+from training.claims import LostClaim
+from training.endings import fail
 from training.engine.spec import AnyEvent, End
 from training.events import EventReader
+from training.job_log import add_event, refresh_queue
 from training.launcher import Slot, Trainer
 from training.models import FINAL, TrainingJob
-from training.recording import LostClaim, add_event, fail, record_events, refresh_queue
+from training.recording import record_events
 from training.workers import holder_is_gone, new_claim, stopping
 
 log = logging.getLogger(__name__)

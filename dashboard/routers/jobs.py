@@ -21,7 +21,7 @@ from dashboard import configuration, schemas
 from dashboard.paging import page
 from playground.deployments import FIGURES, find_target
 from playground.models import Verification
-from training import actions, recording
+from training import actions, metric_rows
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
 from training.rules import OPENAI_METHODS
@@ -336,7 +336,7 @@ def as_event(event: JobEvent) -> dict[str, Any]:
 
 
 def as_checkpoint(row: Checkpoint) -> dict[str, Any]:
-    figures = {name: getattr(row, field) for name, field in recording.EVENT_KEYS.items()}
+    figures = {name: getattr(row, field) for name, field in metric_rows.EVENT_KEYS.items()}
     return {
         "id": row.id,
         "created_at": int(row.created_at.timestamp()),

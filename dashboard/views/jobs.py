@@ -18,8 +18,8 @@ from accounts.errors import ApiError
 from dashboard import differences
 from dashboard.curves import sparkline
 from dashboard.views import exports, film, job_configuration, job_figures, job_page, new_job
+from training.job_log import queue_text
 from training.models import Checkpoint, TrainingJob
-from training.recording import queue_text
 
 ROWS_A_PAGE = 50
 MOST_COMPARED = 10

@@ -10,10 +10,10 @@ from accounts.models import Project
 from tests.jobs import make_job, make_resolved
 from tests.makers import FACTS
 from training import calibration
+from training.endings import finish
 from training.engine.calibrate import FORMULAS, FinishedRun, Kind, calibrate
 from training.engine.spec import DataFacts, DeviceFacts, End, Measured, MemoryParts, Price, SecondsParts
 from training.models import Metric
-from training.recording import finish
 
 SFT = Kind("small", 135_000_000, "sft", "lora", "bfloat16", 100.0)
 SAID = SecondsParts(start=10, training=100, rest=20)

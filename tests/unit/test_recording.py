@@ -7,10 +7,11 @@ from django.utils import timezone
 
 from accounts.models import Project
 from tests.jobs import make_job
+from training.claims import LostClaim
 from training.engine.spec import CheckpointSaved, End, Note, Phase, Started, Step, Validation
 from training.events import EventReader
 from training.models import CHECKPOINT_NAME, TrainingJob
-from training.recording import LostClaim, rebuild, record_events
+from training.recording import rebuild, record_events
 
 pytestmark = pytest.mark.django_db
 

@@ -1,0 +1,56 @@
+"""What people read about a job while it goes on: its event log, its status in words, its place in the queue."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from django.utils import timezone
+
+from training import notify
+from training.models import TrainingJob
+
+Status = TrainingJob.Status
+
+
+def add_event(
+    job: TrainingJob,
+    message: str,
+    *,
+    level: str = "info",
+    data: dict[str, Any] | None = {},  # noqa: B006 - never changed
+    time: float | None = None,
+    once: bool = False,
+) -> None:
+    """A line of the event log. With `time` (or `once`) the same line is not written a second time."""
+    if (once and job.events.filter(message=message).exists()) or (
+        time and job.events.filter(message=message, created_at=moment(time)).exists()
+    ):
+        return
+    job.events.create(message=message, level=level, data=data, created_at=moment(time) if time else timezone.now())
+
+
+def moment(unix_seconds: float) -> datetime:
+    return datetime.fromtimestamp(unix_seconds, UTC)
+
+
+def say(row: TrainingJob, text: str) -> None:
+    """What goes on, for people; not over what a person asked for meanwhile."""
+    if row.status == Status.RUNNING and not row.wanted:
+        row.status_text = text[:300]
+
+
+def refresh_queue() -> None:
+    """Say in each queued job its place in the queue."""
+    queued: Iterable[TrainingJob] = TrainingJob.objects.filter(status=Status.QUEUED).order_by("queued_at", "pk")
+    for position, job in enumerate(queued):
+        text = queue_text(position)
+        if text != job.status_text and TrainingJob.objects.filter(pk=job.pk, status=Status.QUEUED).update(
+            status_text=text
+        ):
+            notify.job_changed(job.pk)
+            notify.project_changed(job.project_id)
+
+
+def queue_text(waiting_before: int) -> str:
+    """The place in the queue as every page says it. What trains already is in the queue no more."""
+    return f"Number {waiting_before + 1} in the queue" if waiting_before else "Next in the queue"
