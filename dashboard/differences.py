@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.forms import LABELS, RECIPE_FIELDS, plain
+from dashboard.form_start import plain
+from dashboard.forms import LABELS, RECIPE_FIELDS
 from training.models import TrainingJob
 
 

@@ -1,10 +1,6 @@
 """The form of a new job. It ends in a `Recipe`: the ranges and rules are said there and only shown here."""
 
-import json
 import re
-import secrets
-import shlex
-from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
@@ -13,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from accounts.models import Project
 from dashboard import expert_fields
-from dashboard.expert_fields import SCHEDULERS, WITH_AUTO, ExpertFields
+from dashboard.expert_fields import SCHEDULERS, ExpertFields
 from dashboard.form_choices import (
     NO_MODEL,
     chosen_model,
@@ -23,12 +19,10 @@ from dashboard.form_choices import (
     offer,
     training_label,
 )
-from dashboard.forms_trackers import TrackersForm, initial_trackers
+from dashboard.forms_trackers import TrackersForm
 from training.checks import method_for
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
-from training.rules import OPENAI_METHODS
-from training.trackers.tending import wishes_of
 
 MAIN_FIELDS: Final = ("n_epochs", "batch_size", "learning_rate_multiplier")
 LORA_FIELDS: Final = ("lora_r", "lora_alpha", "lora_dropout", "target_modules", *expert_fields.ADAPTER_FIELDS)
@@ -286,145 +280,3 @@ def _sentence(name: str, error: ErrorDetails) -> str:
     ending = f"; it is {given}" if isinstance(given, str | int | float) else ""
     auto = " Leave it empty for auto." if name in AUTO_FIELDS else ""
     return f"{message}{ending}.{auto}"
-
-
-# ---- what the form starts with ----
-
-
-def initial_from_job(job: TrainingJob) -> dict[str, Any]:
-    """Exactly this job's configuration; only its name for people gets a number."""
-    start = f"checkpoint:{job.start_checkpoint_id}" if job.start_checkpoint_id else f"base:{job.base_model.name}"
-    values: dict[str, Any] = {
-        "model": start,
-        "training_file": job.training_file_id,
-        "validation": "file" if job.validation_file_id else "none",
-        "validation_file": job.validation_file_id,
-        "suffix": job.suffix,
-        "seed": job.seed,
-        "label": next_label(job),
-        "parent": job.id,
-    }
-    return values | initial_from_recipe(job.recipe) | initial_trackers(wishes_of(job))
-
-
-def next_label(job: TrainingJob) -> str:
-    """The parent's name with the next free number, so that the two can be told apart: Tickets, Tickets (2)."""
-    stem = re.sub(r" \(\d+\)$", "", job.display_name if job.label or job.suffix else "")[:190]
-    if not stem:
-        return ""
-    taken = set(TrainingJob.objects.of(job.project).filter(label__startswith=stem).values_list("label", flat=True))
-    return next(name for n in range(2, len(taken) + 3) if (name := f"{stem} ({n})") not in taken)
-
-
-def validation_partner(file: DatasetFile) -> DatasetFile | None:
-    """The validation file that was made together with this one: the other half of a split, or of a sample."""
-    others = DatasetFile.objects.of(file.project).usable().exclude(pk=file.pk).filter(format=file.format)
-    others = others.filter(filename__icontains="valid")
-    if file.parent_id:
-        return others.filter(parent=file.parent_id).first()
-    return others.filter(sample_task=file.sample_task).first() if file.sample_task else None
-
-
-def initial_from_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Text for each control; auto is an empty box."""
-    shown: dict[str, Any] = {}
-    for name in RECIPE_FIELDS:
-        value = getattr(recipe, name)
-        if value == "auto":
-            shown[name] = "auto" if name in WITH_AUTO else ""
-        else:
-            shown[name] = ", ".join(value) if isinstance(value, list) else plain(value)
-    return shown
-
-
-def plain(value: Any) -> str:
-    """A number as a person would type it: 0.0 is 0, 1.0 is 1."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def new_seed() -> int:
-    return secrets.randbelow(LARGEST_SEED)
-
-
-# ---- the same as code ----
-
-
-@dataclass(frozen=True)
-class CodeTab:
-    name: str
-    text: str
-
-
-OPENAI_FIELDS = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
-LORA_WORDS = {
-    "lora_r": "r",
-    "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
-    "target_modules": "target_modules",
-    "lora_variant": "variant",
-    "modules_to_save": "modules_to_save",
-    "quantization": "quantization",
-}
-
-
-def as_code(form: JobForm, address: str) -> list[CodeTab]:
-    """The same job for the openai SDK and for curl. A split is a file of its own once it is made."""
-    asked = form.recipe.model_dump(exclude_defaults=True) if form.recipe else {}
-    cleaned = form.cleaned_data
-    training, validation = cleaned.get("training_file"), cleaned.get("validation_file")
-    body: dict[str, Any] = {
-        "model": _model_name(form),
-        "training_file": training.id if training else "file-…",
-        **({"validation_file": validation.id} if validation else {}),
-        **({"suffix": cleaned["suffix"]} if cleaned.get("suffix") else {}),
-        **({"seed": cleaned["seed"]} if cleaned.get("seed") is not None else {}),
-        **({"integrations": _integrations(form)} if form.trackers.wishes else {}),
-    }
-    hyperparameters = {name: asked[name] for name in OPENAI_FIELDS if name in asked}
-    method = OPENAI_METHODS[asked.get("method", "sft")]
-    if hyperparameters or method != "supervised":
-        body["method"] = {"type": method, method: {"hyperparameters": hyperparameters}}
-    note = ""
-    if cleaned.get("validation") == "split":
-        body |= {"training_file": "file-… (train)", "validation_file": "file-… (valid)"}
-        note = "# Split the file first (its page, or `Create job` here does it) and name both parts.\n"
-    ours = _our_options(asked)
-    return [CodeTab("Python", note + _python(body, ours, address)), CodeTab("curl", note + _curl(body | ours, address))]
-
-
-def _our_options(asked: dict[str, Any]) -> dict[str, Any]:
-    """What OpenAI's API has no place for; see docs/api.md."""
-    lora = {short: asked[name] for name, short in LORA_WORDS.items() if name in asked}
-    known = {"method", *OPENAI_FIELDS, *LORA_WORDS}
-    training = {name: value for name, value in asked.items() if name not in known}
-    return {**({"lora": lora} if lora else {}), **({"training": training} if training else {})}
-
-
-def _integrations(form: JobForm) -> list[dict[str, Any]]:
-    return [wish.model_dump(exclude_defaults=True) for wish in form.trackers.wishes]
-
-
-def _model_name(form: JobForm) -> str:
-    if form.start_checkpoint:
-        return form.start_checkpoint.name
-    return form.base_model.name if form.base_model else "…"
-
-
-def _python(body: dict[str, Any], ours: dict[str, Any], address: str) -> str:
-    body = {**body, **({"extra_body": ours} if ours else {})}
-    # JSON's strings, numbers, lists and objects are Python's too; the body holds no true, false or null
-    arguments = "".join(f"    {name}={json.dumps(value, ensure_ascii=False)},\n" for name, value in body.items())
-    return (
-        "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{address}/v1", api_key="YOUR_KEY")\n'
-        f"job = client.fine_tuning.jobs.create(\n{arguments})\nprint(job.id)\n"
-    )
-
-
-def _curl(body: dict[str, Any], address: str) -> str:
-    return (
-        f"curl {address}/v1/fine_tuning/jobs \\\n"
-        '  -H "Authorization: Bearer $OPENAI_API_KEY" \\\n'
-        '  -H "Content-Type: application/json" \\\n'
-        f"  -d {shlex.quote(json.dumps(body, indent=2, ensure_ascii=False))}\n"
-    )

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_POST
 from pydantic import ValidationError
 
 from accounts.errors import ApiError
-from dashboard import configuration, forms, schemas
+from dashboard import configuration, form_start, forms, schemas
 from dashboard.forms_trackers import initial_trackers
 from dashboard.routers.jobs import find_file, find_model, recipe_of
 from dashboard.views import new_job
@@ -33,7 +33,7 @@ def fill_from_file(request: HttpRequest) -> HttpResponse:
             raise ApiError("Choose a file with a job's configuration, JSON or YAML.")
         values, missing = initial_from(request, configuration.read(file.read(configuration.LARGEST_BYTES + 1)))
     except ApiError as problem:
-        usual = forms.initial_from_recipe(forms.Recipe()) | {"seed": forms.new_seed()}
+        usual = form_start.initial_from_recipe(forms.Recipe()) | {"seed": form_start.new_seed()}
         form = forms.JobForm(project=request.project, initial=usual)
         context = new_job.context(form, None) | {"file_problem": problem.message}
         return render(request, "dashboard/job_new.html", context, status=400)
@@ -45,7 +45,7 @@ def fill_from_file(request: HttpRequest) -> HttpResponse:
 def initial_from(request: HttpRequest, body: schemas.CreateJob) -> tuple[dict[str, Any], list[str]]:
     """Values of the controls, and in words what is not here. Raises ApiError for numbers that cannot be."""
     try:
-        values = forms.initial_from_recipe(recipe_of(body))
+        values = form_start.initial_from_recipe(recipe_of(body))
     except ValidationError as problem:
         field, message = next(iter(forms.recipe_errors(problem).items()))
         raise ApiError(f"`{field}` is not right: {message}", param=field) from problem
@@ -59,7 +59,7 @@ def initial_from(request: HttpRequest, body: schemas.CreateJob) -> tuple[dict[st
     if body.metadata:
         missing.append("Its metadata has no place in the form.")
     values |= {"validation": "file" if body.validation_file else "none", "suffix": body.suffix or ""}
-    values |= {"label": body.label or "", "seed": forms.new_seed() if body.seed is None else body.seed}
+    values |= {"label": body.label or "", "seed": form_start.new_seed() if body.seed is None else body.seed}
     return values | initial_trackers(body.integrations or []), missing
 
 

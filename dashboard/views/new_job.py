@@ -7,7 +7,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from dashboard import differences, forms, sweep
+from dashboard import differences, form_start, forms, job_as_code, sweep
 from dashboard.creation import create
 from dashboard.forecast import Forecast, forecast
 from dashboard.forms import JobForm
@@ -55,7 +55,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
         "form": form,
         "forecast": answer,
         "chosen_method": form.chosen_method,
-        "tabs": forms.as_code(form, request.build_absolute_uri("/").rstrip("/")),
+        "tabs": job_as_code.as_code(form, request.build_absolute_uri("/").rstrip("/")),
         "autos": [_auto(form, answer, name) for name in forms.AUTO_FIELDS],
         "errors": [_error(form, answer, name) for name in (*forms.RECIPE_FIELDS, *CHECKED_LIVE)],
         "sweep": _sweep_figures(each),
@@ -86,7 +86,7 @@ def _error(form: JobForm, answer: Forecast, name: str) -> dict[str, str]:
 
 
 def context(form: JobForm, parent: TrainingJob | None) -> dict[str, Any]:
-    shown = forms.initial_from_job(parent) if parent else {}
+    shown = form_start.initial_from_job(parent) if parent else {}
     return {
         "form": form,
         "parent": parent,
@@ -122,7 +122,7 @@ def _fault(form: JobForm, name: str) -> dict[str, str]:
 def _advanced_open(form: JobForm) -> bool:
     """Open when something in it is set or wrong: a set value must not hide."""
     names = (*forms.LORA_FIELDS, *forms.LOOP_FIELDS, "adaptation")
-    usual = forms.initial_from_recipe(forms.Recipe())
+    usual = form_start.initial_from_recipe(forms.Recipe())
     return any(name in form.errors or (form[name].value() or usual[name]) != usual[name] for name in names)
 
 
@@ -134,13 +134,13 @@ def _parent(request: HttpRequest) -> TrainingJob | None:
 def _initial(request: HttpRequest, parent: TrainingJob | None) -> dict[str, Any]:
     """What is asked for in the address must exist in this project."""
     given = request.GET
-    initial = forms.initial_from_job(parent) if parent else forms.initial_from_recipe(forms.Recipe())
+    initial = form_start.initial_from_job(parent) if parent else form_start.initial_from_recipe(forms.Recipe())
     if not parent:
-        initial |= {"seed": forms.new_seed(), "method": ""} | _only_choices(request)
+        initial |= {"seed": form_start.new_seed(), "method": ""} | _only_choices(request)
     if file_id := given.get("file"):
         file = get_object_or_404(DatasetFile.objects.of(request.project), pk=file_id)
         initial["training_file"] = file.pk
-        if not parent and (partner := forms.validation_partner(file)):
+        if not parent and (partner := form_start.validation_partner(file)):
             initial |= {"validation": "file", "validation_file": partner.pk}
     if name := given.get("model"):
         base = get_object_or_404(BaseModel, name=name)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Project
-from dashboard import differences, forms
+from dashboard import differences, form_start, job_as_code
 from dashboard.forecast import forecast
 from dashboard.forms import JobForm
 from tests import makers
@@ -108,9 +108,9 @@ def test_the_fields_for_experts_become_the_recipe_and_come_back(project: Project
     assert form.is_valid() and form.recipe, form.errors
     assert form.recipe.modules_to_save == ["norm", "lm_head"]
     assert (form.recipe.lora_variant, form.recipe.neftune_alpha, form.recipe.validate_every_steps) == ("rslora", 5, 25)
-    again = forms.initial_from_recipe(form.recipe)
+    again = form_start.initial_from_recipe(form.recipe)
     assert {name: again[name] for name in asked} == asked
-    code = forms.as_code(form, "http://here")[0].text
+    code = job_as_code.as_code(form, "http://here")[0].text
     assert '"lora": {"variant": "rslora", "modules_to_save": ["norm", "lm_head"]}' in code
     assert '"neftune_alpha": 5.0' in code
 
@@ -135,7 +135,7 @@ def test_files_of_another_project_cannot_be_chosen(project: Project) -> None:
 def test_the_form_of_a_job_gives_its_recipe_back(project: Project) -> None:
     recipe = Recipe(n_epochs=3, lora_dropout=0.1, target_modules=["q_proj"], weight_decay=0.01, lr_scheduler="cosine")
     job = makers.make_job(project, recipe=recipe)
-    form = JobForm(forms.initial_from_job(job), project=project)
+    form = JobForm(form_start.initial_from_job(job), project=project)
     assert form.is_valid(), form.errors
     assert form.recipe == recipe
 
@@ -143,7 +143,7 @@ def test_the_form_of_a_job_gives_its_recipe_back(project: Project) -> None:
 def test_the_code_says_only_what_is_not_usual(project: Project) -> None:
     form = form_of(project, n_epochs="3", suffix="it's")
     form.is_valid()
-    python, curl = forms.as_code(form, "http://localhost:8000")
+    python, curl = job_as_code.as_code(form, "http://localhost:8000")
     assert '"n_epochs": 3' in python.text and "batch_size" not in python.text
     compile(python.text, "example", "exec")
     assert curl.text.startswith("curl http://localhost:8000/v1/fine_tuning/jobs")
@@ -160,16 +160,16 @@ def test_differences_name_only_what_differs(project: Project) -> None:
 
 def test_a_rerun_gets_the_next_free_number(project: Project) -> None:
     job = makers.make_job(project, label="Tickets")
-    assert forms.next_label(job) == "Tickets (2)"
+    assert form_start.next_label(job) == "Tickets (2)"
     second = makers.make_job(project, label="Tickets (2)")
-    assert forms.next_label(job) == forms.next_label(second) == "Tickets (3)"
-    assert forms.next_label(makers.make_job(project)) == ""
+    assert form_start.next_label(job) == form_start.next_label(second) == "Tickets (3)"
+    assert form_start.next_label(makers.make_job(project)) == ""
 
 
 def test_the_same_as_code_sends_our_own_options_beside_openais(project: Project) -> None:
     form = form_of(project, n_epochs="2", lora_r="8", weight_decay="0.1")
     assert form.is_valid(), form.errors
-    python, curl = forms.as_code(form, "http://localhost:8000")
+    python, curl = job_as_code.as_code(form, "http://localhost:8000")
     assert 'method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}' in python.text
     assert 'extra_body={"lora": {"r": 8}, "training": {"weight_decay": 0.1}}' in python.text
     assert '"lora"' in curl.text and "extra_body" not in curl.text
@@ -178,7 +178,7 @@ def test_the_same_as_code_sends_our_own_options_beside_openais(project: Project)
 def test_the_same_as_code_of_a_split_says_that_both_parts_are_files(project: Project) -> None:
     form = form_of(project, validation="split", split_share="20", split_seed="0")
     assert form.is_valid(), form.errors
-    python, _ = forms.as_code(form, "http://localhost:8000")
+    python, _ = job_as_code.as_code(form, "http://localhost:8000")
     assert "Split the file first" in python.text and "validation_file=" in python.text
 
 
