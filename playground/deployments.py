@@ -105,6 +105,12 @@ def change(deployment: Deployment, *, only_from: set[str] | None = None, **field
     return True
 
 
+def take_down(deployment: Deployment, state: str, reason: str, **fields: Any) -> None:
+    """A row that does not answer has no address and no proof."""
+    proof = {"proof": Deployment.Proof.NONE, "proof_json": None}
+    change(deployment, **{"state": state, "reason": reason, "url": "", "server_pid": None} | proof | fields)
+
+
 FIGURES = ("mean_to_trained", "max_to_trained", "mean_to_base", "max_to_base", "tokens")
 
 

@@ -6,13 +6,11 @@ conditional updates, and only `tick` starts servers, because a server lives as l
 """
 
 import contextlib
-import json
 import logging
 import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,9 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-from playground import deployments, gate, parity, room, tool_calls, vllm
+from playground import deployments, needs, processes, room, tool_calls, vllm
+from playground.bringing_up import bring_up, unload
+from playground.members import Member, Trouble, folder_of, key_of, rank_of
 from playground.models import Deployment
 from training.engine.facts import read_model_facts
 from training.home import home, log_folder
@@ -53,64 +53,6 @@ class Threads(ThreadPoolExecutor):
             close_old_connections()
 
 
-@dataclass
-class Member:
-    """One server."""
-
-    key: str
-    server: vllm.VllmServer
-    claim_bytes: int
-    up_at: float | None = None
-    loaded: dict[str, int] = field(default_factory=dict)  # adapter name in vLLM -> deployment id
-    base_answers: dict[str, list[list[float]]] = field(default_factory=dict)  # to probes, which a job's epochs share
-    work: Future[None] | None = None
-    health: Future[bool] | None = None
-    asked_at: float = 0.0
-    heard_at: float = field(default_factory=time.monotonic)
-    stopping: Future[None] | None = None
-
-    @property
-    def is_up(self) -> bool:
-        return self.up_at is not None and self.stopping is None
-
-    @property
-    def is_busy(self) -> bool:
-        return self.work is not None and not self.work.done()
-
-
-@dataclass
-class Trouble:
-    failures: int = 0
-    not_before: float = 0.0
-
-
-def key_of(deployment: Deployment) -> str:
-    checkpoint = deployment.checkpoint
-    if checkpoint and checkpoint.kind == Checkpoint.Kind.FULL:
-        return f"full:{checkpoint.pk}"
-    return f"base:{deployment.family.pk}"
-
-
-def folder_of(key: str, deployment: Deployment) -> Path:
-    """Where the weights of its server lie."""
-    return deployment.checkpoint.path if key.startswith("full:") else deployment.family.path  # type: ignore[union-attr]
-
-
-def _title(row: Deployment) -> str:
-    """As people know it on the pages."""
-    checkpoint = row.checkpoint
-    return f"{checkpoint.job.display_name}, epoch {checkpoint.epoch}" if checkpoint else row.served_name
-
-
-def rank_of(checkpoint: Checkpoint) -> int:
-    """The highest rank in an adapter; 0 when it cannot be read (the gate says why)."""
-    try:
-        config = json.loads((checkpoint.path / "adapter_config.json").read_text())
-        return max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
-
-
 class Fleet:
     def __init__(self, executor: Executor | None = None, python: str | None = None) -> None:
         self.python = python or vllm.interpreter(settings.HONE_VLLM_PYTHON)
@@ -123,11 +65,11 @@ class Fleet:
 
     def begin(self) -> None:
         """Nothing runs yet: ends what a killed predecessor left and queues what was wanted."""
-        ended = vllm.end_left_over(self._notes())
+        ended = processes.end_left_over(self._notes())
         if ended:
             logger.warning("ended %d processes that an earlier serving process left", ended)
         for row in self._rows(Deployment.objects.exclude(state__in=[State.OFF, State.QUEUED])):
-            deployments.change(row, **_cold(State.QUEUED if row.wanted else State.OFF, ""))
+            deployments.take_down(row, State.QUEUED if row.wanted else State.OFF, "")
 
     def tick(self) -> None:
         for member in list(self.members.values()):
@@ -155,7 +97,7 @@ class Fleet:
         self.members.clear()
         self._notes().unlink(missing_ok=True)
         for row in self._rows(Deployment.objects.exclude(state__in=[State.OFF, State.FAILED, State.QUEUED])):
-            deployments.change(row, **_cold(State.QUEUED if row.wanted else State.OFF, ""))
+            deployments.take_down(row, State.QUEUED if row.wanted else State.OFF, "")
         self.executor.shutdown(wait=False, cancel_futures=True)
 
     def figures(self) -> list[dict[str, Any]]:
@@ -212,14 +154,14 @@ class Fleet:
             if row.state == State.FAILED:
                 continue
             if gives_up:
-                deployments.change(row, **_cold(State.FAILED, reason))
+                deployments.take_down(row, State.FAILED, reason)
             else:
-                deployments.change(row, **_cold(State.QUEUED, f"{reason}. Starting it again in {pause:.0f} s."))
+                deployments.take_down(row, State.QUEUED, f"{reason}. Starting it again in {pause:.0f} s.")
 
     def _let_go(self) -> None:
         """Unloads what nobody wants any more and stops servers that hold nothing wanted."""
         for row in self._rows(Deployment.objects.filter(wanted=False).exclude(state=State.OFF)):
-            deployments.change(row, **_cold(State.OFF, ""))
+            deployments.take_down(row, State.OFF, "")
         wanted = self._rows(Deployment.objects.wanted())
         ids, keys = {row.pk for row in wanted}, {key_of(row) for row in wanted if row.state != State.FAILED}
         for member in self.members.values():
@@ -231,13 +173,7 @@ class Fleet:
             elif member.is_up and not member.is_busy:
                 gone = [name for name, pk in member.loaded.items() if pk not in ids]
                 if gone:
-                    member.work = self.executor.submit(self._unload, member, gone)
-
-    def _unload(self, member: Member, names: list[str]) -> None:
-        for name in names:
-            with contextlib.suppress(vllm.VllmError):
-                member.server.unload_adapter(name)
-            member.loaded.pop(name, None)
+                    member.work = self.executor.submit(unload, member, gone)
 
     # ---- starting ----
 
@@ -253,49 +189,24 @@ class Fleet:
         elif row.checkpoint and row.checkpoint.kind == Checkpoint.Kind.LORA and not row.family.is_present:
             reason = f"The files of its base model are not on disk ({row.family.folder}). Add the model again."
         if reason:
-            deployments.change(row, **_cold(State.FAILED, reason))
+            deployments.take_down(row, State.FAILED, reason)
         return not reason
 
     def _start(self, key: str, group: list[Deployment]) -> None:
         trouble = self.troubles.get(key)
         if trouble and time.monotonic() < trouble.not_before:
             return
-        first = group[0]
-        folder = folder_of(key, first)
         try:
-            needed = vllm.needed_bytes(folder, self._kind())
+            needed = needs.needed_bytes(folder_of(key, group[0]), self._kind())
             lora_rank = 0 if key.startswith("full:") else self._rank_for(group)
-            context_tokens = vllm.context_of(folder)
-            cache = vllm.cache_gib(folder, context_tokens)
+            place = self._place_for(group, needed)
+            if place is None:
+                return
+            claim = room.claim_bytes(place, needed)
+            plan = _plan(key, group[0], lora_rank, place, claim)
         except vllm.VllmError as error:
             self._set(group, State.FAILED, str(error))
             return
-        places = room.gpus() if self._kind() == "cuda" else [room.machine()]
-        if not any(room.claim_bytes(place, needed) <= place.budget_bytes for place in places):
-            self._set(group, State.FAILED, _never_fits(needed, places))
-            return
-        starting = next((member for member in self.members.values() if not member.up_at and not member.stopping), None)
-        if starting and not starting.server.plan.gpu:  # on a CPU two that start at once are both late
-            self._set(group, State.QUEUED, f"Waiting until vLLM for {starting.server.plan.name} has started.")
-            return
-        place = room.find_place(places, needed, self._claimed())
-        if place is None:
-            self._make_room(first, group, needed)
-            return
-        claim = room.claim_bytes(place, needed)
-        name = first.served_name if key.startswith("full:") else first.family.name
-        plan = vllm.Plan(
-            name=name,
-            folder=folder,
-            log=log_folder() / f"vllm-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.log",
-            lora_rank=lora_rank,
-            lora_modules=() if key.startswith("full:") else tuple(read_model_facts(folder, name).linear_modules),
-            context_tokens=context_tokens,
-            cache_gib=cache,
-            tool_parser=tool_calls.parser_for(folder),
-            gpu=place.gpu,
-            gpu_fraction=claim / place.total_bytes,
-        )
         server = vllm.VllmServer(plan, self.python)
         try:
             server.start()
@@ -305,6 +216,21 @@ class Fleet:
         logger.info("starting vLLM for %s on port %d", plan.name, server.port)
         self.members[key] = Member(key, server, claim)
         self._set(group, State.LOADING, "Starting vLLM; this takes about a minute.")
+
+    def _place_for(self, group: list[Deployment], needed: int) -> room.Place | None:
+        """Where it can start now; else None, and the group's rows say what it waits for."""
+        places = room.gpus() if self._kind() == "cuda" else [room.machine()]
+        if not any(room.claim_bytes(place, needed) <= place.budget_bytes for place in places):
+            self._set(group, State.FAILED, _never_fits(needed, places))
+            return None
+        starting = next((member for member in self.members.values() if not member.up_at and not member.stopping), None)
+        if starting and not starting.server.plan.gpu:  # on a CPU two that start at once are both late
+            self._set(group, State.QUEUED, f"Waiting until vLLM for {starting.server.plan.name} has started.")
+            return None
+        place = room.find_place(places, needed, self._claimed())
+        if place is None:
+            self._make_room(group[0], group, needed)
+        return place
 
     def _rank_for(self, group: Iterable[Deployment]) -> int:
         return vllm.room_for_rank(max([SMALLEST_RANK, *(rank_of(row.checkpoint) for row in group if row.checkpoint)]))
@@ -344,9 +270,7 @@ class Fleet:
         _, member, rows = min(candidates, key=lambda candidate: candidate[0])
         logger.info("putting %s away for %s", member.server.plan.name, asking.served_name)
         for row in rows:
-            deployments.change(
-                row, wanted=False, **_cold(State.OFF, f"Put away to make room for {asking.served_name}.")
-            )
+            deployments.take_down(row, State.OFF, f"Put away to make room for {asking.served_name}.", wanted=False)
         member.stopping = self.executor.submit(member.server.stop)
         self._set(group, State.QUEUED, f"Waiting for memory: {member.server.plan.name} is being put away.")
 
@@ -372,7 +296,7 @@ class Fleet:
         self._set(waiting[1:], State.QUEUED, f"Next in line after {_title(row)}.")
         text = "Loading the checkpoint and comparing its answers with the trained weights."
         self._set([row], State.LOADING, text if checkpoint else "Comparing its chat template with the trainer's.")
-        member.work = self.executor.submit(self._bring_up, member, row)
+        member.work = self.executor.submit(bring_up, member, row, self._version())
 
     def _restart_with_more_rank(self, member: Member, row: Deployment, group: list[Deployment]) -> None:
         idle_since = timezone.now() - timedelta(seconds=IDLE_SECONDS)
@@ -394,56 +318,8 @@ class Fleet:
             self._set([row], State.QUEUED, text)
             return
         oldest = min(idle, key=lambda other: other.used_at)
-        deployments.change(oldest, wanted=False, **_cold(State.OFF, f"Put away to make room for {row.served_name}."))
-        member.work = self.executor.submit(self._unload, member, [oldest.served_name])
-
-    def _bring_up(self, member: Member, row: Deployment) -> None:
-        """In a thread: load, check, and only then ready."""
-        try:
-            started = time.monotonic()
-            fields = gate.prove(member.server, row, member.base_answers)
-            if "load_ms" in fields["proof_json"]:
-                member.loaded[row.served_name] = row.pk
-            fields["proof_json"] |= {
-                "vllm": self._version(),
-                "at": timezone.now().isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - started, 3),
-            }
-        except parity.Refused as error:
-            self._withdraw(member, row)
-            refused = {"proof": Proof.REFUSED, "proof_json": {"refused": str(error), "vllm": self._version()}}
-            deployments.remember_proof(row, reason=str(error), **refused)
-            deployments.change(row, **_cold(State.FAILED, str(error)) | refused)
-            return
-        except vllm.Refusal as error:
-            self._withdraw(member, row)
-            deployments.change(row, **_cold(State.FAILED, f"vLLM refuses it: {error}"))
-            return
-        except vllm.VllmError as error:  # its server is in trouble; the watch deals with that
-            logger.warning("%s: %s", row.served_name, error)
-            deployments.change(row, **_cold(State.QUEUED, str(error)))
-            return
-        except Exception as error:
-            logger.exception("bringing up %s", row.served_name)
-            self._withdraw(member, row)
-            deployments.change(row, **_cold(State.FAILED, f"It could not be checked: {error!r}"))
-            return
-        deployments.remember_proof(row, **fields)
-        if not member.is_up:  # stopped or lost in the meantime
-            return
-        deployments.change(
-            row,
-            state=State.READY,
-            reason=fields.pop("reason", ""),
-            url=member.server.url,
-            server_pid=member.server.pid,
-            **fields,
-        )
-
-    def _withdraw(self, member: Member, row: Deployment) -> None:
-        """What the gate refused must not stay under its name."""
-        if row.checkpoint and member.server.plan.lora_rank:
-            self._unload(member, [row.served_name])
+        deployments.take_down(oldest, State.OFF, f"Put away to make room for {row.served_name}.", wanted=False)
+        member.work = self.executor.submit(unload, member, [oldest.served_name])
 
     def _version(self) -> str:
         build = vllm.find_build(self.python)
@@ -460,24 +336,43 @@ class Fleet:
     def _set(self, rows: Iterable[Deployment], state: str, reason: str, force: bool = False) -> None:
         for row in rows:
             if (row.state, row.reason) != (state, reason) and (force or row.state != State.READY):
-                deployments.change(row, **_cold(state, reason))
+                deployments.take_down(row, state, reason)
 
     def _notes(self) -> Path:
         return home() / "processes" / "vllm.json"
 
     def _note_processes(self) -> None:
         """Written again whenever a server has other processes than before, for `begin` after a kill -9."""
-        servers = [member.server for member in self.members.values()]
-        pids = sorted(process.pid for server in servers for process in server.tree())
+        running = [process for member in self.members.values() for process in member.server.tree()]
+        pids = sorted(process.pid for process in running)
         if pids != self.noted:
             with contextlib.suppress(OSError):  # a full disk: noted at a later tick
-                vllm.remember(servers, self._notes())
+                processes.remember(running, self._notes())
                 self.noted = pids
 
 
-def _cold(state: str, reason: str) -> dict[str, Any]:
-    """A row that does not answer has no address and no proof."""
-    return {"state": state, "reason": reason, "url": "", "server_pid": None, "proof": Proof.NONE, "proof_json": None}
+def _plan(key: str, first: Deployment, lora_rank: int, place: room.Place, claim_bytes: int) -> vllm.Plan:
+    full, folder = key.startswith("full:"), folder_of(key, first)
+    name = first.served_name if full else first.family.name
+    context_tokens = needs.context_of(folder)
+    return vllm.Plan(
+        name=name,
+        folder=folder,
+        log=log_folder() / f"vllm-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.log",
+        lora_rank=lora_rank,
+        lora_modules=() if full else tuple(read_model_facts(folder, name).linear_modules),
+        context_tokens=context_tokens,
+        cache_gib=needs.cache_gib(folder, context_tokens),
+        tool_parser=tool_calls.parser_for(folder),
+        gpu=place.gpu,
+        gpu_fraction=claim_bytes / place.total_bytes,
+    )
+
+
+def _title(row: Deployment) -> str:
+    """As people know it on the pages."""
+    checkpoint = row.checkpoint
+    return f"{checkpoint.job.display_name}, epoch {checkpoint.epoch}" if checkpoint else row.served_name
 
 
 def _gb(count: float) -> str:

@@ -1,4 +1,4 @@
-"""The only file that knows vLLM: how its server is started, asked, fed with adapters and ended.
+"""The only file that speaks to vLLM: how its server is started, asked, fed with adapters and ended.
 
 vLLM is never imported, only started and spoken to over HTTP, so it may live in a virtual environment of its own
 (HONE_VLLM_PYTHON).
@@ -7,7 +7,6 @@ vLLM is never imported, only started and spoken to over HTTP, so it may live in 
 import contextlib
 import functools
 import json
-import math
 import os
 import re
 import shutil
@@ -23,6 +22,8 @@ from typing import Any, Literal
 
 import psutil
 
+from playground.processes import STOP_GRACE_SECONDS, end_processes
+
 TETHER = Path(__file__).with_name("tether.py")
 ENTRY_POINT = "vllm.entrypoints.openai.api_server"  # the console script refuses to run in the CPU package
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ones vLLM has room sizes for
@@ -30,10 +31,6 @@ ADAPTER_SLOTS = 8  # answered at once in one batch
 ADAPTERS_KEPT = 16  # held in the server's memory
 CONTEXT_TOKENS = 8192  # of a server, when the model allows as much
 SEQUENCES = 32  # answered at once
-GIB = 1 << 30
-PROCESSES_BYTES = int(2.2 * GIB)  # of the server's processes on a CPU, without weights and cache (measured 2.1)
-CUDA_CONTEXT_BYTES = 2 * GIB
-STOP_GRACE_SECONDS = 10.0
 START_LIMIT_SECONDS = 900.0  # large weights from a slow disk
 NOT_INSTALLED = (
     "vLLM is not installed for {python}, so no model can answer. Stop Hone and run `make run` again to install it,"
@@ -110,41 +107,6 @@ def room_for_rank(rank: int) -> int:
     if not fitting:
         raise VllmError(f"The adapter has rank {rank}; vLLM serves at most {LORA_RANKS[-1]}.")
     return fitting[0]
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A model's config.json, of its text part."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise VllmError(f"{folder} holds no readable config.json, so its model cannot be loaded: {error}") from error
-    return config | config.get("text_config", {})
-
-
-def context_of(folder: Path) -> int:
-    """Tokens of context that a server of this model is started with."""
-    limit = read_config(folder).get("max_position_embeddings") or CONTEXT_TOKENS
-    return min(int(limit), CONTEXT_TOKENS)
-
-
-def weights_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-def cache_gib(folder: Path, context_tokens: int) -> int:
-    """Key-value cache for four conversations of full length, in whole GiB as vLLM's CPU build wants it."""
-    config = read_config(folder)
-    heads = config.get("num_attention_heads") or 1
-    head_size = config.get("head_dim") or (config.get("hidden_size") or 1024) // heads
-    kv_heads = config.get("num_key_value_heads") or heads
-    per_token = 2 * (config.get("num_hidden_layers") or 32) * kv_heads * head_size * 2
-    return max(1, min(16, math.ceil(per_token * context_tokens * 4 / GIB)))
-
-
-def needed_bytes(folder: Path, kind: str) -> int:
-    """Memory that a server of this model takes, of the machine or of the GPU."""
-    cache = cache_gib(folder, context_of(folder)) * GIB
-    return weights_bytes(folder) + cache + (PROCESSES_BYTES if kind == "cpu" else CUDA_CONTEXT_BYTES)
 
 
 def free_port() -> int:
@@ -374,47 +336,3 @@ def last_error(log: Path, lines: int = 4) -> str:
     if causes:
         return causes[-1]
     return " / ".join(line.strip() for line in text[-lines:] if line.strip()) or "its log is empty"
-
-
-# ---- ending processes, ours and those a killed predecessor left ----
-
-
-def end_processes(processes: list[psutil.Process], grace_seconds: float) -> None:
-    """SIGTERM to all, SIGKILL to what is left after the grace. The list was made before the first signal."""
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=grace_seconds)
-    for process in alive:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
-
-
-def remember(servers: list[VllmServer], path: Path) -> None:
-    """Notes every process of these servers with its start time, for `end_left_over` after a kill -9."""
-    entries = []
-    for process in (process for server in servers for process in server.tree()):
-        with contextlib.suppress(psutil.Error):
-            entries.append([process.pid, process.create_time()])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(entries))
-    part.replace(path)
-
-
-def end_left_over(path: Path, grace_seconds: float = STOP_GRACE_SECONDS) -> int:
-    """Ends what `remember` noted and still runs; returns how many processes that were. A re-used pid is left alone."""
-    try:
-        entries = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return 0
-    found: dict[int, psutil.Process] = {}
-    for pid, created in entries:
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
-            if abs(process.create_time() - created) < 1:
-                found |= {one.pid: one for one in [process, *process.children(recursive=True)]}
-    end_processes(list(found.values()), grace_seconds)
-    path.unlink(missing_ok=True)
-    return len(found)

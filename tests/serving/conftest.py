@@ -13,7 +13,7 @@ from django.utils import timezone
 from openai import OpenAI
 
 from accounts.models import Project
-from playground import tool_calls, vllm
+from playground import needs, tool_calls, vllm
 from playground.fleet import Fleet
 from playground.models import Deployment
 from tests.factories import tiny_model
@@ -146,7 +146,7 @@ def start(base: Path, adapters: list[Path], python: str, tolerance: float) -> St
         base.parent / "vllm.log",
         lora_rank=16,
         lora_modules=tuple(read_model_facts(base, "tiny").linear_modules),
-        context_tokens=vllm.context_of(base),
+        context_tokens=needs.context_of(base),
         cache_gib=1,
         tool_parser=tool_calls.parser_for(base),
     )

@@ -15,7 +15,7 @@ import pytest
 from django.utils import timezone
 from safetensors.numpy import load_file, save_file
 
-from playground import deployments, room, vllm
+from playground import deployments, needs, room, vllm
 from playground import fleet as fleet_module
 from playground.fleet import Fleet
 from playground.models import Deployment, Verification
@@ -36,7 +36,7 @@ def age(thing: BaseModel | Checkpoint, seconds: float = 300) -> None:
 
 def budget_for(monkeypatch: pytest.MonkeyPatch, servers: float, of: BaseModel) -> None:
     """Serving may use as much memory as this many servers need."""
-    needed = vllm.needed_bytes(of.path, "cpu")
+    needed = needs.needed_bytes(of.path, "cpu")
     place = room.Place("", needed * 10, int(needed * servers), needed * 10)
     monkeypatch.setattr(room, "machine", lambda: place)
 

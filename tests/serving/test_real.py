@@ -21,7 +21,8 @@ from openai import AsyncOpenAI
 from safetensors.numpy import load_file, save_file
 
 from playground import deployments, gateway, parity, vllm
-from playground.fleet import Fleet, Member
+from playground.fleet import Fleet
+from playground.members import Member
 from playground.models import Deployment
 from tests.factories import chat_rows, write_jsonl
 from tests.serving.conftest import Inline, Shelf, Stand, row_of, settle, state_is

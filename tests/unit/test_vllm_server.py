@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from playground import vllm
+from playground import needs, processes, vllm
 from tests.factories import tiny_model
 
 
@@ -82,18 +82,18 @@ def test_a_rank_above_all_sizes_is_refused() -> None:
 
 def test_the_context_is_the_models_own_up_to_ours(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "model")
-    assert vllm.context_of(folder) == 8192
+    assert needs.context_of(folder) == 8192
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}))
-    assert vllm.context_of(folder) == 2048
+    assert needs.context_of(folder) == 2048
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 131072}))
-    assert vllm.context_of(folder) == 8192
+    assert needs.context_of(folder) == 8192
     assert vllm.CONTEXT_TOKENS >= 4096
 
 
 def test_a_folder_without_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(vllm.VllmError, match=r"config\.json"):
-        vllm.context_of(tmp_path)
+        needs.context_of(tmp_path)
 
 
 def test_an_interpreter_without_vllm_is_seen(tmp_path: Path) -> None:
@@ -169,15 +169,15 @@ def test_what_was_remembered_is_ended_and_a_reused_pid_is_not(tmp_path: Path) ->
     server.start()
     tree = tree_of(server, 4)
     notes = tmp_path / "notes.json"
-    vllm.remember([server], notes)
+    processes.remember(server.tree(), notes)
     entries = json.loads(notes.read_text())
     me = os.getpid()
     notes.write_text(json.dumps([*entries, [me, psutil.Process(me).create_time() - 1000]]))
-    assert vllm.end_left_over(notes, grace_seconds=1) == len(tree)
+    assert processes.end_left_over(notes, grace_seconds=1) == len(tree)
     assert server.process
     server.process.wait(5)
     assert not notes.exists()
-    assert vllm.end_left_over(notes) == 0
+    assert processes.end_left_over(notes) == 0
 
 
 def test_a_server_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
@@ -202,4 +202,4 @@ def test_a_server_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     try:
         child.wait(5)
     finally:
-        vllm.end_processes(left, 0.1)
+        processes.end_processes(left, 0.1)
