@@ -2,7 +2,6 @@
 scratch. Every failure ends as a reason on the model's row.
 """
 
-import fcntl
 import logging
 import shutil
 import subprocess
@@ -10,12 +9,12 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from training import home, hub, scratch
 from training.engine.errors import EngineError
+from training.locks import only_one
 from training.model_folders import (
     CatalogueError,
     fail,
@@ -42,7 +41,7 @@ def download(base_model_id: int) -> None:
     model = BaseModel.objects.filter(pk=base_model_id).first()
     if model is None:
         return
-    with only_one(model.name) as is_mine:
+    with only_one(lock_of(model)) as is_mine:
         if not is_mine:
             return
         try:
@@ -136,15 +135,6 @@ def _run(command: list[str], trouble: str) -> None:
         raise CatalogueError(f"{trouble}: {last[0][:300]}")
 
 
-@contextmanager
-def only_one(name: str) -> Iterator[bool]:
-    """True for one process at a time and name; the kernel lets go when that process dies."""
-    folder = home.model_folder("")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f".{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+def lock_of(model: BaseModel) -> Path:
+    """Held by the process that brings this model to disk."""
+    return home.model_folder("") / f".{model.name}.lock"

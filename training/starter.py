@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training import home, hub
-from training.downloads import SCRATCH_PREFIX, Say, download, from_package, only_one
+from training.downloads import SCRATCH_PREFIX, Say, download, from_package, lock_of
+from training.locks import only_one
 from training.model_folders import SOURCE_FILE, CatalogueError, fail, register
 from training.models import BaseModel
 
@@ -82,7 +83,7 @@ def _recall_source(model: BaseModel, folder: Path) -> None:
 
 
 def _run_download(model: BaseModel, body: Callable[[], None]) -> None:
-    with only_one(model.name) as is_mine:
+    with only_one(lock_of(model)) as is_mine:
         try:
             if is_mine:
                 body()

@@ -4,23 +4,23 @@ It reads events.jsonl as the site does and knows neither the trainer nor the dat
 run does not notice. Started again it asks the tracker which step it has, and goes on after that one.
 """
 
-import fcntl
 import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from training.engine.spec import AnyEvent, CheckpointSaved, End, Started, Step, Validation
 from training.events import EventReader
+from training.locks import only_one
 from training.trackers.spec import (
     TITLES,
     TrackerConfig,
     TrackerState,
     ended_mark,
+    lock_of,
     place_of,
     read_state,
     write_state,
@@ -62,7 +62,7 @@ def main() -> int:
     run_folder, kind = Path(sys.argv[1]), sys.argv[2]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     place = place_of(run_folder, kind)
-    with only_one(place) as mine:
+    with only_one(lock_of(place)) as mine:
         if not mine:
             return 0
         os.nice(10)  # the trainer goes first
@@ -179,19 +179,6 @@ def flat(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield from flat(value)  # the method's own names, such as rewards/margins
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield name, float(value)
-
-
-@contextmanager
-def only_one(place: Path) -> Iterator[bool]:
-    """Whether no other process follows for this tracker; the lock is gone with its holder, however it dies."""
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 if __name__ == "__main__":

@@ -77,6 +77,11 @@ def place_of(run_folder: Path, kind: str) -> Path:
     return run_folder / "trackers" / kind
 
 
+def lock_of(place: Path) -> Path:
+    """Held by the process that follows for this tracker."""
+    return place / "lock"
+
+
 def ended_mark(run_folder: Path) -> Path:
     return run_folder / "trackers" / "ended"
 

@@ -24,8 +24,8 @@ from django.utils import timezone
 from accounts.errors import ApiError
 from accounts.models import Project
 from accounts.sealed import Unreadable
+from training.locks import only_one
 from training.models import TrainingJob
-from training.trackers.follow import only_one
 from training.trackers.models import Tracker, TrackerKey
 from training.trackers.spec import (
     TITLES,
@@ -36,6 +36,7 @@ from training.trackers.spec import (
     WandbIntegration,
     WandbWish,
     ended_mark,
+    lock_of,
     place_of,
     read_state,
     write_state,
@@ -122,7 +123,7 @@ def _tend(tracker: Tracker) -> None:
         return _finish(tracker)
     if not _has_work(job, state, ended):
         return None
-    with only_one(place) as free:
+    with only_one(lock_of(place)) as free:
         running = not free
     if running:
         if state and time.time() - state.time > STUCK_SECONDS:
