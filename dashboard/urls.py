@@ -12,6 +12,7 @@ urlpatterns = [
     path("", include("dashboard.views.overview")),
     path("datasets/", include("dashboard.views.datasets")),
     path("jobs/", include("dashboard.views.jobs")),
+    path("models/names/", include("dashboard.views.aliases")),
     path("models/", include("dashboard.views.models")),
     path("recipes/", include("dashboard.views.chains")),
     path("settings/", include("dashboard.views.settings")),

@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from accounts.models import Project
 from playground.models import Deployment
+from training.aliases.models import Alias
 from training.models import BEST, BaseModel, Checkpoint
 
 MOST_FOUND = 60
@@ -100,7 +101,9 @@ def named(project: Project, names: Iterable[str]) -> list[Contender]:
 
 
 def _lasting(project: Project, name: str) -> str:
-    """NAME:best as the name of the checkpoint that it means now: what people judge must not change under them."""
+    """NAME:best and aliases as the name of what they mean now: what people judge must not change under them."""
+    if alias := Alias.objects.of(project).filter(name=name).prefetch_related("promotions").first():
+        return alias.current.model_name
     best = Checkpoint.objects.of(project).named(name).first() if name.endswith(BEST) else None
     return best.name if best else name
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from accounts.errors import ApiError
 from accounts.models import Project
 from playground.models import Deployment, Verification
+from training.aliases import pointing as aliases
 from training.home import home
 from training.models import BEST, BaseModel, Checkpoint
 from training.notify import project_changed
@@ -25,7 +26,7 @@ SERVE_IS_GONE = "The serving process does not run. `make run` starts it; by itse
 
 
 def find_target(project: Project, model_name: str) -> Target:
-    """The base model or this project's checkpoint of that name. Raises ApiError 404.
+    """The base model or this project's checkpoint of that name, or what its alias points at. Raises ApiError 404.
 
     A base model is also found without regard to case and by its hub id.
     """
@@ -36,8 +37,9 @@ def find_target(project: Project, model_name: str) -> Target:
             return checkpoint
     else:
         bases = BaseModel.objects.all()
-        found = bases.filter(name=name).first() or bases.filter(name__iexact=name).first()
+        found: Target | None = bases.filter(name=name).first() or bases.filter(name__iexact=name).first()
         found = found or bases.filter(source="hub", source_id__iexact=name).first()
+        found = found or aliases.resolve(project, name)
         if found:
             return found
     raise ApiError(

@@ -18,6 +18,7 @@ class Place:
     rating: Rating
     label: str
     colour: str
+    model: str  # its name in the API; empty when it has been deleted
     low: float
     width: float
     at: float
@@ -58,6 +59,7 @@ def leaderboard(project: Project, *, blind_only: bool = False) -> Leaderboard | 
             each,
             labels[each.name],
             found[models[each.name]].colour if models[each.name] in found else "run-base",
+            models[each.name] if models[each.name] in found else "",
             drawn(each.low),
             round((each.high - each.low) * scale, 1),
             drawn(each.rating),

@@ -425,5 +425,6 @@ def next_revisions(job: TrainingJob, count: int) -> int:
     return last - count + 1
 
 
+from training.aliases.models import Alias, Promotion  # noqa: E402, F401 - Django looks for models here
 from training.chains.models import Chain  # noqa: E402, F401 - Django looks for models here
 from training.trackers.models import Tracker, TrackerKey  # noqa: E402, F401 - Django looks for models here

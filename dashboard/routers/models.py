@@ -10,6 +10,7 @@ from accounts.errors import ApiError
 from accounts.models import Membership
 from dashboard import schemas
 from training import actions
+from training.aliases.models import Alias
 from training.models import BaseModel, Checkpoint
 
 router = Router()
@@ -17,10 +18,11 @@ router = Router()
 
 @router.get("/models", response=schemas.ModelList)
 def list_models(request: HttpRequest) -> dict[str, Any]:
-    """Base models on disk by name, then fine-tuned models and checkpoints, newest first."""
+    """Base models on disk by name, then aliases, then fine-tuned models and checkpoints, newest first."""
     mine = Checkpoint.objects.of(request.project).filter(archived_at=None)  # type: ignore[attr-defined]
     tuned = [as_tuned_model(row) for row in mine.select_related("base_model")]
-    return {"data": [as_base_model(row) for row in BaseModel.objects.ready()] + tuned}
+    named = [as_alias(row) for row in Alias.objects.of(request.project).prefetch_related("promotions")]  # type: ignore[attr-defined]
+    return {"data": [as_base_model(row) for row in BaseModel.objects.ready()] + named + tuned}
 
 
 @router.get("/models/{path:model}", response=schemas.Model)
@@ -28,6 +30,9 @@ def retrieve_model(request: HttpRequest, model: str) -> dict[str, Any]:
     base_model = BaseModel.objects.ready().filter(name=model).first()
     if base_model:
         return as_base_model(base_model)
+    alias = Alias.objects.of(request.project).filter(name=model).first()  # type: ignore[attr-defined]
+    if alias:
+        return as_alias(alias)
     return as_tuned_model(find_tuned(request, model), model)
 
 
@@ -57,6 +62,16 @@ def find_tuned(request: HttpRequest, name: str) -> Checkpoint:
 
 def as_base_model(row: BaseModel) -> dict[str, Any]:
     return {"id": row.name, "created": int(row.created_at.timestamp()), "owned_by": row.source, "parent": None}
+
+
+def as_alias(row: Alias) -> dict[str, Any]:
+    """Its parent is the model that answers now."""
+    return {
+        "id": row.name,
+        "created": int(row.created_at.timestamp()),
+        "owned_by": f"org-{settings.HONE_ORG}",
+        "parent": row.current.model_name,
+    }
 
 
 def as_tuned_model(row: Checkpoint, name: str = "") -> dict[str, Any]:

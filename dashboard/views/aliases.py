@@ -1,0 +1,87 @@
+"""Screens: a team's own names for models. Promote, roll back, the history, delete."""
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_POST
+
+from accounts.errors import ApiError
+from playground import contenders
+from playground.deployments import find_target
+from training.aliases import pointing
+from training.aliases.models import Alias
+
+
+class PromoteForm(forms.Form):
+    model = forms.CharField(max_length=250)
+    name = forms.CharField(max_length=64)
+    reason = forms.CharField(max_length=500, required=False)
+
+
+def aliases(request: HttpRequest) -> HttpResponse:
+    """`?model=NAME` fills in what shall be promoted."""
+    model = request.GET.get("model", "")
+    return _page(request, PromoteForm(initial={"model": model, "name": request.GET.get("name", "")}))
+
+
+@require_POST
+def promote(request: HttpRequest) -> HttpResponse:
+    form = PromoteForm(request.POST)
+    if not form.is_valid():
+        return _page(request, form, status=422)
+    given = form.cleaned_data
+    try:
+        target = find_target(request.project, given["model"])
+        alias = pointing.promote(request.project, request.user, given["name"], target, given["reason"])
+    except ApiError as error:
+        form.add_error(error.param if error.param in form.fields else None, error.message)
+        return _page(request, form, status=422)
+    messages.success(request, f"{alias.name} answers with {target.name} from now on.")
+    return redirect("aliases")
+
+
+@require_POST
+def act_on_alias(request: HttpRequest, name: str, action: str) -> HttpResponse:
+    alias = get_object_or_404(Alias.objects.of(request.project), name=name)
+    try:
+        if action == "roll-back":
+            made = pointing.roll_back(alias, request.user)
+            messages.success(request, f"{alias.name} answers with {made.model_name} again.")
+        else:
+            alias.delete()
+            messages.success(request, f"{alias.name} is no name of a model any more.")
+    except ApiError as error:
+        messages.error(request, error.message)
+    return redirect("aliases")
+
+
+def _page(request: HttpRequest, form: PromoteForm, status: int = 200) -> HttpResponse:
+    found = list(
+        Alias.objects.of(request.project).prefetch_related("promotions__promoted_by", "promotions__checkpoint")
+    )
+    names = {each.model_name for alias in found for each in alias.promotions.all()}
+    named = contenders.find(request.project, names)
+    rows = [
+        {
+            "alias": alias,
+            "history": [{"step": each, "contender": named.get(each.model_name)} for each in alias.promotions.all()],
+            "before": alias.before,
+        }
+        for alias in found
+    ]
+    context = {
+        "rows": rows,
+        "form": form,
+        "choices": contenders.search(request.project),
+        "address": request.build_absolute_uri("/v1"),
+    }
+    return render(request, "dashboard/aliases.html", context, status=status)
+
+
+urlpatterns: list[URLPattern] = [
+    path("", aliases, name="aliases"),
+    path("promote", promote, name="promote"),
+    path("<str:name>/<str:action>", act_on_alias, name="act-on-alias"),
+]

@@ -1,0 +1,98 @@
+"""A team's own names for models: promote, answer to them, roll back, and what the history keeps."""
+
+import pytest
+from django.test import Client
+
+from accounts.errors import ApiError
+from accounts.models import Project, User
+from playground import contenders
+from playground.deployments import find_target
+from tests.playground_cast import make_base, make_checkpoint
+from training.aliases import pointing
+from training.aliases.models import Alias
+from training.models import Checkpoint
+
+pytestmark = pytest.mark.django_db
+PAGE = "/models/names/"
+
+
+@pytest.fixture
+def epochs(project: Project) -> list[Checkpoint]:
+    base = make_base()
+    return [make_checkpoint(project, base, epoch=epoch) for epoch in (1, 2)]
+
+
+def test_a_name_answers_with_the_model_that_it_points_at_and_moves_with_it(
+    project: Project, owner: User, epochs: list[Checkpoint]
+) -> None:
+    pointing.promote(project, owner, "support-bot", epochs[0])
+    assert find_target(project, "support-bot") == epochs[0]
+    pointing.promote(project, owner, "support-bot", epochs[1], "won the campaign")
+    assert find_target(project, "support-bot") == epochs[1]
+    assert contenders.named(project, ["support-bot"])[0].checkpoint == epochs[1], "a column keeps the checkpoint itself"
+
+
+def test_a_roll_back_returns_to_the_model_before_and_stands_in_the_history(
+    owner_client: Client, project: Project, owner: User, epochs: list[Checkpoint]
+) -> None:
+    for each in epochs:
+        pointing.promote(project, owner, "support-bot", each)
+    assert owner_client.post(f"{PAGE}support-bot/roll-back").status_code == 302
+    alias = Alias.objects.get()
+    assert alias.current.checkpoint == epochs[0] and alias.promotions.count() == 3
+    page = owner_client.get(PAGE).text
+    assert f"Rolled back from {epochs[1].name}" in page and "answers now" in page
+
+
+def test_the_page_promotes_with_a_reason_and_says_what_is_wrong(
+    owner_client: Client, project: Project, epochs: list[Checkpoint]
+) -> None:
+    page = owner_client.get(PAGE, {"model": epochs[1].name}).text
+    assert epochs[1].name in page and "No names yet" in page
+    given = {"model": epochs[1].name, "name": "support-bot", "reason": "better form"}
+    assert owner_client.post(f"{PAGE}promote", given).status_code == 302
+    assert "better form" in owner_client.get(PAGE).text
+    for changed, said in [
+        ({"name": "two words"}, "A name has 1 to 64 letters"),
+        ({"name": "smollm2-135m-instruct"}, "is the name of a base model"),
+        ({"model": "ft:none"}, "does not exist"),
+        ({}, "points at"),
+    ]:
+        answer = owner_client.post(f"{PAGE}promote", given | changed)
+        assert answer.status_code == 422 and said in answer.text, changed
+    assert Alias.objects.get().promotions.count() == 1
+
+
+def test_a_name_whose_model_is_deleted_says_so_and_can_be_rolled_back(
+    owner_client: Client, project: Project, owner: User, epochs: list[Checkpoint]
+) -> None:
+    for each in epochs:
+        pointing.promote(project, owner, "support-bot", each)
+    gone = epochs[1].name
+    epochs[1].delete()
+    with pytest.raises(ApiError, match="has been deleted"):
+        find_target(project, "support-bot")
+    assert f"It points at {gone}, which has been deleted" in owner_client.get(PAGE).text
+    pointing.roll_back(Alias.objects.get(), owner)
+    assert find_target(project, "support-bot") == epochs[0]
+    with pytest.raises(ApiError, match="no earlier model"):
+        pointing.roll_back(Alias.objects.get(), owner)
+
+
+def test_a_name_belongs_to_its_project(
+    stranger_client: Client, project: Project, owner: User, epochs: list[Checkpoint]
+) -> None:
+    pointing.promote(project, owner, "support-bot", epochs[0])
+    assert "support-bot</h2>" not in stranger_client.get(PAGE).text
+    for action in ("roll-back", "delete"):
+        assert stranger_client.post(f"{PAGE}support-bot/{action}").status_code == 404
+    stranger = Project.objects.exclude(pk=project.pk).first() or Project.objects.create(name="Other")
+    assert pointing.resolve(stranger, "support-bot") is None
+    with pytest.raises(ApiError, match="does not exist"):
+        find_target(stranger, "support-bot")
+
+
+def test_a_deleted_name_leaves_its_model(owner_client: Client, project: Project, owner: User, epochs: list) -> None:
+    pointing.promote(project, owner, "support-bot", epochs[0])
+    owner_client.post(f"{PAGE}support-bot/delete")
+    assert not Alias.objects.exists() and Checkpoint.objects.count() == 2
