@@ -218,6 +218,7 @@ def project_marks(project_id: str) -> dict[str, Any]:
         "files": [
             list(files.values_list("status").annotate(Count("pk")).order_by("status")),
             list(files.exclude(status="processed").values_list("pk", "check_share").order_by("pk")[:100]),
+            files.exclude(token_facts={}).count(),
         ],
         "deployments": list(served.values_list("pk", "state", "proof", "wanted", "reason").order_by("pk")),
         "models": [

@@ -13,6 +13,7 @@ from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 TASK = "ticket"
 SUFFIX = "first-steps"
+LOOKED = "looked_at_sample"  # in the session of who opened the sample dataset
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,22 @@ class Guide:
     job: TrainingJob | None
     checkpoint: Checkpoint | None
     compared: bool
+    looked: bool  # at the sample data
 
     @property
     def step(self) -> int:
         """1 to 3, or 4 when all is done."""
-        if not self.train:
+        if not self.train or not (self.looked or self.job or self.checkpoint):
             return 1
         if not self.checkpoint:
             return 2
         return 4 if self.compared else 3
+
+    @property
+    def starter_percent(self) -> int:
+        """Of its download."""
+        model = self.starter
+        return round(100 * model.bytes_done / model.bytes_total) if model and model.bytes_total else 0
 
     @property
     def compare_models(self) -> str:
@@ -50,7 +58,7 @@ class Guide:
         return expected_seconds(self.train, self.valid, self.starter)
 
 
-def guide(project: Project) -> Guide:
+def guide(project: Project, looked: bool = False) -> Guide:
     files = DatasetFile.objects.of(project).usable().filter(sample_task=TASK)
     checkpoint = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job", "base_model").first()
     return Guide(
@@ -60,6 +68,7 @@ def guide(project: Project) -> Guide:
         job=TrainingJob.objects.of(project).visible().exclude(status__in=["failed", "cancelled"]).first(),
         checkpoint=checkpoint,
         compared=Comparison.objects.of(project).filter(turns__isnull=False).exists(),
+        looked=looked,
     )
 
 

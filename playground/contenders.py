@@ -85,7 +85,7 @@ def find(project: Project, names: Iterable[str]) -> dict[str, Contender]:
     checkpoints = (
         Checkpoint.objects.of(project)
         .filter(Q(step_name__in=wanted) | Q(final_name__in=wanted))
-        .select_related("job", "base_model", "deployment")
+        .select_related("job__base_model", "base_model", "deployment")
     )
     for checkpoint in checkpoints:
         for name in {checkpoint.step_name, checkpoint.final_name} & set(wanted):
@@ -115,7 +115,7 @@ def search(project: Project, query: str = "") -> list[Contender]:
     """
     bases = BaseModel.objects.ready().select_related("deployment")
     checkpoints = Checkpoint.objects.of(project).filter(archived_at=None)
-    checkpoints = checkpoints.select_related("job", "base_model", "deployment")
+    checkpoints = checkpoints.select_related("job__base_model", "base_model", "deployment")
     for word in query.split():
         epochs = word.lower() == "epoch" or (word.isdecimal() and len(word) < 4)
         bases = bases.none() if epochs else bases.filter(Q(name__icontains=word) | Q(title__icontains=word))

@@ -328,7 +328,7 @@ class Fleet:
     # ---- rows ----
 
     def _rows(self, query: Any) -> list[Deployment]:
-        return list(query.select_related("base_model", "checkpoint__base_model", "checkpoint__job"))
+        return list(query.select_related("base_model", "checkpoint__base_model", "checkpoint__job__base_model"))
 
     def _rows_of(self, key: str) -> list[Deployment]:
         return [row for row in self._rows(Deployment.objects.wanted()) if key_of(row) == key]

@@ -106,9 +106,15 @@ def started(screen: Screen) -> Iterator[Hone]:
             process.kill()
 
 
+def _starter_is_settled(log: Path) -> bool:
+    """The site is there before its starter model; a proof needs both."""
+    said = log.read_text(errors="replace")
+    return "Starter model: on disk" in said or "on the Models page" in said or os.environ.get("HONE_STARTER") == "0"
+
+
 def await_start(process: "subprocess.Popen[bytes]", url: str, log: Path, screen: Screen) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while not answers(url):
+    while not (answers(url) and _starter_is_settled(log)):
         lines = log.read_text(errors="replace").strip().splitlines()
         if process.poll() is not None or time.monotonic() > deadline:
             raise NoServer("Hone did not start:\n" + "\n".join(lines[-15:]))

@@ -1,7 +1,7 @@
 """The nouns: base models, dataset files, training jobs, their metrics, events and checkpoints."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from django.conf import settings
@@ -263,7 +263,13 @@ class TrainingJob(models.Model):
 
     @property
     def display_name(self) -> str:
-        return self.label or self.suffix or self.id
+        """Its name, else what is trained on what."""
+        return self.label or self.suffix or self.described
+
+    @property
+    def described(self) -> str:
+        file = PurePath(self.training_file_name).stem
+        return f"{self.base_model.name} on {file}" if file else self.base_model.name
 
     @property
     def recipe(self) -> Recipe:

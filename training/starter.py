@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from training import home, hub
+from training import home, hub, tasks
 from training.downloads import SCRATCH_PREFIX, Say, download, from_package, lock_of
 from training.locks import only_one
-from training.model_folders import SOURCE_FILE, CatalogueError, fail, register
+from training.model_folders import SOURCE_FILE, CatalogueError, fail, register, tell_pages
 from training.models import BaseModel
 
 STARTER_NAME = "SmolLM2-135M-Instruct"
@@ -22,6 +22,31 @@ STARTER_PACKAGE_NOTE = (
 STARTER_HUB_TIMEOUT_SECONDS = 5
 
 
+def begin() -> BaseModel:
+    """Its row. What is not on disk is brought by a worker, which says on the row how far it is."""
+    model = BaseModel.objects.filter(name=STARTER_NAME).first()
+    if model and model.is_present and model.status == BaseModel.Status.READY:
+        return model
+    model = model or _new_row()
+    if _was_left_here(model):
+        return model
+    model.status, model.status_text = BaseModel.Status.DOWNLOADING, "Waiting for a worker"
+    model.save()
+    tasks.wake(tasks.bring_starter)
+    return model
+
+
+def bring() -> None:
+    """Body of the actor."""
+    rows = BaseModel.objects.filter(name=STARTER_NAME, status=BaseModel.Status.DOWNLOADING)
+
+    def say(text: str) -> None:
+        if rows.update(status_text=text):
+            tell_pages()
+
+    ensure_starter(say)
+
+
 def ensure_starter(progress: Say = lambda text: None) -> BaseModel | None:
     """The small model that the samples are made for: the original where the hub answers, else from its package.
 
@@ -30,12 +55,10 @@ def ensure_starter(progress: Say = lambda text: None) -> BaseModel | None:
     model = BaseModel.objects.filter(name=STARTER_NAME).first()
     if model and model.is_present and model.status == BaseModel.Status.READY:
         return model
-    model = model or BaseModel(name=STARTER_NAME, title=STARTER_NAME, licence=STARTER_LICENCE)
-    folder = home.model_folder(STARTER_NAME)
-    if (folder / "config.json").exists():  # from an earlier start whose database is gone
-        _recall_source(model, folder)
-        register(model, folder)
+    model = model or _new_row()
+    if _was_left_here(model):
         return model
+    progress(f"Looking for {STARTER_HUB_ID} on the hub")
     if _original_is_on_the_hub(model):
         progress(f"Downloading the starter model {model.source_id} ({model.bytes_total / 1e6:,.0f} MB) ...")
         download(model.pk)
@@ -50,6 +73,22 @@ def ensure_starter(progress: Say = lambda text: None) -> BaseModel | None:
         return None
     progress(f"Starter model ready. {model.source_note}")
     return model
+
+
+def _new_row() -> BaseModel:
+    """Not stored yet. Where it comes from is a guess until it has come."""
+    columns = {"source": "hub", "source_id": STARTER_HUB_ID, "licence": STARTER_LICENCE}
+    return BaseModel(name=STARTER_NAME, title=STARTER_NAME, **columns)
+
+
+def _was_left_here(model: BaseModel) -> bool:
+    """Its folder lies here from an earlier start whose database is gone: it is in the catalogue again."""
+    folder = home.model_folder(STARTER_NAME)
+    if not (folder / "config.json").exists():
+        return False
+    _recall_source(model, folder)
+    register(model, folder)
+    return True
 
 
 def settle_interrupted() -> None:

@@ -34,7 +34,7 @@ def wake(actor: Any, *arguments: str) -> None:
 
 def send_missing_wake_ups(queues: set[str]) -> None:
     """What an idle worker does every few seconds: wake itself for what the database says is waiting."""
-    from training import exports, files, preparing, supervisor
+    from training import exports, files, preparing, supervisor, token_counts
     from training.chains import following
     from training.trackers import tending
 
@@ -48,6 +48,8 @@ def send_missing_wake_ups(queues: set[str]) -> None:
         for export in exports.waiting():
             wake(merge, export.pk)
         files.remove_stale()
+        for file, base_model in token_counts.uncounted():
+            wake(count_file_tokens, file.pk, base_model.pk)
         tending.tend()
         following.advance()
 
@@ -66,6 +68,14 @@ def download_model(base_model_id: int) -> None:
     from training import downloads
 
     downloads.download(base_model_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def bring_starter() -> None:
+    """Bring the starter model to disk, from wherever it can be had."""
+    from training import starter
+
+    starter.bring()
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))

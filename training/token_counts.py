@@ -1,11 +1,13 @@
 """How many tokens a file has under a base model's tokenizer, counted with the trainer's own encoding and kept."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from django.core.cache import cache
 from django.db import transaction
+from django.db.models import F, Max, QuerySet
 
 from training import jsonl, notify
 from training.engine.chat import ChatFormat
@@ -16,6 +18,8 @@ from training.models import BaseModel, DatasetFile
 
 COUNTED_AT_ONCE_BYTES = 1 << 20
 KEPT_LENGTHS = 2000
+COUNTED_UNASKED_BYTES = 64 << 20  # larger files are counted when a page or a job asks
+COUNTED_A_LOOK = 20
 
 
 @lru_cache(maxsize=8)
@@ -54,6 +58,27 @@ def facts_or_start(file: DatasetFile, base_model: BaseModel) -> DataFacts | None
     if cache.add(f"counting:{file.id}:{base_model.pk}", 1, timeout=600):  # asked once, not by every refresh
         count_file_tokens.send(file.id, base_model.pk)
     return None
+
+
+def uncounted() -> Iterator[tuple[DatasetFile, BaseModel]]:
+    """Checked files that nobody asked about yet, each with the base model whose tokens its page would show. Each pair
+    comes once in a worker's life: a file that cannot be counted must not be read again and again."""
+    base_model = next((model for model in _by_use() if model.is_present), None)
+    if base_model is None:
+        return
+    files = DatasetFile.objects.usable().filter(token_facts={}, bytes__lte=COUNTED_UNASKED_BYTES)
+    for file in files[:COUNTED_A_LOOK]:
+        if file.path.is_file() and cache.add(f"uncounted:{file.id}:{base_model.pk}", 1, timeout=None):
+            yield file, base_model
+
+
+def _by_use() -> QuerySet[BaseModel]:
+    """What was trained last comes first."""
+    return (
+        BaseModel.objects.ready()
+        .annotate(used=Max("jobs__created_at"))
+        .order_by(F("used").desc(nulls_last=True), "name")
+    )
 
 
 def count_in_worker(file_id: str, base_model_id: int) -> None:

@@ -6,6 +6,7 @@ Beside them, `files.create_file` takes a file in one go.
 import fcntl
 import os
 import shutil
+import time
 
 from accounts.errors import ApiError
 from accounts.models import Project, User
@@ -18,6 +19,7 @@ from training.models import DatasetFile
 Status = DatasetFile.Status
 
 CHUNK_BYTES = 8 << 20
+STILL_SECONDS = 20.0  # without a byte: the page says how it goes on
 SPARE_BYTES = 64 << 20  # left free on the disk for everything else
 
 
@@ -83,6 +85,17 @@ def append_chunk(file: DatasetFile, offset: int, data: bytes) -> int:
             shutil.rmtree(home.file_folder(file.id), ignore_errors=True)  # first: the database needs room, too
             remove(file)
         raise
+
+
+def stands_still(file: DatasetFile) -> bool:
+    """Nothing has arrived for a while, and something is missing."""
+    if received_bytes(file) >= file.bytes:
+        return False
+    try:
+        moved_at = file.part_path.stat().st_mtime
+    except OSError:  # nothing has arrived at all
+        moved_at = file.created_at.timestamp()
+    return time.time() - moved_at > STILL_SECONDS
 
 
 def received_bytes(file: DatasetFile) -> int:

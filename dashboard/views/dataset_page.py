@@ -9,6 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseClientRefresh
 
+from dashboard import guide
 from dashboard.templatetags.figures import size
 from dashboard.turns import answers_of, turns_of
 from training import checks, files, jsonl, texts, token_counts
@@ -36,6 +37,8 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         return redirect("datasets")
     if request.htmx and file.status != Status.UPLOADED:  # the page asked whether the check is done
         return HttpResponseClientRefresh()
+    if file.sample_task == guide.TASK:
+        request.session[guide.LOOKED] = True
     jobs, roles = list(files.jobs_using(file)[:20]), file.statistics.get("roles", {})
     children = list(file.children.datasets()[:20])
     context = {

@@ -17,7 +17,7 @@ from dashboard.views.dataset_page import one_dataset
 from training import checks, files, splits
 from training.models import DatasetFile
 from training.rules import FORMAT_NAMES
-from training.uploads import CHUNK_BYTES, received_bytes
+from training.uploads import CHUNK_BYTES, received_bytes, stands_still
 
 LONG_LIST = 200  # datasets shown in the list
 Status = DatasetFile.Status
@@ -58,6 +58,7 @@ def _list_row(file: DatasetFile) -> dict[str, Any]:
         "through_parts": file.split_count,  # type: ignore[attr-defined]
         "received": received,
         "share": received / file.bytes if file.bytes else 0,
+        "stands_still": file.status == Status.UPLOADING and stands_still(file),
     }
 
 

@@ -38,7 +38,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "checkpoints": newest_checkpoints(project),
         "usage": devices.usage(),
         "used_here": disk_use(project),
-        "guide": guide.guide(project),
+        "guide": guide.guide(project, looked=bool(request.session.get(guide.LOOKED))),
         "last_jobs": [row(job) for job in finished_lately(project)],
         "chunk_bytes": uploads.CHUNK_BYTES,
     }
@@ -47,7 +47,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 def newest_checkpoints(project: Project) -> QuerySet[Checkpoint]:
     mine = Checkpoint.objects.of(project).filter(archived_at=None, job__archived_at=None)
-    return mine.select_related("job", "base_model", "deployment")[:CHECKPOINTS]
+    return mine.select_related("job__base_model", "base_model", "deployment")[:CHECKPOINTS]
 
 
 def finished_lately(project: Project) -> QuerySet[TrainingJob]:

@@ -248,6 +248,8 @@
   }
 
   // ---- htmx ----
+  // a request that a newer one took the place of, or that the person left, is no error; htmx asks this before it logs
+  htmx.logger = (element, name, detail) => { if (name === "htmx:sendAbort") detail.error = null; };
   document.addEventListener("htmx:confirm", (event) => {
     if (!event.detail.question) return;
     event.preventDefault();

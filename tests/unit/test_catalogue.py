@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from accounts.errors import ApiError
 from tests.factories import tiny_model
 from tests.fakes.hub import FakeHub, running
-from training import catalogue, downloads, home, hub, model_folders, starter
+from training import catalogue, downloads, home, hub, model_folders, starter, tasks
 from training.models import BaseModel, TrainingJob
 
 pytestmark = pytest.mark.django_db
@@ -241,6 +241,18 @@ def test_without_hub_and_package_the_site_starts_all_the_same(fake, monkeypatch)
     said: list[str] = []
     assert starter.ensure_starter(said.append) is None
     assert "could not be brought" in said[-1] and BaseModel.objects.get().status == "failed"
+
+
+def test_the_starter_is_begun_at_once_and_brought_by_a_worker(fake, tiny, monkeypatch):
+    sent: list[str] = []
+    monkeypatch.setattr(tasks, "wake", lambda actor, *ids: sent.append(actor.actor_name))
+    fake.add_folder(starter.STARTER_HUB_ID, tiny)
+    begun = starter.begin()
+    assert (begun.status, begun.status_text, sent) == ("downloading", "Waiting for a worker", ["bring_starter"])
+    starter.bring()
+    begun.refresh_from_db()
+    assert (begun.status, begun.status_text) == ("ready", "")
+    assert starter.begin() == begun and len(sent) == 1, "it is there: nothing to bring"
 
 
 def test_a_starter_that_a_stop_broke_off_says_so_and_leaves_no_scratch_folder():

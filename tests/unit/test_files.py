@@ -224,6 +224,18 @@ def test_tokens_of_a_large_file_are_counted_by_the_worker_and_asked_for_once(
     assert queue == [(file.id, model.pk)]
 
 
+def test_tokens_are_counted_unasked_once_there_is_a_base_model(project: Project, tmp_path: Path) -> None:
+    file = make(project, rows())
+    assert list(token_counts.uncounted()) == [], "no base model is on disk"
+    folder = tiny_model(tmp_path / "tiny")
+    model = BaseModel.objects.create(name="tiny", source="folder", folder=str(folder), status="ready")
+    assert list(token_counts.uncounted()) == [(file, model)]
+    assert list(token_counts.uncounted()) == [], "a worker is told once"
+    token_counts.count_in_worker(file.pk, model.pk)
+    file.refresh_from_db()
+    assert file.token_facts["tiny"]["rows"] == 12
+
+
 def test_a_new_check_forgets_the_token_counts(project: Project) -> None:
     file = make(project, rows())
     DatasetFile.objects.filter(pk=file.pk).update(token_facts={"tiny": {}})

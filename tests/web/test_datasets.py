@@ -1,6 +1,7 @@
 """Dataset screens: upload, list, detail, split, rename, delete; who may see what."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,21 @@ def test_an_upload_in_pieces_arrives_whole_and_is_checked_at_once(owner_client: 
     assert not file.part_path.exists()
     assert (file.rows, file.format, file.bytes) == (12, "chat", len(content))
     assert len(file.sha256) == 64
+
+
+def test_an_upload_says_that_it_stands_still_only_when_it_does(owner_client: Client, project: Project) -> None:
+    content = chat_file()
+    begun = begin(owner_client, content)
+    send(owner_client, begun["url"], 0, content[:300])
+    moving = owner_client.get("/datasets/").content.decode()
+    assert "% arrived" in moving and "It stands still" not in moving
+    part = project.files.get().part_path
+    os.utime(part, (part.stat().st_mtime - 60,) * 2)
+    assert "It stands still" in owner_client.get("/datasets/").content.decode()
+    send(owner_client, begun["url"], 300, content[300:])
+    os.utime(part, (part.stat().st_mtime - 60,) * 2)
+    whole = owner_client.get("/datasets/").content.decode()
+    assert "It stands still" not in whole and "Checking" in whole, "everything is here: it is being finished"
 
 
 def test_a_wrong_offset_is_answered_with_the_servers_size(owner_client: Client) -> None:

@@ -91,7 +91,8 @@ def test_a_failed_download_shows_its_reason_and_can_be_tried_again(owner_client,
 
 def test_a_download_shows_how_far_it_is(owner_client, model):
     BaseModel.objects.update(status="downloading", bytes_done=250, bytes_total=1000, status_text="Downloading")
-    assert 'value="25"' in page(owner_client)
+    shown = page(owner_client)
+    assert 'value="25"' in shown and shown.count(">Downloading<") == 1, "its state says it already"
 
 
 def test_a_folder_is_added_in_the_page(owner_client, tiny):

@@ -11,6 +11,7 @@ from tests import makers
 from tests.factories import chat_rows, tiny_model, write_jsonl
 from training import catalogue, checks, devices, files
 from training.models import BaseModel, Checkpoint, DatasetFile, Metric, TrainingJob
+from training.starter import STARTER_NAME
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +108,10 @@ def test_the_guide_goes_from_data_to_training_to_comparing(owner_client, project
     ticket_file(project, "train", tmp_path)
     shown = text(owner_client)
     assert "Read 30 examples" in shown and "Start training" in shown and "on this machine" in shown
+    assert "Step 1 of 3" in shown, "nobody has looked at the data yet"
+    train = DatasetFile.objects.get(filename="ticket-train.jsonl")
+    assert owner_client.get(reverse("dataset", args=[train.pk])).status_code == 200
+    assert "Step 2 of 3" in text(owner_client)
     answer = owner_client.post(reverse("train-sample"))
     job = TrainingJob.objects.get()
     assert answer["Location"] == reverse("job", args=[job.pk])
@@ -123,6 +128,19 @@ def test_the_guide_goes_from_data_to_training_to_comparing(owner_client, project
     )
     shown = text(owner_client)
     assert "Open side by side" in shown and "models=tiny%2Cft%3Atiny" in shown
+
+
+def test_while_the_starter_model_is_brought_the_guide_shows_how_far_it_is(owner_client, project, model, tmp_path):
+    ticket_file(project, "train", tmp_path)
+    columns = {
+        "status": "downloading",
+        "status_text": "Downloading",
+        "bytes_done": 25_000_000,
+        "bytes_total": 100_000_000,
+    }
+    BaseModel.objects.create(name=STARTER_NAME, source="hub", source_id="org/small", **columns)
+    shown = text(owner_client)
+    assert 'value="25"' in shown and "25 MB of 100 MB" in shown and "Start training" not in shown
 
 
 def test_training_the_sample_without_data_says_what_is_missing(owner_client, model):

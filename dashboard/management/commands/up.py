@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from typing import Any, TextIO
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
 
 from accounts import first_start
 from dashboard.supervisor import Child, Supervisor
@@ -22,8 +24,10 @@ from playground import deployments, vllm
 from training import files, starter
 from training.home import home, log_folder
 from training.launcher import worker_commands
+from training.models import BaseModel
 
 READY_WITHIN_SECONDS = 60
+LOOK_SECONDS = 0.5
 
 
 class Command(BaseCommand):
@@ -51,6 +55,8 @@ class Command(BaseCommand):
         supervisor.start()
         try:
             self._greet(supervisor, host, port)
+            if settings.HONE_STARTER:
+                threading.Thread(target=self._bring_starter, args=(supervisor, no_serve), daemon=True).start()
             supervisor.watch()
         finally:
             self.say("Stopping; a running job writes its resume point first ...")
@@ -91,11 +97,6 @@ class Command(BaseCommand):
         self.project, self.token = first_start.ensure_first_owner()
         self.key_path = first_start.ensure_local_key(self.project)
         starter.settle_interrupted()
-        if settings.HONE_STARTER:
-            model = starter.ensure_starter(self.say)
-            if model and model.is_present and not no_serve:
-                deployments.want(base_model=model)  # warm before the first visit to the playground
-                self.warming = "The starter model warms up in vLLM meanwhile."
         python = vllm.interpreter(settings.HONE_VLLM_PYTHON)
         if not no_serve and vllm.find_build(python) is None:
             self.warming = vllm.NOT_INSTALLED.format(python=python)
@@ -135,6 +136,30 @@ class Command(BaseCommand):
             self.say(f"                  {where}.venv/bin/python manage.py sign_in_link")
         self.say(f"API:              {address}/v1   key in {self.key_path}")
         self.say(f"{self.warming} Ctrl-C stops everything.".strip())
+
+    def _bring_starter(self, supervisor: Supervisor, no_serve: bool) -> None:
+        """A worker brings it; here is told how far it is, and once it is there it is loaded before the first visit to
+        the playground."""
+        said = ""
+        try:
+            model = starter.begin()
+            while model.status == BaseModel.Status.DOWNLOADING and not supervisor.stopping:
+                if model.status_text != said:
+                    said = model.status_text
+                    self.say(f"Starter model: {said}")
+                time.sleep(LOOK_SECONDS)
+                model.refresh_from_db()
+            if model.status == BaseModel.Status.FAILED:
+                reason = model.status_text.rstrip(".")
+                self.say(f"Starter model: {reason}. Hone works without it; try again on the Models page.")
+            elif model.status == BaseModel.Status.READY:
+                self.say(f"Starter model: on disk. {model.source_note}" if said else "Starter model: on disk.")
+                if not no_serve:
+                    deployments.want(base_model=model)
+        except Exception as error:  # a thread of its own: without a word nobody would know
+            self.say(f"Starter model: {error!r}")
+        finally:
+            connections.close_all()
 
 
 def _answers(url: str) -> bool:
