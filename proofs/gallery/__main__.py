@@ -38,6 +38,8 @@ DEEDS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "dataset-menu": ("dataset-ticket-train.jsonl", [("click", ".title-line details.menu summary")]),
     "checkpoint-menu": ("job-done", [("click", "#checkpoints details.menu summary")]),
     "jobs-marked": ("jobs", [("click", "#jobs input[name=ids]"), ("wait", ".selection-bar")]),
+    "prompts": ("job-done", [("click", "#film [data-open=edit-prompts]"), ("wait", "#edit-prompts[open]")]),
+    "new-job-prompts": ("rerun", [("click", "summary:has-text('Pinned prompts')"), ("wait", "#id_pinned_prompts")]),
     "rename": ("job-done", [("click", ".title-line details.menu summary"), ("click", "[data-open=rename-job]")]),
 }
 
