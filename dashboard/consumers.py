@@ -12,12 +12,14 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
-from django.db.models import Count, F, Max, Q, Sum
+from django.db.models import Count, F, Max, Sum
 from django.urls import URLPattern, path
 
 from accounts.models import Project
+from dashboard import job_marks
 from dashboard.curves import ROW_FIELDS, rows_after
-from playground.models import Deployment, Film
+from dashboard.job_marks import STATE_FIELDS, marks_of
+from playground.models import Deployment
 from training.models import BaseModel, DatasetFile, TrainingJob
 
 logger = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ class NewsConsumer(AsyncJsonWebsocketConsumer):
 
 
 class JobConsumer(NewsConsumer):
-    """/ws/jobs/<id>/?after=<revision>
+    """/ws/jobs/<id>/?after=<revision>&seen=<digests of the parts that the page holds>
 
     Sends {"fields": [...], "rows": [[...], ...]} for metric rows after the page's revision,
     {"state": {...}} when the job's state changed, and {"changed": ["header", "checkpoints", "film", "events"]}
@@ -91,9 +93,10 @@ class JobConsumer(NewsConsumer):
     async def connect(self) -> None:
         self.job_id: str = self.scope["url_route"]["kwargs"]["job_id"]
         self.cursor = _revision(self.scope)
-        self.seen: dict[str, Any] | None = None
+        self.seen = job_marks.read(_asked(self.scope, "seen"))
+        self.stated: list[Any] | None = None
         self.state_at = 0.0
-        if await job_marks(self.job_id, self.scope["user"].pk) is None:
+        if await marks_for(self.job_id, self.scope["user"].pk) is None:
             await self.close(code=NOT_FOUND)
             return
         await self.start(f"job.{self.job_id}")
@@ -112,15 +115,16 @@ class JobConsumer(NewsConsumer):
 
     async def _send_changes(self) -> None:
         self.state_at = time.monotonic()
-        marks = await job_marks(self.job_id, self.scope["user"].pk)
+        marks = await marks_for(self.job_id, self.scope["user"].pk)
         if marks is None:
             await self.say({"gone": True})
             await self.close(code=NOT_FOUND)
             return
-        before, self.seen = self.seen, marks
-        if before is None or before["header"] != marks["header"]:
-            await self.say({"state": dict(zip(STATE_FIELDS, marks["header"], strict=True))})
-        changed = [part for part in marks if before is not None and before[part] != marks[part]]
+        before, self.seen = self.seen, job_marks.digests(marks)
+        if self.stated != marks["header"]:
+            self.stated = marks["header"]
+            await self.say({"state": dict(zip(STATE_FIELDS, self.stated, strict=True))})
+        changed = [part for part, digest in self.seen.items() if before and before.get(part) != digest]
         if changed:
             await self.say({"changed": changed})
 
@@ -151,14 +155,13 @@ class ProjectConsumer(NewsConsumer):
         return POLL_SECONDS
 
 
-STATE_FIELDS: Final = (
-    "status", "status_text", "phase", "step", "total_steps", "wanted", "label", "archived", "error_message",
-)  # fmt: skip
-
-
 def _revision(scope: dict[str, Any]) -> int:
-    given = parse_qs(scope["query_string"].decode()).get("after", ["0"])[0]
+    given = _asked(scope, "after")
     return int(given) if given.isdecimal() else 0
+
+
+def _asked(scope: dict[str, Any], name: str) -> str:
+    return parse_qs(scope["query_string"].decode()).get(name, [""])[0]
 
 
 def _after(job_id: str, revision: int) -> list[list[Any]]:
@@ -170,29 +173,13 @@ after = database_sync_to_async(_after, thread_sensitive=False)
 
 
 @database_sync_to_async
-def job_marks(job_id: str, user_id: int | None) -> dict[str, Any] | None:
+def marks_for(job_id: str, user_id: int | None) -> dict[str, Any] | None:
     """A mark for each part of the page that changes when the part changes; None: not this person's job."""
     mine = Project.objects.filter(memberships__user=user_id or 0)  # None would ask for projects without members
     job = TrainingJob.objects.filter(pk=job_id, project__in=mine).first()
     if job is None:
         return None
-    header = [getattr(job, name) for name in STATE_FIELDS if name not in {"archived", "error_message"}]
-    kept = job.checkpoints.filter(archived_at=None)
-    served = kept.values_list("pk", "label", "deployment__state", "deployment__proof", "export__status").order_by("pk")
-    return {
-        "header": [*header, job.archived_at is not None, job.error_message],
-        "checkpoints": list(served),
-        "film": [job.status, *_film_marks(job)],
-        "events": list(job.events.aggregate(last=Max("pk"), count=Count("pk")).values()),
-    }
-
-
-def _film_marks(job: TrainingJob) -> list[Any]:
-    """Of the answers to the pinned prompts, and of what has yet to answer them."""
-    ours = Q(base_model=job.base_model_id) | Q(checkpoint__job=job.pk) | Q(checkpoint=job.start_checkpoint_id or "")
-    states = Deployment.objects.filter(ours).values_list("pk", "state", "reason").order_by("pk")
-    chosen = Film.objects.filter(job=job).values_list("prompts", flat=True).first()
-    return [*job.frames.aggregate(last=Max("changed_at"), count=Count("pk")).values(), chosen, list(states)]
+    return marks_of(job)
 
 
 @database_sync_to_async

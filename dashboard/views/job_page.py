@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
-from dashboard import differences, sweep
+from dashboard import differences, job_marks, sweep
 from dashboard.advice import advice
 from dashboard.forms import LABELS, RECIPE_FIELDS
 from dashboard.headline import headline
@@ -60,6 +60,8 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
     tab = name if name in TABS else "events"
     part = request.GET.get("part", "") if request.htmx else ""
     context: dict[str, Any] = {"job": found, "tab": tab, "tabs": TAB_NAMES}
+    if part == "":  # before anything is read, so that what changes meanwhile is fetched again
+        context["seen"] = job_marks.written(job_marks.digests(job_marks.marks_of(found)))
     if part in ("", "header"):
         context |= header(found)
     if part in ("", "checkpoints"):

@@ -164,7 +164,9 @@
   const badge = document.getElementById("connection");
   const WORDS = { connecting: "connecting", live: "live", done: "up to date", lost: "reconnecting", gone: "deleted" };
   const SILENCE_MS = 45_000;  // the server says something every 15 s
+  const PARTS = ["header", "checkpoints", "film", "events"];
   let socket = null, wait = 500, heard = 0, retry = 0, gone = false;
+  let seen = root.dataset.seen;  // what the page was drawn from; after a break the socket tells of every part
 
   function show(state) {
     const word = state === "live" && root.dataset.final ? "done" : state;
@@ -174,8 +176,8 @@
   function connect() {
     clearTimeout(retry);
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const mine = socket = new WebSocket(`${scheme}://${location.host}/ws/jobs/${root.dataset.job}/?after=${revision}`);
-    mine.onopen = () => { wait = 500; heard = Date.now(); show("live"); };
+    const mine = socket = new WebSocket(`${scheme}://${location.host}/ws/jobs/${root.dataset.job}/?after=${revision}&seen=${seen}`);
+    mine.onopen = () => { wait = 500; heard = Date.now(); show("live"); seen = "nothing.0"; };
     mine.onmessage = (message) => { heard = Date.now(); receive(JSON.parse(message.data)); };
     mine.onclose = () => {
       if (mine !== socket || gone) return;
@@ -209,7 +211,7 @@
   function wake() { // after sleep a socket can look open and be dead
     if (document.hidden || gone) return;
     if (!socket || socket.readyState > 1 || Date.now() - heard > SILENCE_MS) { socket?.close(); wait = 500; connect(); }
-    ["header", "checkpoints", "film", "events"].forEach(refresh);
+    PARTS.forEach(refresh);
   }
   document.addEventListener("visibilitychange", wake);
   addEventListener("online", wake);

@@ -1,6 +1,7 @@
 """The live connection of a job's page: nothing lost, nothing for strangers."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -84,6 +85,27 @@ async def test_a_replayed_step_comes_again_with_its_new_value(owner_client: Clie
     await database_sync_to_async(rewrite)(train_loss=9.75, revision=31)
     assert [(row[STEP], row[LOSS]) for row in await rows_until(link, 25)] == [(25, 9.75)]
     await link.disconnect()
+
+
+async def test_what_changed_while_the_page_was_on_its_way_is_told(
+    owner_client: Client, running_job: TrainingJob
+) -> None:
+    page = await database_sync_to_async(owner_client.get)(f"/jobs/{running_job.id}/")
+    seen = re.search('data-seen="([^"]+)"', page.content.decode())
+    assert seen
+    await database_sync_to_async(makers.add_events)(running_job, "came in between")
+    address = f"/ws/jobs/{running_job.id}/?after={running_job.revision}&seen={seen[1]}"
+    link = socket(owner_client, address)
+    assert (await link.connect())[0]
+    assert "state" in await link.receive_json_from(timeout=5)
+    assert await link.receive_json_from(timeout=5) == {"changed": ["events"]}
+    await link.disconnect()
+    again = socket(owner_client, address.replace(seen[1], "nothing.0"))
+    assert (await again.connect())[0]
+    assert "state" in await again.receive_json_from(timeout=5)
+    told = (await again.receive_json_from(timeout=5))["changed"]
+    assert told == ["header", "checkpoints", "film", "events"], "after a break the page asks for everything"
+    await again.disconnect()
 
 
 async def test_the_page_is_told_which_parts_changed(owner_client: Client, running_job: TrainingJob) -> None:
