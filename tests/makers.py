@@ -159,22 +159,22 @@ def _metric(job: TrainingJob, step: int, each: int, start: float) -> Metric:
 
 
 def add_checkpoint(job: TrainingJob, row: Metric) -> Checkpoint:
-    name = f"ft:{job.base_model.name}:hone:{job.suffix}:{job.id[-6:]}{job.checkpoints.count():02d}:ckpt-step-{row.step}"
+    """With the figures of its step."""
+    figures = {name: getattr(row, name) for name in ("train_loss", "train_accuracy")}
+    figures |= {name: getattr(row, name) for name in ("full_valid_loss", "full_valid_accuracy")}
+    return make_checkpoint(job, step=row.step, epoch=round(row.epoch or 0), size_bytes=19_800_000, **figures)
+
+
+def make_checkpoint(job: TrainingJob, *, step: int = 10, epoch: int = 1, **columns: Any) -> Checkpoint:
+    """An adapter's row, without its files."""
+    columns = {
+        "kind": "lora",
+        "step_name": f"ft:{job.base_model.name}:hone:{job.suffix}:{job.id[-8:]}:ckpt-step-{step}",
+        "path_in_run": f"checkpoints/epoch-{epoch}-step-{step}",
+        "sha256": "0" * 64,
+    } | columns
     return Checkpoint.objects.create(
-        project=job.project,
-        job=job,
-        base_model=job.base_model,
-        step=row.step,
-        epoch=round(row.epoch or 0),
-        kind="lora",
-        step_name=name,
-        path_in_run=f"checkpoints/epoch-{round(row.epoch or 0)}-step-{row.step}",
-        size_bytes=19_800_000,
-        sha256="0" * 64,
-        train_loss=row.train_loss,
-        train_accuracy=row.train_accuracy,
-        full_valid_loss=row.full_valid_loss,
-        full_valid_accuracy=row.full_valid_accuracy,
+        project=job.project, job=job, base_model=job.base_model, step=step, epoch=epoch, **columns
     )
 
 

@@ -3,6 +3,7 @@
 from django.utils import timezone
 
 from accounts.models import Project
+from tests import makers
 from training.models import BaseModel, Checkpoint, TrainingJob
 
 
@@ -24,15 +25,4 @@ def make_checkpoint(project: Project, base: BaseModel, *, epoch: int = 1, suffix
             "finished_at": timezone.now(),
         },
     )
-    return Checkpoint.objects.create(
-        project=project,
-        job=job,
-        base_model=base,
-        step=epoch * 10,
-        epoch=epoch,
-        kind=Checkpoint.Kind.LORA,
-        step_name=f"ft:{base.name}:hone:{suffix}:{job.pk[-8:]}:ckpt-step-{epoch * 10}",
-        path_in_run=f"checkpoints/epoch-{epoch}-step-{epoch * 10}",
-        sha256="0" * 64,
-        full_valid_loss=1 / epoch,
-    )
+    return makers.make_checkpoint(job, step=epoch * 10, epoch=epoch, full_valid_loss=1 / epoch)

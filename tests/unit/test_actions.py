@@ -6,6 +6,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project, User
+from tests import makers
 from tests.jobs import make_base_model, make_file, make_job
 from training import actions, preparing
 from training.engine.spec import Recipe
@@ -24,18 +25,8 @@ def training_file(project: Project) -> DatasetFile:
     return make_file(project)
 
 
-def make_checkpoint(job: TrainingJob, step: int = 20) -> Checkpoint:
-    checkpoint = Checkpoint.objects.create(
-        project=job.project,
-        job=job,
-        base_model=job.base_model,
-        step=step,
-        epoch=1,
-        kind="lora",
-        step_name=f"ft:tiny:hone::{step:08d}:ckpt-step-{step}",
-        path_in_run=f"checkpoints/epoch-1-step-{step}",
-        sha256="0" * 64,
-    )
+def kept_checkpoint(job: TrainingJob, step: int = 20) -> Checkpoint:
+    checkpoint = makers.make_checkpoint(job, step=step)
     checkpoint.path.mkdir(parents=True, exist_ok=True)
     (checkpoint.path / "adapter_model.safetensors").write_bytes(b"x" * 1000)
     return checkpoint
@@ -102,7 +93,7 @@ class TestCreate:
         assert refused.value.param == "model"
 
     def test_a_checkpoint_continues_only_on_its_own_base_model(self, project, base_model, training_file):
-        checkpoint = make_checkpoint(make_job(project))
+        checkpoint = kept_checkpoint(make_job(project))
         other = make_base_model("other")
         with pytest.raises(ApiError, match="cannot be continued on other"):
             actions.create_job(
@@ -245,7 +236,7 @@ class TestVerbs:
     @pytest.mark.django_db(transaction=True)
     def test_a_cancel_keeps_or_drops_what_was_saved(self, project):
         kept, dropped = (make_job(project, status="paused") for _ in range(2))
-        saved = [make_checkpoint(kept, 20), make_checkpoint(dropped, 40)]
+        saved = [kept_checkpoint(kept, 20), kept_checkpoint(dropped, 40)]
         actions.cancel_job(kept)
         actions.cancel_job(dropped, drop=True)
         assert [checkpoint.path.exists() for checkpoint in saved] == [True, False]
@@ -254,7 +245,7 @@ class TestVerbs:
 
     def test_a_cancel_does_not_drop_what_another_job_starts_from(self, project):
         job = make_job(project, status="paused")
-        make_job(project, start_checkpoint=make_checkpoint(job, 20))
+        make_job(project, start_checkpoint=kept_checkpoint(job, 20))
         with pytest.raises(ApiError, match="starts from"):
             actions.cancel_job(job, drop=True)
         assert TrainingJob.objects.get(pk=job.pk).status == "paused"
@@ -272,7 +263,7 @@ class TestVerbs:
         from training import files
 
         job = make_job(project)
-        checkpoint = make_checkpoint(job)
+        checkpoint = kept_checkpoint(job)
         result = files.create_file(project, None, "step_metrics.csv", "fine-tune-results", b"step\n")
         TrainingJob.objects.filter(pk=job.pk).update(result_file=result)
         folder, content = job.folder, result.path
@@ -287,21 +278,21 @@ class TestVerbs:
     @pytest.mark.django_db(transaction=True)
     def test_delete_of_a_checkpoint_frees_its_folder_and_keeps_the_curves(self, project):
         job = finished(make_job(project))
-        first, second = make_checkpoint(job, 20), make_checkpoint(job, 40)
+        first, second = kept_checkpoint(job, 20), kept_checkpoint(job, 40)
         actions.delete_checkpoint(first)
         assert not first.path.exists() and second.path.exists()
         assert list(job.checkpoints.all()) == [second]
 
     def test_the_newest_checkpoint_of_an_unfinished_job_is_kept(self, project):
         job = make_job(project, status="paused")
-        make_checkpoint(job, 20)
-        newest = make_checkpoint(job, 40)
+        kept_checkpoint(job, 20)
+        newest = kept_checkpoint(job, 40)
         with pytest.raises(ApiError, match="may have to continue from it"):
             actions.delete_checkpoint(newest)
 
     def test_a_checkpoint_that_a_waiting_job_starts_from_is_kept_until_that_job_ends(self, project):
         job = finished(make_job(project))
-        checkpoint = make_checkpoint(job)
+        checkpoint = kept_checkpoint(job)
         child = make_job(project, start_checkpoint=checkpoint)
         for delete in (lambda: actions.delete_checkpoint(checkpoint), lambda: actions.delete_job(job)):
             with pytest.raises(ApiError, match="starts from"):

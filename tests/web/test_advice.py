@@ -7,7 +7,7 @@ from django.urls import reverse
 from accounts.models import Project
 from dashboard.advice import advice
 from tests import makers
-from training.models import Checkpoint, Metric, TrainingJob
+from training.models import Metric, TrainingJob
 
 pytestmark = pytest.mark.django_db
 FALLING = [2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
@@ -23,17 +23,7 @@ def job_with(
     for step, loss in enumerate(losses, 1):
         Metric.objects.create(job=job, step=step, revision=step, time=float(step), epoch=step / 3, train_loss=loss)
     for epoch, loss in enumerate(judged, 1):
-        Checkpoint.objects.create(
-            job=job,
-            project=project,
-            base_model=job.base_model,
-            step_name=f"ft:tiny:{job.pk}:{epoch}",
-            step=epoch * 3,
-            epoch=epoch,
-            kind="lora",
-            path_in_run=f"checkpoints/epoch-{epoch}",
-            full_valid_loss=loss,
-        )
+        makers.make_checkpoint(job, step=epoch * 3, epoch=epoch, full_valid_loss=loss)
     return job
 
 

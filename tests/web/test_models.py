@@ -7,9 +7,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from playground.models import Deployment
+from tests import makers
 from tests.factories import tiny_model
 from training import catalogue
-from training.models import BaseModel, Checkpoint, TrainingJob
+from training.models import BaseModel, TrainingJob
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +35,7 @@ def trained(project, model: BaseModel, label: str) -> TrainingJob:
     job = TrainingJob.objects.create(
         project=project, base_model=model, status="succeeded", finished_at=timezone.now(), label=label
     )
-    Checkpoint.objects.create(
-        project=project,
-        job=job,
-        base_model=model,
-        step=30,
-        epoch=1,
-        kind="lora",
-        step_name=f"ft:{model.name}:hone:{label}:{job.id[-8:]}:ckpt-step-30",
-        path_in_run="checkpoints/x",
-        sha256="0" * 64,
-        full_valid_loss=0.4123,
-    )
+    makers.make_checkpoint(job, step=30, full_valid_loss=0.4123)
     return job
 
 

@@ -10,7 +10,7 @@ from playground.models import Deployment
 from tests import makers
 from tests.factories import chat_rows, tiny_model, write_jsonl
 from training import catalogue, checks, devices, files
-from training.models import BaseModel, Checkpoint, DatasetFile, Metric, TrainingJob
+from training.models import BaseModel, DatasetFile, Metric, TrainingJob
 from training.starter import STARTER_NAME
 
 
@@ -117,15 +117,7 @@ def test_the_guide_goes_from_data_to_training_to_comparing(owner_client, project
     assert answer["Location"] == reverse("job", args=[job.pk])
     assert job.training_file.filename == "ticket-train.jsonl" and job.validation_file.filename == "ticket-valid.jsonl"
     assert "Watch it learn" in text(owner_client)
-    Checkpoint.objects.create(
-        project=project,
-        job=job,
-        base_model=model,
-        step=8,
-        epoch=1,
-        kind="lora",
-        step_name="ft:tiny:hone:x:aaaaaaaa:ckpt-step-8",
-    )
+    makers.make_checkpoint(job, step=8)
     shown = text(owner_client)
     assert "Open side by side" in shown and "models=tiny%2Cft%3Atiny" in shown
 
@@ -156,15 +148,7 @@ def test_search_finds_pages_jobs_datasets_models_and_checkpoints_of_this_project
     owner_client, stranger_client, job, project, model
 ):
     DatasetFile.objects.create(project=project, filename="nightly-tickets.jsonl", status="processed")
-    Checkpoint.objects.create(
-        project=project,
-        job=job,
-        base_model=model,
-        step=8,
-        epoch=1,
-        kind="lora",
-        step_name="ft:tiny:hone:nightly:aaaaaaaa:ckpt-step-8",
-    )
+    makers.make_checkpoint(job, step=8, step_name="ft:tiny:hone:nightly:aaaaaaaa:ckpt-step-8")
     found = text(owner_client, reverse("search") + "?q=nightly")
     assert all(words in found for words in ("Nightly", "nightly-tickets.jsonl", "ft:tiny:hone:nightly"))
     assert "<html" not in found

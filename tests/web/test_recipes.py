@@ -13,7 +13,7 @@ from training import actions
 from training.chains import following
 from training.chains.models import Chain, Stage
 from training.engine.spec import Recipe
-from training.models import Checkpoint, DatasetFile, TrainingJob
+from training.models import DatasetFile, TrainingJob
 
 pytestmark = pytest.mark.django_db
 
@@ -44,17 +44,7 @@ def chain(project: Project, owner: User, file: DatasetFile) -> Chain:
 def end(job: TrainingJob, status: str = "succeeded", losses: tuple[float, ...] = (0.5, 0.9)) -> None:
     """As a worker leaves it, with a checkpoint for each loss."""
     for epoch, loss in enumerate(losses, 1):
-        Checkpoint.objects.create(
-            job=job,
-            project=job.project,
-            base_model=job.base_model,
-            step=epoch,
-            epoch=epoch,
-            kind="lora",
-            step_name=f"ft:tiny:{job.pk}:{epoch}",
-            path_in_run=f"checkpoints/epoch-{epoch}",
-            full_valid_loss=loss,
-        )
+        makers.make_checkpoint(job, step=epoch, epoch=epoch, full_valid_loss=loss)
     values = {"status": status, "error_message": "The loss became NaN." if status == "failed" else ""}
     TrainingJob.objects.filter(pk=job.pk).update(finished_at=job.created_at, **values)
 
