@@ -1,7 +1,7 @@
 # make run    install, start everything, print the address
 # make test   install and run every test level that this machine can run
 # make demo   the main job, headless, through the public API with the official openai SDK
-# make proof  the long proofs: three demos, recovery, independent validation, live-curve latency
+# make proof  the long proofs, each with a verdict of its own; proofs/all.py lists them
 # make bench  train beside TRL on this machine and print tokens a second, memory and losses (ARGS="--help")
 # make screenshots   drive the real site and write docs/img/*.png
 
