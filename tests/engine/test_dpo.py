@@ -21,7 +21,7 @@ from tests.engine.runs import train as train_sft
 from tests.factories import preference_row, preference_rows, tiny_model
 from training.engine import dpo, loop
 from training.engine.chat import ChatFormat
-from training.engine.model import load_model
+from training.engine.model import LanguageModel, load_model
 from training.engine.pairs import encode_pair
 from training.engine.spec import JobSpec
 
@@ -97,21 +97,28 @@ def moved(model: torch.nn.Module) -> None:
             parameter += 0.02 * torch.randn(parameter.shape, generator=random)
 
 
+def moved_from_reference(folder: Path, rows: list[dict], beta: float) -> tuple[LanguageModel, torch.Tensor]:
+    """The model of a run folder, moved away from what it was judged as, with its loss; the gradients are there."""
+    spec = JobSpec.model_validate_json((folder / "spec.json").read_text())
+    model, chat = load_model(spec, torch.device("cpu")), ChatFormat.load(spec.base_path)
+    ours = dpo.PairRows([encode_pair(chat, row) for row in rows], beta)
+    every = list(range(len(rows)))
+    with torch.no_grad():
+        logps, _ = dpo.log_probabilities(model, dpo.collate(ours, every, model.device))
+    ours.reference = logps.reshape(2, -1).T.numpy()
+    moved(model.causal)
+    sums = dpo.batch_loss(model, dpo.collate(ours, every, model.device))
+    loss = sums.loss / sums.weight
+    loss.backward()
+    return model, loss
+
+
 @pytest.mark.parametrize("beta", [0.1, 0.7])
 def test_loss_and_gradient_are_those_of_the_plainest_code(
     make_dpo: Callable[..., Path], base: Path, beta: float
 ) -> None:
     rows = preference_rows(7)
-    spec = JobSpec.model_validate_json((make_dpo(**FULL, beta=beta) / "spec.json").read_text())
-    model = load_model(spec, torch.device("cpu"))
-    chat = ChatFormat.load(base)
-    ours = dpo.PairRows([encode_pair(chat, row) for row in rows], beta)
-    with torch.no_grad():
-        logps, _ = dpo.log_probabilities(model, dpo.collate(ours, list(range(7)), model.device))
-    ours.reference = logps.reshape(2, -1).T.numpy()
-    moved(model.causal)
-    sums = dpo.batch_loss(model, dpo.collate(ours, list(range(7)), model.device))
-    (sums.loss / sums.weight).backward()
+    model, ours = moved_from_reference(make_dpo(**FULL, beta=beta), rows, beta)
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     policy, reference = (AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32) for _ in range(2))
@@ -119,7 +126,7 @@ def test_loss_and_gradient_are_those_of_the_plainest_code(
     loss = plain_loss(policy, reference, tokenizer, rows, beta)
     loss.backward()
     assert abs(loss.item() - math.log(2)) > 0.01  # away from the start, where any reference would do
-    assert (sums.loss / sums.weight).item() == pytest.approx(loss.item(), rel=1e-5)
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-5)
     plain = dict(policy.named_parameters())
     for name, parameter in model.causal.named_parameters():
         assert parameter.grad is not None and plain[name].grad is not None

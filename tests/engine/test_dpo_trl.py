@@ -8,13 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.engine.test_dpo import make_dpo, moved
+from tests.engine.test_dpo import make_dpo, moved, moved_from_reference
 from tests.factories import preference_rows
-from training.engine import dpo
-from training.engine.chat import ChatFormat
-from training.engine.model import load_model
-from training.engine.pairs import encode_pair
-from training.engine.spec import JobSpec
 
 trl = pytest.importorskip("trl", reason="TRL is not installed: pip install -e '.[reference]'")
 __all__ = ["make_dpo"]
@@ -33,15 +28,7 @@ def test_loss_and_gradient_are_those_of_trl(make_dpo: Callable[..., Path], base:
     from datasets import Dataset
 
     rows = preference_rows(7)
-    spec = JobSpec.model_validate_json((make_dpo(**FULL, beta=BETA) / "spec.json").read_text())
-    model = load_model(spec, torch.device("cpu"))
-    ours = dpo.PairRows([encode_pair(ChatFormat.load(base), row) for row in rows], BETA)
-    with torch.no_grad():
-        logps, _ = dpo.log_probabilities(model, dpo.collate(ours, list(range(7)), model.device))
-    ours.reference = logps.reshape(2, -1).T.numpy()
-    moved(model.causal)
-    sums = dpo.batch_loss(model, dpo.collate(ours, list(range(7)), model.device))
-    (sums.loss / sums.weight).backward()
+    model, ours = moved_from_reference(make_dpo(**FULL, beta=BETA), rows, BETA)
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     policy, reference = (AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32) for _ in range(2))
@@ -60,8 +47,8 @@ def test_loss_and_gradient_are_those_of_trl(make_dpo: Callable[..., Path], base:
     batch = next(iter(trainer.get_train_dataloader()))
     loss = trainer.compute_loss(trainer.model, batch)
     loss.backward()
-    print(f"ours {(sums.loss / sums.weight).item():.7f}, TRL {trl.__version__} {loss.item():.7f}")
-    assert (sums.loss / sums.weight).item() == pytest.approx(loss.item(), rel=1e-5)
+    print(f"ours {ours.item():.7f}, TRL {trl.__version__} {loss.item():.7f}")
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-5)
     theirs = dict(trainer.model.named_parameters())
     for name, parameter in model.causal.named_parameters():
         assert parameter.grad is not None and theirs[name].grad is not None
