@@ -1,9 +1,6 @@
 """A new model: its tokenizer writes any text, its weights are those of a fresh Llama, and training goes on from it."""
 
 import math
-import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +21,6 @@ from training.engine.weights import weights_sha256
 
 SHAPE = Shape(layers=2, width=64, vocabulary=400, context=128)
 STORIES = [f"Order {n} is done, thank you. The fox and the dog met {n} times and said hello." for n in range(120)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    os.environ["HONE_TRAIN_THREADS"] = "1"
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, handler)
-    del os.environ["HONE_TRAIN_THREADS"]
 
 
 def made(folder: Path, seed: int = 1) -> Path:
