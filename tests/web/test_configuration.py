@@ -19,12 +19,7 @@ from training.models import TrainingJob
 from training.trackers import tending
 from training.trackers.spec import WandbIntegration, WandbWish
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def present(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.models.BaseModel.is_present", True)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("present")]
 
 
 @pytest.fixture

@@ -12,13 +12,7 @@ from tests import makers
 from training.engine.spec import Recipe
 from training.models import TrainingJob
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def present(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The screens' tests need no weights on disk."""
-    monkeypatch.setattr("training.models.BaseModel.is_present", True)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("present")]
 
 
 def test_every_page_gives_a_job_the_same_place_in_the_queue(owner_client: Client, project: Project) -> None:

@@ -9,12 +9,7 @@ from accounts.models import Project
 from tests import makers
 from training.models import DatasetFile, TrainingJob
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def present(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.models.BaseModel.is_present", True)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("present")]
 
 
 @pytest.fixture

@@ -13,14 +13,9 @@ from training.models import TrackerKey, TrainingJob
 from training.trackers import tending
 from training.trackers.spec import TensorboardIntegration, TrackerState, WandbIntegration, WandbWish, write_state
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("present")]
 KEY = "0123456789abcdef" * 3
 OFFLINE = {"track_wandb": "on", "wandb_project": "tickets", "wandb_offline": "on", "wandb_tags": "a, b"}
-
-
-@pytest.fixture(autouse=True)
-def present(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.models.BaseModel.is_present", True)
 
 
 def filled(project: Project, **values: Any) -> dict[str, Any]:
