@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from training import devices
 from training.engine import estimate
 from training.engine.errors import EngineError
+from training.engine.resolve import resolve
 from training.engine.spec import DataFacts, DeviceFacts, Recipe
 from training.models import BaseModel
 
@@ -38,7 +39,7 @@ def fit(model: BaseModel, device: DeviceFacts | None = None) -> Fit | None:
         rows=ROWS, tokens=ROWS * ROW_TOKENS, trained_tokens=ROWS * ROW_TOKENS // 2, longest_tokens=LONGEST_TOKENS
     )
     try:
-        resolved = estimate.resolve(Recipe(), data, model.facts, empty)
+        resolved = resolve(Recipe(), data, model.facts, empty)
         needed = estimate.estimate(resolved, data, model.facts, empty)
     except EngineError as problem:
         return Fit(False, 0, device.memory_bytes, device.name, problem.message)

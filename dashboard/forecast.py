@@ -78,13 +78,14 @@ def _last(param: str | None) -> str:
 
 def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts | None) -> Forecast:
     from training import calibration, devices
-    from training.engine import estimate
+    from training.engine.facts import read_start_facts
+    from training.engine.resolve import resolve
 
     assert form.recipe
     device = devices.device_facts()
-    start = estimate.read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
+    start = read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
     kind = form.cleaned_data["training_file"].format
-    resolved = estimate.resolve(form.recipe, train, model.facts, device, valid=valid, start=start, data_format=kind)
+    resolved = resolve(form.recipe, train, model.facts, device, valid=valid, start=start, data_format=kind)
     expected = calibration.expect(form.recipe.method, resolved, train, model.facts, device, valid, start)
     return Forecast(resolved, expected, device, train, valid)
 

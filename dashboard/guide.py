@@ -6,8 +6,8 @@ from accounts.errors import ApiError
 from accounts.models import Project, User
 from playground.models import Comparison
 from training import starter
-from training.engine import estimate
 from training.engine.errors import EngineError
+from training.engine.resolve import resolve
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
@@ -81,7 +81,7 @@ def expected_seconds(train: DatasetFile, valid: DatasetFile | None, model: BaseM
         if facts is None:
             return None  # a worker counts the tokens now
         device = devices.device_facts()
-        resolved = estimate.resolve(Recipe(), facts, model.facts, device, valid=valid_facts)
+        resolved = resolve(Recipe(), facts, model.facts, device, valid=valid_facts)
         return calibration.expect("sft", resolved, facts, model.facts, device, valid_facts).seconds
     except (EngineError, ApiError):
         return None

@@ -15,7 +15,7 @@ from training.models import BaseModel, DatasetFile, TrainingJob
 
 def make_base_model(name: str = "tiny", chat_template: bool = True, folder: Path | None = None) -> BaseModel:
     """The model of `folder`, or a tiny random Llama, in the catalogue."""
-    from training.engine.estimate import read_model_facts
+    from training.engine.facts import read_model_facts
 
     folder = folder or home.model_folder(name)
     if not (folder / "config.json").exists():

@@ -21,21 +21,6 @@ from training.models import FINAL, BaseModel, Checkpoint, DatasetFile, TrainingJ
 from training.trackers import tending
 from training.trackers.spec import Integration
 
-__all__ = [
-    "archive_checkpoint",
-    "archive_job",
-    "cancel_job",
-    "create_job",
-    "delete_checkpoint",
-    "delete_job",
-    "drop_checkpoints",
-    "pause_job",
-    "rename_checkpoint",
-    "rename_job",
-    "resume_job",
-    "save_checkpoint",
-    "spec_for",
-]
 log = logging.getLogger(__name__)
 Status = TrainingJob.Status
 COLOURS = 10

@@ -9,7 +9,8 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from training.engine.calibrate import FinishedRun, Kind, calibrate
-from training.engine.estimate import StartFacts, as_trained, estimate, formula_memory, formula_seconds
+from training.engine.estimate import as_trained, estimate, formula_memory, formula_seconds
+from training.engine.facts import StartFacts
 from training.engine.spec import (
     DataFacts,
     DeviceFacts,

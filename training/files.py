@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.errors import ApiError
@@ -22,7 +22,7 @@ from training.checks import have_checked
 from training.disk import disk_errors, sha256_of, write
 from training.engine import text
 from training.engine.errors import InvalidTrainingFile
-from training.models import DatasetFile, TrainingJob
+from training.models import DatasetFile, TrainingJob, TrainingJobQuerySet
 
 Status = DatasetFile.Status
 
@@ -129,7 +129,7 @@ def rename(file: DatasetFile, filename: str) -> DatasetFile:
     return file
 
 
-def jobs_using(file: DatasetFile) -> QuerySet[TrainingJob]:
+def jobs_using(file: DatasetFile) -> TrainingJobQuerySet:
     return TrainingJob.objects.of(file.project).filter(Q(training_file=file) | Q(validation_file=file))
 
 

@@ -126,16 +126,15 @@ def _check_file(file: DatasetFile | None, name: str, filename: str, **needed: An
 def _resolve(job: TrainingJob) -> tuple[dict, dict]:
     """The numbers as JSON: what will be done, and what it is expected to take."""
     from training.devices import device_facts
-    from training.engine import estimate as engine
+    from training.engine.facts import read_start_facts
+    from training.engine.resolve import resolve
 
     assert job.training_file
     model, device = job.base_model.facts, device_facts()
     data = token_counts.token_facts(job.training_file, job.base_model)
     valid = token_counts.token_facts(job.validation_file, job.base_model) if job.validation_file else None
-    start = engine.read_start_facts(job.start_checkpoint.path) if job.start_checkpoint else None
-    resolved = engine.resolve(
-        job.recipe, data, model, device, valid=valid, start=start, data_format=job.training_file.format
-    )
+    start = read_start_facts(job.start_checkpoint.path) if job.start_checkpoint else None
+    resolved = resolve(job.recipe, data, model, device, valid=valid, start=start, data_format=job.training_file.format)
     estimate = calibration.expect(job.recipe.method, resolved, data, model, device, valid, start)
     return resolved.model_dump(mode="json"), estimate.model_dump(mode="json")
 

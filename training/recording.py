@@ -39,7 +39,7 @@ def record_events(job: TrainingJob, events: Sequence[AnyEvent], *, offset: int |
 
 
 @transaction.atomic
-def _record(job: TrainingJob, events: list[AnyEvent], offset: int | None, claim: str) -> None:
+def _record(job: TrainingJob, events: Sequence[AnyEvent], offset: int | None, claim: str) -> None:
     row = owned(job, claim)
     for event in events:
         if isinstance(event, Started):

@@ -14,7 +14,7 @@ django.setup()
 # ruff: noqa: E402 - models need the app registry
 from accounts.ids import new_id
 from accounts.models import ApiKey, Membership, Project, User
-from training.engine.estimate import read_model_facts
+from training.engine.facts import read_model_facts
 from training.models import BaseModel
 
 

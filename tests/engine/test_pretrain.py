@@ -14,10 +14,11 @@ from training.engine import loop, pretrain
 from training.engine.batches import collate
 from training.engine.blocks import block_facts
 from training.engine.chat import ChatFormat
-from training.engine.estimate import as_trained, estimate, resolve
+from training.engine.estimate import as_trained, estimate
 from training.engine.facts import read_model_facts
 from training.engine.method import Method
 from training.engine.model import load_model
+from training.engine.resolve import resolve
 from training.engine.spec import DeviceFacts, JobSpec, Recipe, Started, Step, Validation, event_adapter
 from training.engine.text import count_text_tokens
 from training.engine.tokens import Blocks, TokenFile, write_tokens

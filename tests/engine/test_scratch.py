@@ -12,9 +12,9 @@ from tests.factories import chat_rows, write_jsonl
 from training.engine import loop, pretrain, sft
 from training.engine.chat import ChatFormat
 from training.engine.errors import InvalidRecipe, InvalidTrainingFile
-from training.engine.estimate import resolve
 from training.engine.facts import read_model_facts
 from training.engine.method import Method
+from training.engine.resolve import resolve
 from training.engine.scratch import Shape, train_tokenizer, write_model
 from training.engine.spec import CheckpointSaved, DataFacts, DeviceFacts, JobSpec, Recipe, Step, event_adapter
 from training.engine.weights import weights_sha256

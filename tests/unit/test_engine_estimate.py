@@ -8,7 +8,8 @@ import pytest
 from tests.factories import tiny_model
 from training.engine import estimate as e
 from training.engine.errors import EngineError, InvalidRecipe, InvalidTrainingFile, ModelProblem
-from training.engine.resolve import auto_batch_size, auto_epochs
+from training.engine.facts import StartFacts, read_model_facts
+from training.engine.resolve import auto_batch_size, auto_epochs, resolve
 from training.engine.spec import DataFacts, DeviceFacts, ModelFacts, Recipe
 
 MODEL = ModelFacts(
@@ -33,25 +34,25 @@ def facts(rows: int = 120, length: int = 100) -> DataFacts:
 
 
 def test_facts_are_read_from_config_and_headers(tmp_path: Path) -> None:
-    found = e.read_model_facts(tiny_model(tmp_path / "m"), "tiny")
+    found = read_model_facts(tiny_model(tmp_path / "m"), "tiny")
     assert (found.hidden_size, found.layers, found.heads, found.kv_heads, found.context_length) == (128, 2, 2, 1, 8192)
     assert found.parameters == 355_712
     assert set(found.linear_modules) == set(MODEL.linear_modules)
     assert found.has_chat_template
-    assert not e.read_model_facts(tiny_model(tmp_path / "b", chat_template=False), "base").has_chat_template
+    assert not read_model_facts(tiny_model(tmp_path / "b", chat_template=False), "base").has_chat_template
 
 
 def test_a_folder_that_is_gone_damaged_or_quantised_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelProblem, match=r"no config\.json"):
-        e.read_model_facts(tmp_path, "gone")
+        read_model_facts(tmp_path, "gone")
     damaged = tiny_model(tmp_path / "d")
     (damaged / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(ModelProblem, match="not a whole safetensors file"):
-        e.read_model_facts(damaged, "damaged")
+        read_model_facts(damaged, "damaged")
     config = json.loads((damaged / "config.json").read_text()) | {"quantization_config": {"bits": 4}}
     (damaged / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelProblem, match="quantised"):
-        e.read_model_facts(damaged, "quantised")
+        read_model_facts(damaged, "quantised")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_auto_batch_is_a_share_of_the_rows_with_a_floor_of_ours(rows: int, batch
 
 
 def test_every_auto_becomes_a_number_with_a_reason() -> None:
-    resolved = e.resolve(Recipe(), facts(), MODEL, CPU)
+    resolved = resolve(Recipe(), facts(), MODEL, CPU)
     assert (resolved.n_epochs, resolved.batch_size, resolved.learning_rate) == (3, 4, 5e-4)
     assert (resolved.lora_r, resolved.lora_alpha, resolved.max_length, resolved.dtype) == (16, 32, 128, "bfloat16")
     assert resolved.target_modules == MODEL.linear_modules
@@ -80,21 +81,21 @@ def test_every_auto_becomes_a_number_with_a_reason() -> None:
 
 def test_given_values_are_kept_and_need_no_reason() -> None:
     recipe = Recipe(n_epochs=2, batch_size=8, learning_rate_multiplier=2, lora_r=8, dtype="float32", adaptation="lora")
-    resolved = e.resolve(recipe, facts(), MODEL, CPU)
+    resolved = resolve(recipe, facts(), MODEL, CPU)
     assert (resolved.n_epochs, resolved.batch_size, resolved.lora_r, resolved.lora_alpha) == (2, 8, 8, 16)
     assert resolved.learning_rate == pytest.approx(1e-3)
     assert "n_epochs" not in resolved.reasons and "lora_alpha" in resolved.reasons
 
 
 def test_full_weights_take_a_tenth_of_the_rate_and_no_adapter() -> None:
-    resolved = e.resolve(Recipe(adaptation="full"), facts(), MODEL, CPU)
+    resolved = resolve(Recipe(adaptation="full"), facts(), MODEL, CPU)
     assert resolved.learning_rate == pytest.approx(5e-5)
     assert (resolved.lora_r, resolved.lora_alpha, resolved.target_modules) == (None, None, [])
 
 
 def test_max_length_follows_the_longest_row_of_both_files_within_the_context() -> None:
-    assert e.resolve(Recipe(), facts(length=100), MODEL, CPU, valid=facts(length=300)).max_length == 320
-    long = e.resolve(Recipe(), facts(length=9000), MODEL, CPU)
+    assert resolve(Recipe(), facts(length=100), MODEL, CPU, valid=facts(length=300)).max_length == 320
+    long = resolve(Recipe(), facts(length=9000), MODEL, CPU)
     assert long.max_length == 8192 and "cut" in long.reasons["max_length"]
 
 
@@ -109,30 +110,30 @@ def test_max_length_follows_the_longest_row_of_both_files_within_the_context() -
 )
 def test_impossible_pairs_are_refused_by_field(recipe: Recipe, param: str) -> None:
     with pytest.raises(InvalidRecipe) as refused:
-        e.resolve(recipe, facts(), MODEL, CPU)
+        resolve(recipe, facts(), MODEL, CPU)
     assert refused.value.param == param
 
 
 def test_chat_rows_on_a_model_without_template_are_refused() -> None:
     plain = MODEL.model_copy(update={"has_chat_template": False})
     with pytest.raises(InvalidTrainingFile, match="no chat template"):
-        e.resolve(Recipe(), facts(), plain, CPU, data_format="chat")
-    assert e.resolve(Recipe(), facts(), plain, CPU, data_format="completion")
+        resolve(Recipe(), facts(), plain, CPU, data_format="chat")
+    assert resolve(Recipe(), facts(), plain, CPU, data_format="completion")
 
 
 def test_a_file_with_nothing_to_train_on_is_refused() -> None:
     for rows, trained in ((0, 0), (5, 0)):
         data = DataFacts(rows=rows, tokens=rows * 10, trained_tokens=trained, longest_tokens=10)
         with pytest.raises(InvalidTrainingFile) as refused:
-            e.resolve(Recipe(), data, MODEL, CPU)
+            resolve(Recipe(), data, MODEL, CPU)
         assert (refused.value.code, refused.value.param) == ("invalid_training_file", "training_file")
 
 
 def test_continuing_takes_the_adapters_shape() -> None:
-    start = e.StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
-    resolved = e.resolve(Recipe(), facts(), MODEL, CPU, start=start)
+    start = StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
+    resolved = resolve(Recipe(), facts(), MODEL, CPU, start=start)
     assert (resolved.lora_r, resolved.lora_alpha, resolved.target_modules) == (8, 64, ["k_proj", "q_proj"])
-    assert e.resolve(Recipe(adaptation="full"), facts(), MODEL, CPU, start=start).adaptation == "full"
+    assert resolve(Recipe(adaptation="full"), facts(), MODEL, CPU, start=start).adaptation == "full"
     assert "own adapter" in resolved.reasons["adaptation"]
     assert (
         e.estimate(resolved, facts(), MODEL, CPU, start=start).warnings
@@ -141,8 +142,8 @@ def test_continuing_takes_the_adapters_shape() -> None:
 
 
 def test_continuing_with_another_shape_learns_beside_the_adapter_and_says_so() -> None:
-    start = e.StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
-    resolved = e.resolve(Recipe(lora_r=4), facts(), MODEL, CPU, start=start)
+    start = StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
+    resolved = resolve(Recipe(lora_r=4), facts(), MODEL, CPU, start=start)
     assert (resolved.lora_r, resolved.lora_alpha, resolved.target_modules) == (4, 8, MODEL.linear_modules)
     assert "one adapter of rank 12" in resolved.reasons["adaptation"]
     beside, alone = (e.estimate(resolved, facts(), MODEL, CPU, start=given) for given in (start, None))
@@ -152,13 +153,13 @@ def test_continuing_with_another_shape_learns_beside_the_adapter_and_says_so() -
 
 def test_an_adapter_too_large_to_serve_together_with_the_checkpoints_is_refused() -> None:
     with pytest.raises(InvalidRecipe, match="rank 600, and vLLM serves at most 512") as refused:
-        e.resolve(Recipe(lora_r=200), facts(), MODEL, CPU, start=e.StartFacts("lora", 400, 400, ("q_proj",)))
+        resolve(Recipe(lora_r=200), facts(), MODEL, CPU, start=StartFacts("lora", 400, 400, ("q_proj",)))
     assert refused.value.param == "lora_r"
 
 
 def test_an_adapter_on_full_weights_becomes_full_weights_and_says_so() -> None:
-    start = e.StartFacts("full")
-    resolved = e.resolve(Recipe(), facts(), MODEL, CPU, start=start)
+    start = StartFacts("full")
+    resolved = resolve(Recipe(), facts(), MODEL, CPU, start=start)
     assert resolved.lora_r == 16 and "merged when saved" in resolved.reasons["adaptation"]
     estimate = e.estimate(resolved, facts(), MODEL, CPU, start=start)
     assert any("merged when saved" in warning for warning in estimate.warnings)
@@ -168,7 +169,7 @@ def test_an_adapter_on_full_weights_becomes_full_weights_and_says_so() -> None:
 def test_an_estimate_counts_steps_and_tokens_exactly() -> None:
     data = DataFacts(rows=5, tokens=1500, trained_tokens=500, longest_tokens=500, lengths=[100, 200, 300, 400, 500])
     recipe = Recipe(n_epochs=2, batch_size=2, max_length=300)
-    found = e.estimate(e.resolve(recipe, data, MODEL, CPU), data, MODEL, CPU)
+    found = e.estimate(resolve(recipe, data, MODEL, CPU), data, MODEL, CPU)
     assert (found.steps_per_epoch, found.steps, found.tokens, found.truncated_rows) == (3, 6, 2400, 2)
     assert found.trained_tokens == round(500 * 2 * 1200 / 1500)
     assert found.fits and found.seconds > 0 and found.memory_bytes > 270_000_000
@@ -177,13 +178,13 @@ def test_an_estimate_counts_steps_and_tokens_exactly() -> None:
 
 def test_a_model_that_does_not_fit_is_told() -> None:
     small = CPU.model_copy(update={"free_bytes": 1 << 30})
-    found = e.estimate(e.resolve(Recipe(adaptation="full"), facts(), MODEL, small), facts(), MODEL, small)
+    found = e.estimate(resolve(Recipe(adaptation="full"), facts(), MODEL, small), facts(), MODEL, small)
     assert not found.fits and "LoRA" in found.warnings[0]
 
 
 def test_trainable_parameters_are_those_of_peft() -> None:
     """r x (in + out) of each of Llama's seven matrices, 30 layers: 4,884,480 at rank 16, as peft counts it."""
-    assert e.trainable_parameters(e.resolve(Recipe(), facts(), MODEL, CPU), MODEL) == 4_884_480
+    assert e.trainable_parameters(resolve(Recipe(), facts(), MODEL, CPU), MODEL) == 4_884_480
 
 
 def test_long_rows_make_activations_be_computed_again_when_memory_is_short() -> None:

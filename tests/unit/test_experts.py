@@ -6,7 +6,9 @@ from tests.unit.test_engine_estimate import CPU, MODEL, facts
 from training.engine import estimate as e
 from training.engine import experts
 from training.engine.errors import InvalidRecipe
+from training.engine.facts import StartFacts
 from training.engine.memory import plan_memory, state_bytes, weight_bytes
+from training.engine.resolve import resolve
 from training.engine.spec import DeviceFacts, Recipe
 
 GPU = DeviceFacts(kind="cuda", name="a GPU", memory_bytes=80 << 30, free_bytes=70 << 30)
@@ -26,60 +28,60 @@ TIED = MODEL.model_copy(update={"tied_embeddings": True})
 )
 def test_what_cannot_work_here_is_refused_by_field_before_the_start(asked: dict, param: str, words: str) -> None:
     with pytest.raises(InvalidRecipe, match=words) as refused:
-        e.resolve(Recipe.model_validate(asked), facts(), MODEL, CPU)
+        resolve(Recipe.model_validate(asked), facts(), MODEL, CPU)
     assert refused.value.param == param
 
 
 def test_on_a_gpu_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experts, "find_spec", lambda name: None)
     with pytest.raises(InvalidRecipe, match="pip install bitsandbytes"):
-        e.resolve(Recipe(quantization="4bit"), facts(), MODEL, GPU)
+        resolve(Recipe(quantization="4bit"), facts(), MODEL, GPU)
 
 
 def test_on_a_gpu_four_bits_go_with_lora_but_not_with_what_is_saved_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experts, "find_spec", lambda name: object())
-    resolved = e.resolve(Recipe(quantization="4bit", optimizer="adamw_8bit"), facts(), MODEL, GPU)
+    resolved = resolve(Recipe(quantization="4bit", optimizer="adamw_8bit"), facts(), MODEL, GPU)
     assert (resolved.quantization, resolved.optimizer) == ("4bit", "adamw_8bit")
     for asked in ({"lora_variant": "dora"}, {"modules_to_save": ["norm"]}):
         with pytest.raises(InvalidRecipe, match="cannot be merged without loss") as refused:
-            e.resolve(Recipe.model_validate({"quantization": "4bit", **asked}), facts(), MODEL, GPU)
+            resolve(Recipe.model_validate({"quantization": "4bit", **asked}), facts(), MODEL, GPU)
         assert refused.value.param == "quantization"
     with pytest.raises(InvalidRecipe, match="no meaning for full weights"):
-        e.resolve(Recipe(quantization="4bit", adaptation="full"), facts(), MODEL, GPU)
+        resolve(Recipe(quantization="4bit", adaptation="full"), facts(), MODEL, GPU)
 
 
 def test_stopping_early_needs_a_validation_set() -> None:
     recipe = Recipe(stop_metric="full_valid_loss")
     with pytest.raises(InvalidRecipe, match="Choose a validation file or a share") as refused:
-        e.resolve(recipe, facts(), MODEL, CPU)
+        resolve(recipe, facts(), MODEL, CPU)
     assert refused.value.param == "stop_metric"
-    assert e.resolve(recipe, facts(), MODEL, CPU, valid=facts(rows=10)).stop_metric == "full_valid_loss"
+    assert resolve(recipe, facts(), MODEL, CPU, valid=facts(rows=10)).stop_metric == "full_valid_loss"
 
 
 def test_one_of_two_tied_matrices_is_not_trained_alone() -> None:
     with pytest.raises(InvalidRecipe, match="one matrix"):
-        e.resolve(Recipe(modules_to_save=["lm_head"]), facts(), TIED, CPU)
-    assert e.resolve(Recipe(modules_to_save=["lm_head"]), facts(), MODEL, CPU).modules_to_save == ["lm_head"]
+        resolve(Recipe(modules_to_save=["lm_head"]), facts(), TIED, CPU)
+    assert resolve(Recipe(modules_to_save=["lm_head"]), facts(), MODEL, CPU).modules_to_save == ["lm_head"]
 
 
 @pytest.mark.parametrize("asked", [{"lora_variant": "dora"}, {"modules_to_save": ["norm"]}])
 def test_what_is_saved_merged_cannot_learn_beside_a_checkpoints_adapter(asked: dict) -> None:
-    start = e.StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
+    start = StartFacts("lora", 8, 64, ("k_proj", "q_proj"))
     with pytest.raises(InvalidRecipe, match="cannot learn beside one"):
-        e.resolve(Recipe.model_validate(asked), facts(), MODEL, CPU, start=start)
-    assert e.resolve(Recipe.model_validate(asked), facts(), MODEL, CPU, start=e.StartFacts("full"))
+        resolve(Recipe.model_validate(asked), facts(), MODEL, CPU, start=start)
+    assert resolve(Recipe.model_validate(asked), facts(), MODEL, CPU, start=StartFacts("full"))
 
 
 def test_continuing_takes_the_kind_of_the_adapter_with_its_shape() -> None:
-    start = e.StartFacts("lora", 8, 64, ("k_proj", "q_proj"), "rslora")
-    resolved = e.resolve(Recipe(), facts(), MODEL, CPU, start=start)
+    start = StartFacts("lora", 8, 64, ("k_proj", "q_proj"), "rslora")
+    resolved = resolve(Recipe(), facts(), MODEL, CPU, start=start)
     assert (resolved.lora_variant, resolved.lora_r) == ("rslora", 8)
-    other = e.resolve(Recipe(lora_variant="lora"), facts(), MODEL, CPU, start=start)
+    other = resolve(Recipe(lora_variant="lora"), facts(), MODEL, CPU, start=start)
     assert "beside it" in other.reasons["adaptation"]
 
 
 def test_a_merged_checkpoint_says_so_and_takes_the_disk_of_full_weights() -> None:
-    plain, dora = (e.resolve(Recipe(lora_variant=kind), facts(), MODEL, CPU) for kind in ("lora", "dora"))
+    plain, dora = (resolve(Recipe(lora_variant=kind), facts(), MODEL, CPU) for kind in ("lora", "dora"))
     assert "saved as full weights" in dora.reasons["adaptation"] and not plain.saves_merged
     disks = [e.estimate(resolved, facts(), MODEL, CPU) for resolved in (plain, dora)]
     assert disks[1].disk_bytes - disks[0].disk_bytes > 0.9 * dora.n_epochs * MODEL.parameters * 2
@@ -97,8 +99,8 @@ def test_four_bits_and_eight_bits_by_hand() -> None:
 def test_gradient_checkpointing_is_resolved_by_memory_and_obeyed_when_asked() -> None:
     tight = CPU.model_copy(update={"free_bytes": 3 << 30})
     long = facts(length=4096)
-    assert e.resolve(Recipe(), long, MODEL, CPU).gradient_checkpointing == "off"
-    resolved = e.resolve(Recipe(), long, MODEL, tight)
+    assert resolve(Recipe(), long, MODEL, CPU).gradient_checkpointing == "off"
+    resolved = resolve(Recipe(), long, MODEL, tight)
     assert resolved.gradient_checkpointing == "on" and "does not fit" in resolved.reasons["gradient_checkpointing"]
     sizes = (MODEL, 5_000_000, "bfloat16", 4096, 4, tight)
     assert not plan_memory(*sizes, "off").checkpoint_activations
@@ -109,7 +111,7 @@ def test_validations_between_the_epochs_take_time() -> None:
     recipe, valid = Recipe(n_epochs=1, batch_size=4), facts(rows=40)
     often = recipe.model_copy(update={"validate_every_steps": 5})
     rest = [
-        e.estimate(e.resolve(asked, facts(), MODEL, CPU), facts(), MODEL, CPU, valid).seconds_parts.rest
+        e.estimate(resolve(asked, facts(), MODEL, CPU), facts(), MODEL, CPU, valid).seconds_parts.rest
         for asked in (recipe, often)
     ]
     assert rest[1] > 2 * (rest[0] - 1)

@@ -13,6 +13,7 @@ from tests.jobs import make_job, make_resolved
 from tests.unit.test_engine_estimate import CPU, MODEL, facts
 from training.engine import estimate as e
 from training.engine.errors import InvalidRecipe
+from training.engine.resolve import resolve
 from training.engine.spec import CheckpointSaved, Recipe
 from training.models import Checkpoint, TrainingJob
 from training.recording import record_events
@@ -85,14 +86,14 @@ def test_the_estimate_counts_what_is_kept() -> None:
     disks = {}
     for keep in ("all", "last", "best"):
         recipe = Recipe(n_epochs=10, keep_checkpoints=keep, keep_count=2)
-        resolved = e.resolve(recipe, facts(), MODEL, CPU, valid=facts(rows=20))
+        resolved = resolve(recipe, facts(), MODEL, CPU, valid=facts(rows=20))
         disks[keep] = e.estimate(resolved, facts(), MODEL, CPU).disk_bytes
     assert disks["all"] // 10 == disks["last"] // 3 == disks["best"] // 4
 
 
 def test_the_best_need_a_validation_set() -> None:
     with pytest.raises(InvalidRecipe, match="told by the validation set") as refused:
-        e.resolve(Recipe(keep_checkpoints="best"), facts(), MODEL, CPU)
+        resolve(Recipe(keep_checkpoints="best"), facts(), MODEL, CPU)
     assert refused.value.param == "keep_checkpoints"
 
 

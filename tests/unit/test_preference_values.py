@@ -5,13 +5,14 @@ import pytest
 from tests.unit.test_engine_estimate import CPU, MODEL, facts
 from training.engine import estimate as e
 from training.engine.errors import EngineError
+from training.engine.resolve import resolve
 from training.engine.spec import Recipe, Resolved
 
 DPO = Recipe(method="dpo")
 
 
 def resolved(recipe: Recipe = DPO, rows: int = 120, data_format: str = "preference") -> Resolved:
-    return e.resolve(recipe, facts(rows), MODEL, CPU, data_format=data_format)
+    return resolve(recipe, facts(rows), MODEL, CPU, data_format=data_format)
 
 
 def test_every_auto_of_a_dpo_job_has_a_number_and_a_reason() -> None:

@@ -8,12 +8,9 @@ import os
 
 from training.engine.blocks import block_facts
 from training.engine.calibrate import FORMULAS, Calibration
-from training.engine.facts import StartFacts as StartFacts
-from training.engine.facts import read_model_facts as read_model_facts
-from training.engine.facts import read_start_facts as read_start_facts
+from training.engine.facts import StartFacts
 from training.engine.memory import MemoryPlan, bytes_of, memory_parts, plan_memory, trainable_parameters
 from training.engine.resolve import joins
-from training.engine.resolve import resolve as resolve
 from training.engine.spec import (
     DataFacts,
     DeviceFacts,
