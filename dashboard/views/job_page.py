@@ -76,7 +76,8 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
 
 
 RELATED = (
-    "base_model", "training_file", "validation_file", "parent", "start_checkpoint", "start_checkpoint__job",
+    "base_model", "base_model__deployment", "training_file", "validation_file", "parent", "start_checkpoint",
+    "start_checkpoint__job", "start_checkpoint__deployment",
     "result_file", "created_by", "chain",
 )  # fmt: skip
 

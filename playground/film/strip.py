@@ -93,7 +93,7 @@ def _head(frame: Frame, keys: list[str]) -> Head:
         return Head(title, note, loss, "answered")
     if tending.is_claimed(frame):
         return Head(title, note, loss, "answering")
-    row = tending.row_of(target)
+    row = tending.known_row(target)
     if row and row.wanted and row.state == Deployment.State.FAILED:
         return Head(title, note, loss, "failed", row.reason)
     loading = row and row.wanted and row.state != Deployment.State.READY

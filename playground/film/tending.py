@@ -33,9 +33,15 @@ def target_of(frame: Frame) -> Target:
 
 
 def row_of(target: Target) -> Deployment | None:
+    """Its deployment as it is now."""
     which = {"base_model": target} if isinstance(target, BaseModel) else {"checkpoint": target}
     related = ("base_model", "checkpoint__base_model", "checkpoint__job")
     return Deployment.objects.filter(**which).select_related(*related).first()
+
+
+def known_row(target: Target) -> Deployment | None:
+    """The same, as it was read with the target."""
+    return getattr(target, "deployment", None)
 
 
 def is_claimed(frame: Frame) -> bool:
@@ -49,9 +55,9 @@ def frames_of(job: TrainingJob) -> list[Frame]:
     """One for the weights it starts from, one for each checkpoint, in the order of training. Those that are not there
     yet are made, but not stored."""
     kept = {frame.checkpoint_id: frame for frame in job.frames.all()}
-    checkpoints = job.checkpoints.filter(archived_at=None).select_related("base_model", "job").order_by("step")
+    checkpoints = job.checkpoints.filter(archived_at=None).select_related("base_model", "job", "deployment")
     frames = []
-    for checkpoint in (None, *checkpoints):
+    for checkpoint in (None, *checkpoints.order_by("step")):
         frame = kept.get(checkpoint.pk if checkpoint else None) or Frame(job=job, checkpoint=checkpoint)
         frame.job, frame.checkpoint = job, checkpoint
         frames.append(frame)
@@ -71,14 +77,18 @@ def tend() -> None:
     unbegun = TrainingJob.objects.filter(film=None, archived_at=None, status__in=("queued", "running"))
     unbegun = unbegun.filter(validation_file__status="processed")
     for job in unbegun.select_related("base_model", "training_file", "validation_file")[:FILMS_LOOKED_AT]:
-        prompts.begin(job)
-    related = ("job__base_model", "job__start_checkpoint__base_model")
+        film = prompts.begin(job)
+        if film.pk is None:  # its rows ask nothing: not looked at again
+            film.save()
+    start = "job__start_checkpoint"
+    related = ("job__base_model__deployment", f"{start}__deployment", f"{start}__base_model")
     films = Film.objects.filter(open=True, job__archived_at=None).select_related(*related)
+    quiet = not trains_beside()
     for film in films.order_by("-job__created_at")[:FILMS_LOOKED_AT]:
-        _tend(film)
+        _tend(film, quiet)
 
 
-def _tend(film: Film) -> None:
+def _tend(film: Film, quiet: bool) -> None:
     keys = [prompts.Pinned(**each).key for each in film.prompts]
     frames = frames_of(film.job)
     for frame in frames:
@@ -88,20 +98,20 @@ def _tend(film: Film) -> None:
     if not missing and film.job.is_final:
         Film.objects.filter(pk=film.pk, prompts=film.prompts).update(open=False)
     for frame in missing:
-        _bring_on(frame)
+        _bring_on(frame, quiet)
 
 
-def _bring_on(frame: Frame) -> None:
+def _bring_on(frame: Frame, quiet: bool) -> None:
     """One step nearer to its answers."""
     target = target_of(frame)
-    row = row_of(target)
+    row = known_row(target)
     if row and row.wanted and row.state == State.READY:
         _wake(frame)
     elif row and row.wanted and row.state == State.FAILED:
         if frame.asked_at:
             Frame.objects.filter(pk=frame.pk).update(failure=row.reason, asked_at=None, changed_at=timezone.now())
             job_changed(frame.job_id)
-    elif not (row and row.wanted) and may_load(target):
+    elif not (row and row.wanted) and quiet and may_load(target):
         _load(frame, target)
 
 
@@ -110,11 +120,8 @@ def _wake(frame: Frame) -> None:
     from playground import tasks
 
     told = timezone.now() - timedelta(seconds=WOKEN_SECONDS)
-    if is_claimed(frame) or Frame.objects.filter(woken_at__gt=told).exclude(pk=frame.pk).exists():
+    if Frame.objects.filter(woken_at__gt=told).exists() or any(map(is_claimed, Frame.objects.exclude(claim=""))):
         return
-    if frame.woken_at and frame.woken_at > told:
-        return
-    frame.woken_at = timezone.now()
     if frame.pk is None:
         frame, _ = Frame.objects.get_or_create(job=frame.job, checkpoint=frame.checkpoint)
     Frame.objects.filter(pk=frame.pk).update(woken_at=timezone.now())
@@ -144,11 +151,9 @@ def _put_away(frame: Frame) -> None:
 
 
 def may_load(target: Target) -> bool:
-    """Without being asked: only beside a base model that is served anyway, and never beside training on the same
-    device. Full weights would take a server of their own."""
-    if isinstance(target, Checkpoint) and target.kind == Checkpoint.Kind.FULL:
-        return False
-    return is_served(target) and not trains_beside()
+    """Without being asked, while nothing trains beside: only where its base model is served anyway. Full weights would
+    take a server of their own."""
+    return not (isinstance(target, Checkpoint) and target.kind == Checkpoint.Kind.FULL) and is_served(target)
 
 
 def is_served(target: Target) -> bool:
