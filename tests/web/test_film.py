@@ -1,6 +1,7 @@
 """The film strip on a job's page: its prompts, its states, and who may see and change it."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -38,13 +39,19 @@ def filmed(project: Project, **columns: Any) -> TrainingJob:
     return makers.make_job(project, steps=40, validation_file=file, seed=7, **columns)
 
 
+@pytest.fixture(autouse=True)
+def nobody_serves() -> None:
+    """Whatever another test has left."""
+    deployments.heartbeat_path().unlink(missing_ok=True)
+
+
 @pytest.fixture
-def served(job: TrainingJob) -> None:
+def served(job: TrainingJob) -> Iterator[None]:
     """The serving process beats and holds the base model."""
     deployments.beat(servers=[])
     Deployment.objects.create(base_model=job.base_model, state="ready", url="http://127.0.0.1:1")
     yield
-    deployments.heartbeat_path().unlink()
+    deployments.heartbeat_path().unlink(missing_ok=True)
 
 
 def page(client: Client, job: TrainingJob) -> str:
