@@ -21,6 +21,8 @@ from openai import AsyncOpenAI
 from safetensors.numpy import load_file, save_file
 
 from playground import deployments, gateway, parity, vllm
+from playground.film import answering, prompts, strip, tending
+from playground.film.models import Frame
 from playground.fleet import Fleet
 from playground.members import Member
 from playground.models import Deployment
@@ -263,6 +265,27 @@ async def test_a_call_that_was_taught_comes_back_as_tool_calls(
                 for key in streamed:
                     streamed[key] += getattr(delta.function, key) or ""
         assert streamed == CALL["function"]
+
+
+def test_pinned_prompts_are_answered_by_the_base_and_by_a_checkpoint_that_learned_them(
+    base: BaseModel, fleet: Fleet, shelf: Shelf, calling: Path
+) -> None:
+    checkpoint = shelf.checkpoint(base, copied(calling))
+    row = {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [CALL]}], "tools": [TOOL]}
+    pinned = prompts.of_row(row)
+    assert pinned
+    prompts.pin(checkpoint.job, [pinned])
+    deployments.want(base_model=base)
+    verified(fleet, checkpoint)
+    for _ in range(2):
+        tending.tend()
+        answering.answer(Frame.objects.get(woken_at__isnull=False).pk)
+    shown = strip.of(checkpoint.job)
+    before, after = shown.lines[0].cells
+    print([piece.text for piece in (*before.pieces, *after.pieces)])
+    assert shown.state == "answered"
+    assert not before.as_expected and after.as_expected
+    assert "".join(piece.text for piece in after.pieces) == 'track({"order": "12345"})' == pinned.expected
 
 
 # ---- the gate, with the look at the files left out: by the answers alone ----
