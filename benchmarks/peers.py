@@ -1,32 +1,67 @@
-"""The peers' environment, var/bench/venv, made once: it sees Hone's packages and adds those of requirements.txt."""
+"""The peers that Hone is measured beside: how each is run, and in which environment.
+
+An environment, var/bench/venv-NAME, is made once. It sees Hone's packages behind its own.
+"""
 
 import subprocess
 import sys
 import sysconfig
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+HERE = Path(__file__).parent
+COMPLETE = ("llamafactory",)  # lists name every package; what those require in turn is not followed
 
 
-def environment(folder: Path) -> Path:
-    """Returns its interpreter."""
-    python = folder / "bin" / "python"
-    stamp = folder / "installed"
-    if stamp.exists() and stamp.read_text() == REQUIREMENTS.read_text():
+@dataclass(frozen=True)
+class Peer:
+    """A way to run another trainer; `flags` go over its defaults."""
+
+    name: str
+    software: str  # benchmarks/SOFTWARE.txt is installed, benchmarks/SOFTWARE_sft.py is run
+    flags: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        return f"benchmarks.{self.software}_sft"
+
+
+# What each project's own guides name for speed and what runs without a GPU: no recomputing of activations, no padding
+# by rows of other length. Packing and padding-free need FlashAttention; packing also changes how many rows a step has.
+# Liger, Unsloth and LLaMA-Factory's `pure_bf16` are for GPUs.
+FAST = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
+FAST_LLAMAFACTORY = {"bf16": True, "disable_gradient_checkpointing": True, "train_sampling_strategy": "group_by_length"}
+PEERS = (
+    Peer("trl", "trl"),
+    Peer("trl-best", "trl", FAST),
+    Peer("llamafactory", "llamafactory", FAST_LLAMAFACTORY),
+)
+
+
+class NoEnvironment(Exception):
+    """Why a peer cannot be run here."""
+
+
+def environment(software: str, home: Path) -> Path:
+    """Returns its interpreter. Raises NoEnvironment."""
+    requirements, folder = HERE / f"{software}.txt", home / f"venv-{software}"
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    if stamp.exists() and stamp.read_text() == requirements.read_text():
         return python
-    print(f"Making the peers' environment in {folder} ...", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    own = subprocess.run(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    print(f"Making an environment for {software} in {folder} ...", flush=True)
+    _done(sys.executable, "-m", "venv", "--clear", str(folder))
+    own = _done(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
     (Path(own) / "hone.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
-    done = subprocess.run(pip, stderr=subprocess.PIPE, text=True, check=False)  # its warnings are of others' packages
-    if done.returncode:
-        sys.exit(f"{done.stderr}\nThe peers' environment could not be made: {' '.join(pip)}")
-    stamp.write_text(REQUIREMENTS.read_text())
+    options = ["--quiet", "--disable-pip-version-check", *(["--no-deps"] if software in COMPLETE else [])]
+    _done(str(python), "-m", "pip", "install", *options, "-r", str(requirements))
+    stamp.write_text(requirements.read_text())
     return python
+
+
+def _done(*command: str) -> str:
+    """What it printed. Its warnings are of others' packages and are not shown."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoEnvironment(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return done.stdout.strip()

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.data import Data
 from benchmarks.measured import Measured
+from benchmarks.peers import Peer
 from training.engine.spec import JobSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,18 +41,15 @@ class Recipe:
     epochs: int = 1
     seed: int = 1
 
-
-@dataclass(frozen=True)
-class Peer:
-    """A way to run TRL; `flags` go to SFTConfig over its defaults."""
-
-    name: str
-    flags: dict[str, Any] = field(default_factory=dict)
+    def words(self) -> str:
+        return (
+            f"LoRA r={self.lora_r} alpha={self.lora_alpha} on {len(self.target_modules)} kinds of linear layers, "
+            f"batch {self.batch_size}, rate {self.learning_rate}, {self.epochs} epoch"
+        )
 
 
-def run_hone(recipe: Recipe, data: Data, folder: Path, **changes: Any) -> Measured:
-    """Exactly what a job runs; `changes` to its spec."""
-    folder.mkdir(parents=True)
+def spec_of(recipe: Recipe, data: Data, **changes: Any) -> JobSpec:
+    """The recipe as a job of Hone has it."""
     settings: dict[str, Any] = {
         "job_id": "bench",
         "base_model": recipe.model.name,
@@ -68,18 +66,24 @@ def run_hone(recipe: Recipe, data: Data, folder: Path, **changes: Any) -> Measur
         "dtype": "bfloat16",
         "seed": recipe.seed,
     }
-    spec = JobSpec(**settings | changes)
+    return JobSpec(**settings | changes)
+
+
+def run_hone(recipe: Recipe, data: Data, folder: Path) -> Measured:
+    """Exactly what a job runs."""
+    folder.mkdir(parents=True)
+    spec = spec_of(recipe, data)
     (folder / "spec.json").write_text(spec.model_dump_json())
     command = [sys.executable, "-m", "training.engine.sft", str(folder)]
     return _read_events(folder, spec, data, _timed(command, folder))
 
 
-def run_trl(peer: Peer, recipe: Recipe, data: Data, folder: Path, python: Path) -> Measured:
+def run_peer(peer: Peer, recipe: Recipe, data: Data, folder: Path, python: Path) -> Measured:
     folder.mkdir(parents=True)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(recipe).items()}
     settings |= {"tokens": str(data.tokens), "flags": peer.flags}
     (folder / "recipe.json").write_text(json.dumps(settings))
-    took = _timed([str(python), "-m", "benchmarks.trl_sft", str(folder)], folder)
+    took = _timed([str(python), "-m", peer.module, str(folder)], folder)
     result = json.loads((folder / "result.json").read_text())
     device_bytes = result.pop("device_bytes")
     if device_bytes:

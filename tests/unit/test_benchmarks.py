@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, peers
 from benchmarks.data import prepare
 from benchmarks.gpu import LINEAR, Shape, mfu, write_model, write_rows
 from benchmarks.measured import Measured, medians, ratios, table
+from benchmarks.overhead import Clocks, shares
+from benchmarks.peers import NoEnvironment
 from benchmarks.subjects import Recipe, adapter_of, judge, run_hone
+from benchmarks.training import subjects_that_run
 
 
 def run(subject: str, seconds_a_step: float, peak_bytes: int = 2**30) -> Measured:
@@ -43,6 +46,43 @@ def test_the_table_takes_medians_and_the_ratios_name_every_peer() -> None:
     assert medians(runs)["hone"]["tokens/s"] == 50
     assert table(runs).splitlines()[2].startswith("| hone (3) | 50.0 | 5.0 |")
     assert "hone against trl: 3.00x steady state" in ratios(runs) and "0.50x memory" in ratios(runs)
+
+
+def test_a_peer_whose_environment_cannot_be_made_is_left_out_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trl.txt").write_text("./no-such-package.whl\n")
+    monkeypatch.setattr(peers, "HERE", tmp_path)
+    with pytest.raises(NoEnvironment, match="no-such-package"):
+        peers.environment("trl", tmp_path / "bench")
+    assert list(subjects_that_run(["trl", "hone"], tmp_path / "bench")) == ["hone"]
+    assert "trl: not run" in capsys.readouterr().out
+
+
+def test_clocks_count_a_part_within_a_part_for_the_outer_one_alone() -> None:
+    class Trainer:
+        def tell(self) -> None:
+            now[0] += 1.0
+
+        def save(self) -> None:
+            now[0] += 4.0
+            self.tell()
+
+        def step(self) -> None:
+            now[0] += 100.0
+
+    now, clocks, trainer = [0.0], Clocks(), Trainer()
+    own = Trainer.save
+    with (
+        clocks.around(Trainer, "tell", "events", lambda: now[0]),
+        clocks.around(Trainer, "save", "checkpoints", lambda: now[0]),
+        clocks.around(Trainer, "step", "steps", lambda: now[0]),
+    ):
+        trainer.tell()
+        trainer.save()
+        trainer.step()
+    assert clocks.seconds == {"events": [1.0], "checkpoints": [5.0], "steps": [100.0]} and Trainer.save is own
+    assert "| checkpoints | 1 | 5000.00 | 5.00% |" in shares(clocks.seconds | {"control": [0.0], "beside": [0.0]})
 
 
 def test_flops_of_a_small_shape_are_those_counted_by_hand() -> None:
