@@ -10,6 +10,7 @@ from typing import Any
 from training.engine.chat import ChatFormat, Encoded
 
 SAMPLES = Path(__file__).resolve().parent.parent / "training" / "samples"
+CHATS = ("steer", "ticket", "tone")  # the samples of plain conversations; others hold function calls or pairs
 Row = dict[str, Any]
 
 
@@ -44,8 +45,8 @@ def chat_row(row: Row) -> Row:
 
 
 def read_rows(path: Path | None) -> list[Row]:
-    """Of a JSONL file, or of all three sample tasks."""
-    files = [path] if path else sorted(SAMPLES.glob("*/train.jsonl")) + sorted(SAMPLES.glob("*/valid.jsonl"))
+    """Of a JSONL file, or of the three sample tasks."""
+    files = [path] if path else [SAMPLES / task / f"{part}.jsonl" for part in ("train", "valid") for task in CHATS]
     return [chat_row(json.loads(line)) for file in files for line in file.read_text().splitlines() if line.strip()]
 
 

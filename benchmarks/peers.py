@@ -55,8 +55,19 @@ def environment(software: str, home: Path) -> Path:
     (Path(own) / "hone.pth").write_text(sysconfig.get_path("purelib") + "\n")
     options = ["--quiet", "--disable-pip-version-check", *(["--no-deps"] if software in COMPLETE else [])]
     _done(str(python), "-m", "pip", "install", *options, "-r", str(requirements))
+    if not is_cuda_build():
+        for library in Path(own).glob("torchaudio/lib/*.so"):
+            library.unlink()
     stamp.write_text(requirements.read_text())
     return python
+
+
+def is_cuda_build() -> bool:
+    """Of torch. torchaudio, which LLaMA-Factory imports for rows with sound, is in the registry for CUDA alone; without
+    its libraries it can be imported beside a CPU build too."""
+    import torch
+
+    return torch.version.cuda is not None
 
 
 def _done(*command: str) -> str:
