@@ -14,16 +14,16 @@ import numpy as np
 from benchmarks.data import Data
 from benchmarks.measured import Measured
 from benchmarks.peers import Peer
+from training.engine import machine
 from training.engine.spec import JobSpec
 
 ROOT = Path(__file__).resolve().parent.parent
-# Of every subject: what training/launcher.py sets. Threads that sleep while they wait help all on a shared machine.
-ENVIRONMENT = {
+# Of every subject: what training/launcher.py sets, threads and memory included.
+ENVIRONMENT = machine.SETTINGS | {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 

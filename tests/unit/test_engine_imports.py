@@ -29,6 +29,7 @@ def test_what_the_site_imports_of_the_engine_loads_no_torch() -> None:
             "resolve",
             "memory",
             "facts",
+            "machine",
             "weights",
             "text",
             "blocks",

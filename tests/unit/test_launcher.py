@@ -53,11 +53,16 @@ def test_the_trainer_gets_its_gpu_and_none_of_the_sites_secrets(monkeypatch: pyt
     }
 
 
-def test_threads_of_the_trainer_sleep_while_they_wait_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert launcher.trainer_environment("ftjob-1", "abc", "")["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert launcher.trainer_environment("ftjob-1", "abc", "")["OMP_WAIT_POLICY"] == "ACTIVE"
+@pytest.mark.parametrize(
+    ("name", "own"), [("OMP_WAIT_POLICY", "PASSIVE"), ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:")]
+)
+def test_threads_and_memory_of_the_trainer_are_set_for_speed_unless_told_otherwise(
+    name: str, own: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv(name, raising=False)
+    assert launcher.trainer_environment("ftjob-1", "abc", "")[name].startswith(own)
+    monkeypatch.setenv(name, "another")
+    assert launcher.trainer_environment("ftjob-1", "abc", "")[name] == "another"
 
 
 def test_only_the_processes_of_one_start_are_ended():
