@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from tests.engine.runs import ended, events, losses, train
-from tests.factories import chat_row, chat_rows
-from training.engine import row_losses, sft
+from tests.factories import chat_row, chat_rows, preference_rows
+from training.engine import dpo, loop, row_losses, sft
 from training.engine.chat import ChatFormat
 from training.engine.spikes import Spikes
 
@@ -70,6 +71,72 @@ def test_when_a_single_row_has_no_room_activations_are_computed_twice_then_it_is
     train(asked, with_room_for(5))
     assert not any("computed twice" in note.message for note in events(asked, "note"))
     assert "gradient_checkpointing" in ended(asked).message
+
+
+# ---- before the first step: what DPO's reference thinks of every row ----
+
+
+def make_dpo(make_run: Callable[..., Path], name: str, **changes: Any) -> Path:
+    rows = {"rows": preference_rows(12), "valid": preference_rows(5, start=50)}
+    return make_run(name, **rows, method="dpo", beta=0.1, **changes)
+
+
+def room_for(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device without room for more padded tokens a pass, with or without a gradient; it says so as a CPU does."""
+    plain = dpo.log_probabilities
+
+    def log_probabilities(model: Any, batch: Any) -> Any:
+        if batch.sequences.input_ids_BT.numel() > tokens:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 2147483648 bytes")
+        return plain(model, batch)
+
+    monkeypatch.setattr(dpo, "log_probabilities", log_probabilities)
+
+
+def notes_of_memory(folder: Path) -> list[str]:
+    return [note.message for note in events(folder, "note") if "Out of memory" in note.message]
+
+
+def test_out_of_memory_before_the_first_step_takes_smaller_passes_too(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roomy, tight = make_dpo(make_run, "roomy"), make_dpo(make_run, "tight")
+    loop.run(roomy, dpo.METHOD)
+    room_for(150, monkeypatch)
+    loop.run(tight, dpo.METHOD)
+    assert ended(tight).status == "succeeded", ended(tight)
+    told = notes_of_memory(tight)
+    assert told and all("the rows are judged again in passes of at most" in note for note in told)
+    assert json.loads((tight / "plan.json").read_text())["plan"]["micro_batch_tokens"] <= 150
+    references = [np.load(next(folder.glob("reference/train-*.npy"))) for folder in (roomy, tight)]
+    assert references[1] == pytest.approx(references[0], abs=1e-4)
+    assert losses(tight) == pytest.approx(losses(roomy), abs=2e-5)
+    judged = [phase for phase in events(tight, "phase") if phase.phase == "reference"]
+    assert (judged[-1].done, judged[-1].total) == (17, 17)
+
+
+def test_a_reference_that_needs_only_smaller_passes_forward_leaves_those_of_the_training(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_dpo(make_run, "run", micro_batch_tokens=150, n_epochs=1)
+    room_for(300, monkeypatch)
+    loop.run(folder, dpo.METHOD)
+    assert ended(folder).status == "succeeded", ended(folder)
+    assert notes_of_memory(folder)
+    assert json.loads((folder / "plan.json").read_text())["plan"]["micro_batch_tokens"] == 150
+
+
+def test_a_pair_that_has_no_room_even_alone_is_explained_before_the_first_step(
+    make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_dpo(make_run, "run")
+    room_for(10, monkeypatch)
+    loop.run(folder, dpo.METHOD)
+    end = ended(folder)
+    assert (end.status, end.code) == ("failed", "out_of_memory")
+    assert "even with a single row of" in end.message and "smaller max_length" in end.message
+    assert not events(folder, "step") and not list(folder.glob("reference/*"))
+    assert not any("computed twice" in note for note in notes_of_memory(folder))  # of no use without a gradient
 
 
 def broken(at_step: int, factor: float, folder: Path, only: str = "") -> Callable[..., Any]:

@@ -22,12 +22,13 @@ from torch import Tensor
 from training.engine import batches, loop
 from training.engine.batches import Batch, Rows, micro_batches, read_encoded
 from training.engine.chat import ChatFormat
+from training.engine.estimate import MemoryPlan
 from training.engine.loss import dpo_loss, token_losses
 from training.engine.method import Method, Progress, Sums
 from training.engine.model import LanguageModel
 from training.engine.pairs import EncodedPair, encode_pair
+from training.engine.room import free_memory, smaller_forward_plan, told_to_all
 from training.engine.run import Run, run_wide, sum_over_processes
-from training.engine.validation import VALIDATION_TOKENS
 
 METRICS = (
     "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected",
@@ -133,21 +134,23 @@ def batch_loss(model: LanguageModel, batch: PairBatch) -> Sums:
 
 
 def judge_by_reference(
-    run: Run, model: LanguageModel, rows: PairRows, valid_rows: PairRows | None, token_budget: int
-) -> None:
-    """Fills `reference` of all rows: from the run folder where a former start has left it, else by one pass forward."""
+    run: Run, model: LanguageModel, rows: PairRows, valid_rows: PairRows | None, plan: MemoryPlan
+) -> MemoryPlan:
+    """Fills `reference` of all rows: from the run folder where a former start has left it, else by one pass forward.
+    Returns the plan that had room."""
     parts = {"train": rows} | ({"valid": valid_rows} if valid_rows else {})
     done = 0
     for name, part in parts.items():
         path = run.folder / "reference" / f"{name}-{part.fingerprint()[:16]}.npy"
         kept = run_wide(run, _kept(path, len(part)))
         if kept is None:
-            part.reference = _judge(run, model, part, token_budget, done, sum(map(len, parts.values())))
+            part.reference, plan = _judge_what_fits(run, model, part, plan, done, sum(map(len, parts.values())))
             if run.process.is_main_process:
                 _keep(path, part.reference)
         else:
             part.reference = kept
         done += len(part)
+    return plan
 
 
 def _kept(path: Path, count: int) -> np.ndarray | None:
@@ -166,20 +169,36 @@ def _keep(path: Path, reference: np.ndarray) -> None:
     part.replace(path)
 
 
-def _judge(run: Run, model: LanguageModel, rows: PairRows, token_budget: int, done: int, total: int) -> np.ndarray:
-    """Log-probabilities (rows, 2) of the weights as they are, which nothing has been trained on yet."""
+def _judge_what_fits(
+    run: Run, model: LanguageModel, rows: PairRows, plan: MemoryPlan, done: int, total: int
+) -> tuple[np.ndarray, MemoryPlan]:
+    """As `_judge`; begun again with smaller passes where memory runs out. The longest rows come first, so that happens
+    at the beginning or not at all."""
+    while True:
+        try:
+            with told_to_all(run):
+                found_R2 = _judge(run, model, rows, plan.micro_batch_tokens * run.validation_passes, done, total)
+            return sum_over_processes(run, found_R2).cpu().numpy(), plan
+        except torch.OutOfMemoryError:
+            pass  # handled outside, when the error holds no tensors any more
+        free_memory()
+        plan = smaller_forward_plan(run, rows, plan)
+
+
+def _judge(run: Run, model: LanguageModel, rows: PairRows, token_budget: int, done: int, total: int) -> Tensor:
+    """This process's log-probabilities (rows, 2) of the weights as they are, which nothing has been trained on yet."""
     model.network.eval()
     found_R2 = torch.zeros(len(rows), 2, device=run.device)
     mine = range(run.process.process_index, len(rows), run.process.num_processes)
     with torch.inference_mode():
-        for chosen in micro_batches(mine, rows.lengths, token_budget * VALIDATION_TOKENS):
+        for chosen in micro_batches(mine, rows.lengths, token_budget):
             logps_S, _ = log_probabilities(model, collate(rows, chosen, run.device))
             found_R2[chosen] = logps_S.reshape(2, -1).T
             done += len(chosen) * run.process.num_processes
             run.phase("reference", min(done, total), total)
             if run.process.num_processes == 1:  # of several, one that leaves would let the others wait for it
                 run.leave_if_asked()
-    return sum_over_processes(run, found_R2).cpu().numpy()
+    return found_R2
 
 
 METHOD = Method(read=read, collate=collate, loss=batch_loss, metrics=METRICS, before=judge_by_reference)

@@ -96,7 +96,7 @@ def _train(run: Run) -> str:
         plan = memory_plan(run, rows, device)
         model = load_model(spec, run.device, plan.checkpoint_activations)
         if run.method.before:
-            run.method.before(run, model, rows, valid_rows, plan.micro_batch_tokens)
+            plan = run.method.before(run, model, rows, valid_rows, plan)
     except Stopped as stopped:
         control.granted(stopped.args[0])
         return END_OF_WISH[stopped.args[0]]

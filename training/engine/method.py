@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from training.engine.chat import ChatFormat
+from training.engine.estimate import MemoryPlan
 from training.engine.model import LanguageModel
 
 if TYPE_CHECKING:
@@ -60,12 +61,12 @@ class Sums(NamedTuple):
 class Method:
     """`read` turns a file into rows and tells how many were left out because nothing is left to train on; it raises
     InvalidTrainingFile with the line. `collate` makes a pass of some rows, `loss` judges it. `before` runs once the
-    weights that the job starts from are loaded and nothing is trained yet, at every start; its last argument is how
-    many padded tokens a pass may have. `of_loss` gives further figures that follow from the mean loss alone."""
+    weights that the job starts from are loaded and nothing is trained yet, at every start; it is given how passes are
+    cut and returns how they are cut from then on. `of_loss` gives further figures that follow from the mean loss."""
 
     read: Callable[["Run", ChatFormat, Path, Progress], tuple[TrainingRows, int]]
     collate: Callable[[Any, list[int], torch.device], Batch]
     loss: Callable[[LanguageModel, Any], Sums]
     metrics: tuple[str, ...] = ()
-    before: Callable[["Run", LanguageModel, Any, Any | None, int], None] | None = None
+    before: Callable[["Run", LanguageModel, Any, Any | None, MemoryPlan], MemoryPlan] | None = None
     of_loss: Callable[[float], dict[str, float]] | None = None

@@ -49,11 +49,9 @@ def smaller_plan(
     run: Run, model: LanguageModel, rows: TrainingRows, batch_rows: list[int], plan: MemoryPlan
 ) -> MemoryPlan:
     """The plan for another try at this batch, kept for later starts and told. Raises OutOfMemory when there is none."""
-    passes = list(micro_batches(batch_rows, rows.lengths, plan.micro_batch_tokens, run.spec.packing))
-    largest = max(passes, key=len)
-    if len(largest) > 1:
-        used = int(rows.lengths[largest].sum() if run.spec.packing else len(largest) * rows.lengths[largest].max())
-        plan = replace(plan, micro_batch_tokens=used // 2)
+    half = _half_of_the_largest_pass(run, rows, batch_rows, plan.micro_batch_tokens)
+    if half:
+        plan = replace(plan, micro_batch_tokens=half)
         how = f"passes of at most {plan.micro_batch_tokens:,} tokens"
     elif not plan.checkpoint_activations and run.spec.may_checkpoint:
         model.checkpoint_activations()
@@ -64,6 +62,31 @@ def smaller_plan(
     write_plan(run, plan)
     run.note(f"Out of memory: this step is tried again with {how}; the batch stays {run.spec.batch_size} rows", "warn")
     return plan
+
+
+def smaller_forward_plan(run: Run, rows: TrainingRows, plan: MemoryPlan) -> MemoryPlan:
+    """The plan for another try at judging these rows before the first step: first fewer tokens than a forward pass may
+    have more than one of training, then smaller passes of both. Raises OutOfMemory when there is none."""
+    budget = plan.micro_batch_tokens * run.validation_passes
+    half = _half_of_the_largest_pass(run, rows, list(range(len(rows))), budget)
+    if not half:
+        raise OutOfMemory(no_room(run, int(rows.lengths.max())))
+    while run.validation_passes > 1 and plan.micro_batch_tokens * run.validation_passes > half:
+        run.validation_passes //= 2
+    if plan.micro_batch_tokens > half:
+        plan = replace(plan, micro_batch_tokens=half)  # a pass of training takes more memory than one forward
+        write_plan(run, plan)
+    tokens = plan.micro_batch_tokens * run.validation_passes
+    run.note(f"Out of memory: the rows are judged again in passes of at most {tokens:,} tokens", "warn")
+    return plan
+
+
+def _half_of_the_largest_pass(run: Run, rows: TrainingRows, chosen: list[int], budget: int) -> int:
+    """In tokens; 0 where no pass has more than one row."""
+    largest = max(micro_batches(chosen, rows.lengths, budget, run.spec.packing), key=len)
+    if len(largest) == 1:
+        return 0
+    return int(rows.lengths[largest].sum() if run.spec.packing else len(largest) * rows.lengths[largest].max()) // 2
 
 
 def no_room(run: Run, longest: int | None = None) -> str:
