@@ -68,12 +68,13 @@ def train(folder: Path, method: Method = pretrain.METHOD) -> list[Any]:
     return [event_adapter.validate_json(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
-def plain_sequences(base: Path, length: int) -> list[list[int]]:
-    """What a block holds of one document, by the plainest code: no token file, no index."""
+def plain_sequences(base: Path, length: int, texts: list[str], end: int = 0) -> list[list[int]]:
+    """What a block holds of one document, by the plainest code: no token file, no index. `end`: the token after each
+    document, in most bases <|endoftext|>."""
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     owners: list[tuple[int, int]] = []
-    for number, story in enumerate(STORIES):
-        owners += [(number, token) for token in [*tokenizer.encode(story).ids, 0]]  # 0 is <|endoftext|>
+    for number, text in enumerate(texts):
+        owners += [(number, token) for token in [*tokenizer.encode(text).ids, end]]
     found = []
     for start in range(0, len(owners) - 1, length - 1):
         block = owners[start : start + length]
@@ -86,7 +87,7 @@ def plain_sequences(base: Path, length: int) -> list[list[int]]:
 def test_loss_and_gradient_are_those_of_plain_code(base: Path, stories: Path, tmp_path: Path, length: int) -> None:
     reference = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     total, count = torch.zeros(()), 0
-    for sequence in plain_sequences(base, length):
+    for sequence in plain_sequences(base, length, STORIES):
         if len(sequence) > 1:
             ids = torch.tensor([sequence])
             total = total + reference(ids, labels=ids).loss * (len(sequence) - 1)

@@ -4,6 +4,8 @@ What is written is copied first, then a thread writes it while the training goes
 is complete (checkpoint.complete_folder), and only then it is told.
 """
 
+import json
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -102,5 +104,17 @@ def resume(run: Run, optimizer: MasterAdamW) -> Progress:
             run.note(f"{folder.relative_to(run.folder)} cannot be read and is passed over: {error}", "warn")
             continue
         run.note(f"Continuing after step {progress.step}")
+        _tell_what_was_not_told(run, folder.parent)
         return progress
     return Progress()
+
+
+def _tell_what_was_not_told(run: Run, checkpoint: Path) -> None:
+    """A process can be killed when a checkpoint is in its place and not yet told; its step does not come again."""
+    if not (checkpoint / "meta.json").exists() or not run.process.is_main_process:
+        return
+    meta = read_meta(checkpoint)
+    with (run.folder / "events.jsonl").open(encoding="utf-8") as lines:
+        told = any('"type":"checkpoint"' in line and json.loads(line)["path"] == meta["path"] for line in lines)
+    if not told:
+        _tell_saved(run, meta)
