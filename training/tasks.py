@@ -24,7 +24,7 @@ def train() -> None:
     supervisor.train_next()
 
 
-def wake(actor: Any, *arguments: str) -> None:
+def wake(actor: Any, *arguments: str | int) -> None:
     """Send a wake-up; when the queue is away the workers find the job in the database by themselves."""
     try:
         actor.send(*arguments)
