@@ -124,7 +124,7 @@ class DatasetFile(models.Model):
     statistics = models.JSONField(default=dict, blank=True)  # counts that need no tokenizer: roles, turns, ...
     token_facts = models.JSONField(default=dict, blank=True)  # by base model name: DataFacts
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children")
-    sample_task = models.CharField(max_length=40, blank=True)  # ticket | tone | steer: came with Hone
+    sample_task = models.CharField(max_length=40, blank=True)  # ticket | tone | steer | pairs: came with Hone
     origin = models.JSONField(default=dict, blank=True)  # what it was made of here: {"kind": "votes", ...}
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(null=True, blank=True)
