@@ -1,1 +1,1 @@
-"""Three small tasks written for Hone, and a program that scores answers; see README.md here."""
+"""Small tasks written for Hone, and a program that scores answers; see README.md here."""
