@@ -6,11 +6,12 @@ from django import forms
 
 ADAPTER_FIELDS: Final = ("lora_variant", "modules_to_save", "quantization")
 TRAINER_FIELDS: Final = (
-    "optimizer", "min_learning_rate_ratio", "neftune_alpha", "gradient_checkpointing", "validate_every_steps",
+    "optimizer", "min_learning_rate_ratio", "neftune_alpha", "gradient_checkpointing", "sharding",
+    "validate_every_steps",
     "stop_metric", "stop_patience", "stop_min_change", "on_spike",
     "keep_checkpoints", "keep_count", "keep_metric",
 )  # fmt: skip
-AUTO_FIELDS: Final = ("lora_variant", "optimizer", "gradient_checkpointing")
+AUTO_FIELDS: Final = ("lora_variant", "optimizer", "gradient_checkpointing", "sharding")
 WITH_AUTO: Final = {"lr_scheduler", "dtype", "packing", *AUTO_FIELDS}  # lists to choose from, auto among them
 
 LABELS: Final = {
@@ -21,6 +22,7 @@ LABELS: Final = {
     "min_learning_rate_ratio": "Lowest learning rate",
     "neftune_alpha": "NEFTune noise",
     "gradient_checkpointing": "Gradient checkpointing",
+    "sharding": "Several devices",
     "validate_every_steps": "Validate every … steps",
     "stop_metric": "Stop early by",
     "stop_patience": "Patience",
@@ -39,6 +41,7 @@ HINTS: Final = {
     "min_learning_rate_ratio": "Of cosine_with_min: the share of the learning rate that the run ends with.",
     "neftune_alpha": "Noise on the embeddings while training, 5 to 15 for small files of chat; 0 is off.",
     "gradient_checkpointing": "Computes activations twice instead of keeping them: less memory, a third more time.",
+    "sharding": "Of a job on several GPUs: all weights on each (data parallel), or shared out over them (FSDP).",
     "validate_every_steps": "The whole validation set, besides each epoch's end; 0 is only there.",
     "stop_metric": "The run ends with a checkpoint when this has not become better for a while.",
     "stop_patience": "So many validations of the whole set in a row without anything better end the run.",
@@ -71,6 +74,9 @@ class ExpertFields(forms.Form):
     min_learning_rate_ratio = forms.CharField(required=False)
     neftune_alpha = forms.CharField(required=False)
     gradient_checkpointing = forms.ChoiceField(required=False, choices=_choices("auto", "on", "off"))
+    sharding = forms.ChoiceField(
+        required=False, choices=_choices("auto", "data_parallel", "fsdp", data_parallel="data parallel", fsdp="FSDP")
+    )
     validate_every_steps = forms.CharField(required=False)
     stop_metric = forms.ChoiceField(
         required=False,

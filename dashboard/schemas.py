@@ -53,6 +53,7 @@ TRAINING_FIELDS = {
         "min_learning_rate_ratio",
         "neftune_alpha",
         "gradient_checkpointing",
+        "sharding",
         "validate_every_steps",
         "stop_metric",
         "stop_patience",

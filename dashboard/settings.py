@@ -17,6 +17,7 @@ HONE_HOST = env.text("HOST", "127.0.0.1")
 HONE_PORT = env.integer("PORT", 8000)
 HONE_ORG = env.text("ORG", "hone")
 HONE_TRAIN_GPUS = env.words("TRAIN_GPUS")
+HONE_DEVICES_PER_JOB = env.integer("DEVICES_PER_JOB", 1)
 HONE_SERVE_GPUS = env.words("SERVE_GPUS")
 HONE_SERVE_GPU_FRACTION = env.number("SERVE_GPU_FRACTION", 0.4)
 HONE_SERVE_MEMORY_GB = env.number("SERVE_MEMORY_GB", 0)  # 0: a share of what the machine has
@@ -35,6 +36,11 @@ HONE_PRICE_MILLION_TOKENS = env.number("PRICE_MILLION_TOKENS", 0)  # 0: no price
 HONE_PRICE_DEVICE_HOUR = env.number("PRICE_DEVICE_HOUR", 0)
 HONE_PRICE_CURRENCY = env.text("PRICE_CURRENCY", "$")
 
+if HONE_DEVICES_PER_JOB < 1 or (HONE_TRAIN_GPUS and len(HONE_TRAIN_GPUS) < HONE_DEVICES_PER_JOB):
+    raise ImproperlyConfigured(
+        f"HONE_DEVICES_PER_JOB={HONE_DEVICES_PER_JOB}: at least 1, and no more than the {len(HONE_TRAIN_GPUS)} GPUs of "
+        "HONE_TRAIN_GPUS"
+    )
 if not HONE_ORG.replace("-", "").isalnum():
     raise ImproperlyConfigured(f"HONE_ORG={HONE_ORG!r}: letters, digits and hyphens only; it stands in model names")
 

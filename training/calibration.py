@@ -46,7 +46,7 @@ def price() -> Price | None:
     """None where no price is set."""
     asked = Price(
         million_tokens=settings.HONE_PRICE_MILLION_TOKENS,
-        device_hour=settings.HONE_PRICE_DEVICE_HOUR,
+        device_hour=settings.HONE_PRICE_DEVICE_HOUR * settings.HONE_DEVICES_PER_JOB,
         currency=settings.HONE_PRICE_CURRENCY,
     )
     return asked if asked.million_tokens or asked.device_hour else None
@@ -58,7 +58,7 @@ def kind_of(method: str, resolved: Resolved, model: ModelFacts, row_tokens: floa
 
 def finished_runs(device: DeviceFacts) -> list[FinishedRun]:
     """Of every project: how fast this machine is says nothing of anybody's data."""
-    jobs = TrainingJob.objects.filter(status="succeeded", estimate_json__device=device.name)
+    jobs = TrainingJob.objects.filter(status="succeeded", estimate_json__device=device.label)
     jobs = jobs.exclude(measured_json=None).exclude(started_json=None).select_related("base_model")
     return [finished_run(job, device) for job in jobs.order_by("-finished_at")[:LOOKED_AT]]
 

@@ -42,17 +42,24 @@ class Gpu:
 
 
 def device_facts() -> DeviceFacts:
-    """What one job trains on: the smallest of the training GPUs, else the CPU."""
+    """What one job trains on: the smallest of the training GPUs, else the CPU; of several devices, what each has."""
     gpus = training_gpus()
     if not gpus:
         total, used = memory()
+        count = settings.HONE_DEVICES_PER_JOB  # processes, which share the memory
         return DeviceFacts(
-            kind="cpu", name=cpu_name(), memory_bytes=total, free_bytes=total - used, bfloat16=cpu_has_bfloat16()
+            kind="cpu",
+            name=cpu_name(),
+            count=count,
+            memory_bytes=total // count,
+            free_bytes=(total - used) // count,
+            bfloat16=cpu_has_bfloat16(),
         )
     smallest = min(gpus, key=lambda gpu: gpu.memory_bytes)
     return DeviceFacts(
         kind="cuda",
         name=smallest.name,
+        count=settings.HONE_DEVICES_PER_JOB,
         memory_bytes=smallest.memory_bytes,
         free_bytes=smallest.free_bytes,
         bfloat16=all(gpu.compute_capability >= 8.0 for gpu in gpus),
@@ -60,10 +67,14 @@ def device_facts() -> DeviceFacts:
 
 
 def training_gpus() -> list[Gpu]:
-    """Those of HONE_TRAIN_GPUS, each of which trains one job at a time; the first where none is named."""
+    """Those of HONE_TRAIN_GPUS; where none is named the first ones, as many as a job has."""
     wanted = set(settings.HONE_TRAIN_GPUS)
     found = all_gpus()
-    return [gpu for gpu in found if gpu.index in wanted or gpu.uuid in wanted] if wanted else found[:1]
+    return (
+        [gpu for gpu in found if gpu.index in wanted or gpu.uuid in wanted]
+        if wanted
+        else found[: settings.HONE_DEVICES_PER_JOB]
+    )
 
 
 def usage() -> dict[str, Any]:

@@ -14,10 +14,11 @@ from typing import TextIO
 import psutil
 from django.apps import apps
 from django.conf import settings
+from pydantic import ValidationError
 
 from training import home
 from training.engine import machine
-from training.engine.spec import JobSpec
+from training.engine.spec import FAILED_PROCESS, End, JobSpec
 
 STOP, PAUSE, SAVE = "stop", "pause", "save"  # control files, looked at by the trainer at every step
 # In the environment of every process of a trainer: how an orphan is known, whatever its parent and its session.
@@ -55,12 +56,14 @@ def worker_commands() -> dict[str, list[str]]:
 
 
 def slots() -> list[str]:
-    """What a job can hold: a GPU of HONE_TRAIN_GPUS each, or one slot for the machine's only device."""
-    return settings.HONE_TRAIN_GPUS or [""]
+    """What a job can hold: HONE_DEVICES_PER_JOB of HONE_TRAIN_GPUS each, or one slot for the devices that the machine
+    has. GPUs that are too few for one more job stay idle."""
+    gpus, each = settings.HONE_TRAIN_GPUS, settings.HONE_DEVICES_PER_JOB
+    return [",".join(gpus[first : first + each]) for first in range(0, len(gpus) - each + 1, each)] or [""]
 
 
 class Slot:
-    """The right to train on one device, held by a file lock, so that it is free again the moment its holder dies."""
+    """The right to train on one device or several, held by a file lock: it is free again the moment its holder dies."""
 
     def __init__(self, gpu: str, lock: TextIO) -> None:
         self.gpu, self._lock = gpu, lock
@@ -92,6 +95,7 @@ class Trainer:
     start_id: str  # of this start and no other
     folder: Path
     process: "subprocess.Popen[bytes]"
+    processes: int = 1  # that train together
 
     @property
     def pid(self) -> int:
@@ -123,29 +127,37 @@ class Trainer:
             self.process.wait(KILL_SECONDS)
 
     def exit_reason(self) -> str:
-        """How it ended, for people."""
+        """How it ended, for people; of several processes the one that broke first."""
         code = self.process.returncode
         code = 128 - code if code < 0 else code
+        which = "it" if self.processes == 1 else f"one of its {self.processes} processes"
         if code == 137:
-            return "it was killed (signal 9); the machine may have run out of memory"
+            return f"{which} was killed (signal 9); the machine may have run out of memory"
         if code > 128:
-            return f"it was ended by signal {code - 128}"
-        return f"it ended with exit code {code}"
+            return f"{which} was ended by signal {code - 128}"
+        return f"{which} ended with exit code {code}"
+
+    def last_words(self) -> End | None:
+        """Why the run failed, from a process that is not the first: only that one writes events.jsonl."""
+        for path in sorted(self.folder.glob(FAILED_PROCESS)):
+            with suppress(OSError, ValidationError):
+                return End.model_validate_json(path.read_text())
+        return None
 
 
 def start(spec: JobSpec, slot: Slot) -> Trainer:
     """Write the run folder's spec and start the trainer in a session of its own."""
     folder = home.run_folder(spec.job_id)
     folder.mkdir(parents=True, exist_ok=True)
-    for control in (STOP, PAUSE, SAVE):
-        (folder / control).unlink(missing_ok=True)
+    for old in [folder / control for control in (STOP, PAUSE, SAVE)] + list(folder.glob(FAILED_PROCESS)):
+        old.unlink(missing_ok=True)
     part = folder / "spec.json.part"
     part.write_text(spec.model_dump_json(indent=2))
     part.replace(folder / "spec.json")
-    start_id = secrets.token_hex(8)
+    start_id, processes = secrets.token_hex(8), settings.HONE_DEVICES_PER_JOB
     with (folder / "trainer.log").open("ab") as log:
         process = subprocess.Popen(
-            trainer_command(folder, spec.method),
+            trainer_command(folder, spec.method, processes),
             cwd=settings.BASE_DIR,
             env=trainer_environment(spec.job_id, start_id, slot.gpu),
             stdin=subprocess.DEVNULL,
@@ -153,13 +165,14 @@ def start(spec: JobSpec, slot: Slot) -> Trainer:
             stderr=log,
             start_new_session=True,
         )
-    return Trainer(spec.job_id, start_id, folder, process)
+    return Trainer(spec.job_id, start_id, folder, process, processes)
 
 
-def trainer_command(folder: Path, method: str) -> list[str]:
-    """The method's trainer on its leash."""
+def trainer_command(folder: Path, method: str, processes: int = 1) -> list[str]:
+    """The method's trainer on its leash, in as many processes as the job has devices."""
     python, module = sys.executable, settings.HONE_TRAINER_MODULE or f"training.engine.{method}"
-    return [python, "-m", "training.leash", str(os.getpid()), python, "-m", module, str(folder)]
+    several = ["--processes", str(processes)] if processes > 1 else []
+    return [python, "-m", "training.leash", str(os.getpid()), *several, python, "-m", module, str(folder)]
 
 
 def trainer_environment(job_id: str, start_id: str, gpu: str) -> dict[str, str]:

@@ -1,13 +1,17 @@
-"""Run the trainer so that it cannot outlive the worker: python -m training.leash WORKER_PID COMMAND...
+"""Run the trainer so that it cannot outlive the worker: python -m training.leash WORKER_PID [--processes N] COMMAND...
 
 The kernel sends this process SIGTERM when the worker dies in any way, and the trainer SIGTERM when this process dies.
 The trainer then writes its resume point and ends; if it does not within the grace time, it is killed.
 Without a leash an orphan would keep the GPU's memory. Linux only; no Django, no torch.
+
+N processes of one run are started with the environment that torchrun gives them. They hear every signal together, and
+when one of them breaks the others are ended: they would wait for it for ever.
 """
 
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,6 +20,7 @@ from types import FrameType
 
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = int(os.environ.get("HONE_GRACE_SECONDS", "60"))
+LAST_WORDS_SECONDS = 10  # for processes whose companion broke: they may know why
 FIRST_TO_GO = "500"  # when memory runs out the kernel ends the trainer, not the site; it continues by itself
 
 
@@ -25,25 +30,66 @@ def die_with_parent() -> None:
 
 
 def main() -> int:
-    worker, command = int(sys.argv[1]), sys.argv[2:]
+    worker, count, command = _arguments(sys.argv[1:])
     die_with_parent()
     if os.getppid() != worker:  # it died before the line above
         return 1
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    trainer = subprocess.Popen(command, preexec_fn=_prepare_child)  # one thread here, so preexec_fn is safe
+    places = _places(count)
+    # one thread here, so preexec_fn is safe
+    ranks = [subprocess.Popen(command, env={**os.environ, **place}, preexec_fn=_prepare_child) for place in places]
 
     def pass_on(_number: int, _frame: FrameType | None) -> None:
-        trainer.terminate()
-        signal.signal(signal.SIGALRM, lambda *_: trainer.kill())
+        for process in ranks:
+            process.terminate()
         signal.alarm(GRACE_SECONDS)
 
+    def end_all(_number: int, _frame: FrameType | None) -> None:
+        for process in ranks:
+            process.kill()
+
+    signal.signal(signal.SIGALRM, end_all)
     signal.signal(signal.SIGTERM, pass_on)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor; we hear from the worker
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
-    code = trainer.wait()
-    return code if code >= 0 else 128 - code
+    return _wait(ranks)
+
+
+def _arguments(words: list[str]) -> tuple[int, int, list[str]]:
+    """Worker, number of processes, command."""
+    if words[1] == "--processes":
+        return int(words[0]), int(words[2]), words[3:]
+    return int(words[0]), 1, words[1:]
+
+
+def _places(count: int) -> list[dict[str, str]]:
+    """What each process has to know of the others, in torchrun's words; nothing where there are none."""
+    if count == 1:
+        return [{}]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    shared |= {"MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")}
+    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def _wait(ranks: "list[subprocess.Popen[bytes]]") -> int:
+    """Until all are gone: 0, or the exit code of the one that broke first."""
+    left, broken = dict(enumerate(ranks, start=1)), 0
+    while left:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # sleeps until one is gone
+        for number in [number for number, process in left.items() if process.poll() is not None]:
+            code = left.pop(number).returncode
+            if code and not broken:
+                broken = code if code > 0 else 128 - code
+                if left:
+                    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                    print(f"Process {number} of {len(ranks)} {how}; the others are ended.", file=sys.stderr, flush=True)
+                    signal.alarm(LAST_WORDS_SECONDS)
+    return broken
 
 
 def _prepare_child() -> None:

@@ -132,6 +132,7 @@ class Attempt:
                 self._follow()
                 launcher.end_processes(self.job.pk, grace_seconds=settings.HONE_GRACE_SECONDS)  # what it left behind
                 self._record_all()
+                self._hear_last_words()
                 if self.end is None or self.end.status == "interrupted":
                     self._ended_early()
         except LostClaim:
@@ -209,6 +210,14 @@ class Attempt:
     def _record_all(self) -> None:
         while self._record():
             pass
+
+    def _hear_last_words(self) -> None:
+        """Of a process that failed beside the one that writes the events."""
+        assert self.trainer
+        told = self.trainer.last_words() if self.end is None else None
+        if told:
+            self.end = told
+            record_events(self.job, [told], claim=self.claim)
 
     def _heartbeat(self) -> None:
         if time.monotonic() - self.beat_at < HEARTBEAT_SECONDS:

@@ -13,6 +13,8 @@ from peft import PeftModel
 from peft.utils import ModulesToSaveWrapper, transpose
 from torch import Tensor, nn
 
+from training.engine.sharding import mine, whole
+
 
 def adapted_layers(causal: nn.Module) -> dict[str, Any]:
     """The layers that carry an adapter, by their full names."""
@@ -33,11 +35,11 @@ def joined_tensors(network: PeftModel, causal: nn.Module) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, layer in adapted_layers(causal).items():
         parts_A, parts_B = [], []
-        kind = next(iter(layer.lora_A.values())).weight
+        kind = mine(next(iter(layer.lora_A.values())).weight)
         for adapter, rank in ranks(network).items():
             if adapter in layer.lora_A:
-                parts_A.append(layer.lora_A[adapter].weight)
-                parts_B.append((layer.lora_B[adapter].weight.float() * layer.scaling[adapter]).to(kind.dtype))
+                parts_A.append(whole(layer.lora_A[adapter].weight))
+                parts_B.append((whole(layer.lora_B[adapter].weight).float() * layer.scaling[adapter]).to(kind.dtype))
             else:
                 parts_A.append(kind.new_zeros(rank, layer.in_features))
                 parts_B.append(kind.new_zeros(layer.out_features, rank))
@@ -92,6 +94,6 @@ def tensors_without_adapters(causal: nn.Module) -> dict[str, Tensor]:
     """The weights by the names that they have in a model without adapters."""
     return {
         name.replace(".base_layer.", ".").replace(".original_module.", "."): tensor
-        for name, tensor in causal.state_dict().items()
+        for name, tensor in causal.state_dict(keep_vars=True).items()
         if ".lora_" not in name and ".modules_to_save." not in name
     }

@@ -18,7 +18,7 @@ LEAST_SECONDS = 0.05  # shorter parts are noise
 
 @dataclass(frozen=True)
 class Kind:
-    """What makes two runs alike. One device is taken for granted."""
+    """What makes two runs alike. The same devices are taken for granted."""
 
     model: str
     parameters: int

@@ -13,6 +13,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -190,9 +191,13 @@ def _judge(run: Run, model: LanguageModel, rows: PairRows, token_budget: int, do
     model.network.eval()
     found_R2 = torch.zeros(len(rows), 2, device=run.device)
     mine = range(run.process.process_index, len(rows), run.process.num_processes)
-    with torch.inference_mode():
-        for chosen in micro_batches(mine, rows.lengths, token_budget):
-            logps_S, _ = log_probabilities(model, collate(rows, chosen, run.device))
+    passes = list(micro_batches(mine, rows.lengths, token_budget))
+    with model.forward_only():
+        for chosen, counts in model.in_step(passes, 0):
+            batch = collate(rows, chosen, run.device)
+            logps_S, _ = model.in_one_pass(partial(log_probabilities, model, batch))
+            if not counts:
+                continue
             found_R2[chosen] = logps_S.reshape(2, -1).T
             done += len(chosen) * run.process.num_processes
             run.phase("reference", min(done, total), total)

@@ -8,6 +8,7 @@ import os
 
 from training.engine.blocks import block_facts
 from training.engine.calibrate import FORMULAS, Calibration
+from training.engine.experts import shards
 from training.engine.facts import StartFacts
 from training.engine.memory import MemoryPlan, bytes_of, memory_parts, plan_memory, trainable_parameters
 from training.engine.resolve import joins
@@ -53,7 +54,7 @@ def estimate(
     trainable = trainable_parameters(resolved, model)
     tokens = kept * resolved.n_epochs
     plan = _plan(resolved, model, trainable, device)
-    memory = calibration.memory(_memory(resolved, model, trainable, plan))
+    memory = calibration.memory(_memory(resolved, model, trainable, plan, device))
     valid_tokens = valid.tokens * _validations(resolved, steps_per_epoch) if valid else 0
     seconds = calibration.seconds(formula_seconds(resolved, model, device, tokens, valid_tokens, data.rows, plan))
     fits = memory.total <= device.free_bytes
@@ -73,7 +74,7 @@ def estimate(
         disk_bytes=resolved.most_checkpoints * checkpoint_bytes(resolved, model, trainable, start),
         fits=fits,
         warnings=warnings,
-        device=device.name,
+        device=device.label,
         seconds_parts=seconds,
         memory_parts=memory,
         calibrated_by=calibration.runs,
@@ -90,17 +91,19 @@ def formula_memory(resolved: Resolved, model: ModelFacts, device: DeviceFacts) -
     """Before any calibration."""
     trainable = trainable_parameters(resolved, model)
     plan = _plan(resolved, model, trainable, device)
-    return _memory(resolved, model, trainable, plan)
+    return _memory(resolved, model, trainable, plan, device)
 
 
 def _plan(resolved: Resolved, model: ModelFacts, trainable: int, device: DeviceFacts) -> MemoryPlan:
-    sizes = (resolved.dtype, resolved.row_tokens, resolved.batch_size)
+    sizes = (resolved.dtype, resolved.row_tokens, math.ceil(resolved.batch_size / device.count))
     ways = (resolved.gradient_checkpointing, resolved.quantization, resolved.optimizer)
-    return plan_memory(model, trainable, *sizes, device, *ways)
+    return plan_memory(model, trainable, *sizes, device, *ways, shards=shards(resolved, device))
 
 
-def _memory(resolved: Resolved, model: ModelFacts, trainable: int, plan: MemoryPlan) -> MemoryParts:
-    used = min(plan.micro_batch_tokens, resolved.row_tokens * resolved.batch_size)
+def _memory(
+    resolved: Resolved, model: ModelFacts, trainable: int, plan: MemoryPlan, device: DeviceFacts
+) -> MemoryParts:
+    used = min(plan.micro_batch_tokens, resolved.row_tokens * math.ceil(resolved.batch_size / device.count))
     return memory_parts(
         model,
         trainable,
@@ -109,6 +112,7 @@ def _memory(resolved: Resolved, model: ModelFacts, trainable: int, plan: MemoryP
         recompute=plan.checkpoint_activations,
         quantization=resolved.quantization,
         optimizer=resolved.optimizer,
+        shards=shards(resolved, device),
     )
 
 
@@ -152,11 +156,13 @@ def formula_seconds(
     """Before any calibration. Tokens are those of all epochs, rows those of one.
 
     FLOP per token: 2 a weight forward, 2 for the activations' gradient, 2 more where weights are trained, 2 more where
-    activations are computed twice. Validation is forward only, and so is DPO's one pass with its reference.
+    activations are computed twice. Several GPUs count as so many times the speed of one; what they tell each other is
+    left to the calibration, and processes on one CPU share its speed. Validation is forward only, and so is DPO's one
+    pass with its reference.
     """
     trainable = trainable_parameters(resolved, model)
     plan = plan or _plan(resolved, model, trainable, device)
-    speed = _flops(resolved.dtype, device)
+    speed = _flops(resolved.dtype, device) * (device.count if device.kind == "cuda" else 1)
     per_token = (4 if resolved.adaptation == "lora" else 6) + (2 if plan.checkpoint_activations else 0)
     steps = math.ceil(rows / resolved.batch_size) * resolved.n_epochs
     written = resolved.n_epochs * checkpoint_bytes(resolved, model, trainable)
@@ -194,7 +200,7 @@ def _warnings(
     if not fits:
         found.append(
             f"About {peak_bytes / 2**30:.1f} GiB are needed and {device.free_bytes / 2**30:.1f} GiB are free on "
-            f"{device.name}. Use LoRA, a smaller model or a smaller max_length."
+            f"{device.name}{' each' if device.count > 1 else ''}. Use LoRA, a smaller model or a smaller max_length."
         )
     if cut_rows:
         found.append(f"{cut_rows:,} rows are longer than {resolved.max_length:,} tokens and will be cut from the end.")

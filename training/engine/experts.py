@@ -1,5 +1,6 @@
 """The settings for experts: which of them work together here, and the numbers behind their autos. No torch."""
 
+import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from training.engine.errors import InvalidRecipe
 from training.engine.facts import StartFacts
 from training.engine.memory import plan_memory
-from training.engine.spec import DeviceFacts, ModelFacts, Recipe, Resolved, merges
+from training.engine.spec import DeviceFacts, ModelFacts, Recipe, Resolved, Sharding, merges
 
 Pick = Callable[[str, Any, str], Any]
 EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out")
@@ -22,6 +23,8 @@ def check_experts(recipe: Recipe, model: ModelFacts, device: DeviceFacts, start:
     """Raises InvalidRecipe, naming the field, for what cannot work."""
     if recipe.quantization == "4bit":
         _check_bitsandbytes("QLoRA (4-bit weights)", "quantization", device, "none")
+    if recipe.sharding == "fsdp" and (trouble := whole_only(recipe, start)):
+        raise InvalidRecipe(f"{trouble} cannot be shared out by FSDP. Choose data_parallel or auto.", param="sharding")
     if recipe.optimizer == "adamw_8bit":
         _check_bitsandbytes("8-bit AdamW", "optimizer", device, "adamw")
     if recipe.adaptation == "full":
@@ -101,14 +104,56 @@ def resolve_checkpointing(
     resolved: Resolved, model: ModelFacts, trainable: int, device: DeviceFacts
 ) -> tuple[str, str]:
     """On or off by the memory that the rest needs, and why."""
-    sizes = (resolved.dtype, resolved.row_tokens, resolved.batch_size)
-    plan = plan_memory(model, trainable, *sizes, device, "auto", resolved.quantization, resolved.optimizer)
+    sizes = _sizes(resolved, device)
+    ways = ("auto", resolved.quantization, resolved.optimizer)
+    plan = plan_memory(model, trainable, *sizes, device, *ways, shards=shards(resolved, device))
     if plan.checkpoint_activations:
         return (
             "on",
             f"A row of {resolved.max_length:,} tokens does not fit otherwise; it costs about a third more time.",
         )
     return "off", f"A row of {resolved.max_length:,} tokens fits into the free memory without it."
+
+
+def _sizes(resolved: Resolved, device: DeviceFacts) -> tuple[str, int, int]:
+    """Number format, padded tokens of a row, rows of a batch on each device."""
+    return resolved.dtype, resolved.row_tokens, math.ceil(resolved.batch_size / device.count)
+
+
+def shards(resolved: Resolved, device: DeviceFacts) -> int:
+    """Devices that share out weights and optimizer."""
+    return device.count if resolved.sharding == "fsdp" else 1
+
+
+def resolve_sharding(
+    resolved: Resolved, model: ModelFacts, trainable: int, device: DeviceFacts, start: StartFacts | None
+) -> tuple[Sharding, str]:
+    """What several devices do with the weights, and why."""
+    if device.count == 1:
+        return "data_parallel", "A job has one device here; the setting HONE_DEVICES_PER_JOB gives it more."
+    if trouble := whole_only(resolved, start):
+        return "data_parallel", f"{trouble} cannot be shared out: each of the {device.count} devices has all weights."
+    ways = (resolved.gradient_checkpointing, resolved.quantization, resolved.optimizer)
+    needed = plan_memory(model, trainable, *_sizes(resolved, device), device, *ways).peak_bytes
+    figures = (
+        f"{needed / 2**30:.1f} GiB on each of {device.count} devices, {device.free_bytes / 2**30:.1f} GiB are free"
+    )
+    if needed <= device.free_bytes:
+        return "data_parallel", f"All weights take about {figures}: they fit, which is the fastest way."
+    return "fsdp", f"All weights would take about {figures}: weights, gradients and averages are shared out."
+
+
+def whole_only(asked: Recipe | Resolved, start: StartFacts | None) -> str:
+    """What FSDP has no slices of here; empty where it can be used."""
+    if asked.quantization != "none":
+        return "4-bit weights"
+    if asked.optimizer == "adamw_8bit":
+        return "The averages of 8-bit AdamW"
+    if asked.adaptation == "lora" and merges(asked.lora_variant, asked.modules_to_save):
+        return "DoRA adapters and modules trained in full beside an adapter, which are merged when saved,"
+    if asked.adaptation == "lora" and start and start.kind == "full":
+        return "An adapter on a checkpoint of full weights, which is merged when saved,"
+    return ""
 
 
 def merged_reason(resolved: Resolved) -> str:

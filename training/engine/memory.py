@@ -26,13 +26,16 @@ def plan_memory(
     checkpointing: str = "auto",
     quantization: str = "none",
     optimizer: str = "adamw",
+    shards: int = 1,
 ) -> MemoryPlan:
-    """Chooses the size of a forward pass; `rows` is the batch.
+    """Chooses the size of a forward pass; `rows` are those of the batch that this device takes, `shards` the devices
+    that share out weights and optimizer (FSDP).
 
     A row of any length up to max_length has to fit alone; activations are recomputed when it would not otherwise, or as
     `checkpointing` (on, off) says.
     """
-    fixed = OWN_BYTES + weight_bytes(model, dtype, quantization) + state_bytes(trainable, dtype, optimizer)
+    fixed = OWN_BYTES + held_bytes(model, trainable, dtype, quantization, shards)
+    fixed += state_bytes(trainable, dtype, optimizer) // shards
     room = max(0, int(device.free_bytes * 0.85) - fixed)
     recompute = max_length * activation_bytes(model, dtype, recompute=False) > room
     recompute = checkpointing == "on" or (recompute and checkpointing != "off")
@@ -46,6 +49,7 @@ def plan_memory(
         recompute=recompute,
         quantization=quantization,
         optimizer=optimizer,
+        shards=shards,
     )
     return MemoryPlan(tokens, recompute, parts.total)
 
@@ -59,12 +63,13 @@ def memory_parts(
     recompute: bool,
     quantization: str = "none",
     optimizer: str = "adamw",
+    shards: int = 1,
 ) -> MemoryParts:
-    """The peak of a pass over `tokens` padded tokens."""
+    """The peak of a pass over `tokens` padded tokens, on each device."""
     return MemoryParts(
         own=OWN_BYTES,
-        weights=weight_bytes(model, dtype, quantization),
-        optimizer=state_bytes(trainable, dtype, optimizer),
+        weights=held_bytes(model, trainable, dtype, quantization, shards),
+        optimizer=state_bytes(trainable, dtype, optimizer) // shards,
         activations=tokens * activation_bytes(model, dtype, recompute=recompute),
         logits=min(tokens, logit_rows(model.vocabulary)) * model.vocabulary * 12,  # logits, softmax, their gradient
     )
@@ -88,6 +93,17 @@ def weight_bytes(model: ModelFacts, dtype: str, quantization: str = "none") -> i
         return model.parameters * bytes_of(dtype)
     whole = model.vocabulary * model.hidden_size * (1 if model.tied_embeddings else 2)
     return round((model.parameters - whole) * (0.5 + 1 / 64)) + whole * bytes_of(dtype)
+
+
+def held_bytes(model: ModelFacts, trainable: int, dtype: str, quantization: str, shards: int) -> int:
+    """Weights on each device. Shared out: its slice, and what is whole during a pass: embedding and output layer, and
+    two layers, one that computes and one that is put together meanwhile; with full weights their gradients too."""
+    everything = weight_bytes(model, dtype, quantization)
+    if shards == 1:
+        return everything
+    ends = model.vocabulary * model.hidden_size * (1 if model.tied_embeddings else 2)
+    together = (ends + 2 * (model.parameters - ends) // max(1, model.layers)) * bytes_of(dtype)
+    return everything // shards + together * (2 if trainable >= model.parameters else 1)
 
 
 def state_bytes(trainable: int, dtype: str, optimizer: str = "adamw") -> int:

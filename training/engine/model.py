@@ -4,14 +4,17 @@ Only safetensors are read and no code out of a model folder is run.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
@@ -25,10 +28,13 @@ from training.engine.memory import logit_rows
 from training.engine.neftune import add_noise
 from training.engine.norm import speed_up_norms
 from training.engine.packing import Borders, prepare_packing, use_own_attention
+from training.engine.sharding import Pass, in_step, shard
 from training.engine.spec import Adaptation, JobSpec, merges
 from training.engine.weights import is_adapter
 
+Found = TypeVar("Found")
 TRAINED, CONTINUED = "default", "continued"  # names of adapters: the one that learns, a frozen one before it
+CPU = torch.device("cpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -42,6 +48,7 @@ class LanguageModel:
     on_full_weights: bool = False  # the weights under the adapter are a checkpoint's, not the base model's
     own_attention: bool = False  # packed rows are attended to by packing.packed_attention
     saves_merged: bool = False  # an adapter of a kind that vLLM does not serve
+    whole: Pass | None = None  # around the network where it is shared out over processes
 
     @property
     def saved_kind(self) -> Adaptation:
@@ -68,6 +75,20 @@ class LanguageModel:
     def head_learns(self) -> bool:
         return any(parameter.requires_grad for parameter in self.causal.get_output_embeddings().parameters())
 
+    def in_one_pass(self, work: Callable[[], Found]) -> Found:
+        """The result of `work`, which calls `hidden` once and `logits` as often as it likes. Of a network that is
+        shared out, every process has to do it the same number of times."""
+        return self.whole(work) if self.whole else work()
+
+    def in_step(self, passes: list[list[int]], filler: int) -> list[tuple[list[int], bool]]:
+        """The rows of each pass of this process and whether they count: as many passes as in every other process,
+        where they have to go together."""
+        return in_step(passes, filler) if self.whole else [(rows, True) for rows in passes]
+
+    def forward_only(self) -> AbstractContextManager[None]:
+        """For passes that are not learnt from."""
+        return torch.no_grad() if self.whole else torch.inference_mode()  # what is put together stays in use
+
     def hidden(self, input_ids_BT: Tensor, borders: Borders | None = None) -> Tensor:
         """Last hidden states (B, T, D), before the output layer; `borders` of a packed pass."""
         backbone = getattr(self.causal, self.causal.base_model_prefix)
@@ -89,20 +110,29 @@ class LanguageModel:
     def log_probabilities(self, token_ids: list[int], prompt_length: int) -> list[float]:
         """Of token_ids[prompt_length:], in nats, each given all before it."""
         ids_T = torch.tensor(token_ids, device=self.device)
-        with torch.inference_mode():
+
+        def judge() -> Tensor:
             hidden_TD = self.hidden(ids_T[None])[0, prompt_length - 1 : -1]
-            logprobs_NV = self.logits(hidden_TD).float().log_softmax(dim=-1)
+            return self.logits(hidden_TD).float().log_softmax(dim=-1)
+
+        with self.forward_only():
+            logprobs_NV = self.in_one_pass(judge)
         return logprobs_NV.gather(1, ids_T[prompt_length:, None])[:, 0].tolist()
 
     @contextmanager
     def without_adapter(self) -> Iterator[None]:
         """The answers of the weights under the adapter, while it lasts."""
-        trained = list(self.trainable.values())
-        with self.adapter.disable_adapter() if self.adapter else nullcontext():
+        layers: list[Any] = [
+            m for m in self.network.modules() if isinstance(m, BaseTunerLayer | AuxiliaryTrainingWrapper)
+        ]
+        # peft's own way also changes which parameters are trained
+        for layer in layers:
+            layer._disable_adapters = True
+        try:
             yield
-        self.network.requires_grad_(False)  # peft leaves every adapter trainable, the frozen one too
-        for parameter in trained:
-            parameter.requires_grad_(True)
+        finally:
+            for layer in layers:
+                layer._disable_adapters = False
 
     @contextmanager
     def as_saved(self) -> Iterator[None]:
@@ -127,7 +157,8 @@ def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool
     """The weights a job starts from, with what is trained set to need gradients. Raises ModelProblem, InvalidRecipe."""
     start = spec.start_path
     weights_path = start if start and not is_adapter(start) else spec.base_path
-    causal = _load_base(weights_path, spec, device)
+    shares_out = spec.sharding == "fsdp" and dist.is_initialized() and dist.get_world_size() > 1
+    causal = _load_base(weights_path, spec, CPU if shares_out else device)  # may be larger than the device
     if spec.adaptation == "full":
         if start and is_adapter(start):
             causal = PeftModel.from_pretrained(causal, str(start), autocast_adapter_dtype=False).merge_and_unload()
@@ -141,14 +172,22 @@ def load_model(spec: JobSpec, device: torch.device, checkpoint_activations: bool
     if spec.neftune_alpha:
         add_noise(causal.get_input_embeddings(), spec.neftune_alpha)
     merges_when_saved = spec.adaptation == "lora" and merges(spec.lora_variant, spec.modules_to_save)
-    own_attention = prepare_packing(causal, device) if spec.packing else False
+    own_attention = prepare_packing(causal, causal.device) if spec.packing else False
     if device.type == "cpu":
         use_own_attention(causal)
     model = LanguageModel(network, causal, device, weights_path != spec.base_path, own_attention, merges_when_saved)
     if checkpoint_activations:
         model.checkpoint_activations()
     _check_output_layer(model)
+    if shares_out:
+        model.whole = shard(network, _layers(causal), device)
     return model
+
+
+def _layers(causal: PreTrainedModel) -> list[nn.Module]:
+    """Its decoder layers, which transformers names as what must stay on one device."""
+    names = causal._no_split_modules or []
+    return [module for module in causal.modules() if type(module).__name__ in names]
 
 
 def _load_base(folder: Path, spec: JobSpec, device: torch.device) -> PreTrainedModel:
@@ -237,7 +276,7 @@ def _continue_adapter(causal: PreTrainedModel, spec: JobSpec, start: Path) -> Pe
 
 def _check_output_layer(model: LanguageModel) -> None:
     """Our split into body and output layer gives the model's own logits, proven on a few tokens at each load."""
-    ids_BT = torch.arange(2, 10, device=model.device)[None]
+    ids_BT = torch.arange(2, 10, device=model.causal.device)[None]
     model.network.eval()
     with torch.inference_mode():
         own = model.causal(input_ids=ids_BT, use_cache=False).logits.float()

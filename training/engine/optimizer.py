@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
+from training.engine.sharding import is_shared_out, like, mine, norm_over_slices, slice_of
 from training.engine.spec import JobSpec
 
 
@@ -13,11 +15,13 @@ class MasterAdamW:
     """AdamW whose weights, gradients and averages are float32 whatever type the model computes in.
 
     Parameters that are float32 themselves are updated in place and have no copy. A bfloat16 weight alone would lose
-    most updates: its steps are 0.4 % of its size.
+    most updates: its steps are 0.4 % of its size. Of parameters that are shared out over processes (sharding.py) each
+    process updates its slice.
     """
 
     def __init__(self, parameters: dict[str, nn.Parameter], weight_decay: float, eight_bit: bool = False) -> None:
         self._live = parameters
+        self.shared_out = is_shared_out(parameters)
         self._masters = {name: _master(parameter) for name, parameter in parameters.items()}
         self._adam = _adamw(list(self._masters.values()), weight_decay, eight_bit)
 
@@ -31,7 +35,7 @@ class MasterAdamW:
             master = self._masters[name]
             if master is live or live.grad is None:
                 continue
-            gradient = live.grad.float()
+            gradient = mine(live.grad).float()
             master.grad = gradient if master.grad is None else master.grad.add_(gradient)
             live.grad = None
 
@@ -44,7 +48,11 @@ class MasterAdamW:
         """Multiplies all gradients by `scale`, then clips; returns the norm between the two."""
         gradients = [master.grad for master in self._masters.values() if master.grad is not None]
         torch._foreach_mul_(gradients, scale)
-        return float(nn.utils.clip_grad_norm_(self._masters.values(), max_norm))
+        if not self.shared_out:
+            return float(nn.utils.clip_grad_norm_(self._masters.values(), max_norm))
+        norm = norm_over_slices(gradients)
+        nn.utils.clip_grads_with_norm_(self._masters.values(), max_norm, norm)
+        return float(norm)
 
     def step(self, learning_rate: float) -> None:
         for group in self._adam.param_groups:
@@ -57,20 +65,23 @@ class MasterAdamW:
     def publish(self) -> None:
         """Copies the float32 weights into the model."""
         for name, live in self._live.items():
-            if self._masters[name] is not live:
-                live.copy_(self._masters[name])
+            if live.dtype != torch.float32:
+                mine(live).copy_(self._masters[name])
 
     def state(self) -> dict[str, Tensor]:
-        """Everything to go on exactly: weights in float32 and Adam's averages, by parameter name."""
+        """Everything to go on exactly: weights in float32 and Adam's averages, by parameter name. What is shared out
+        is so here too."""
         tensors: dict[str, Tensor] = {}
         for name, master in self._masters.items():
-            tensors[f"weight/{name}"] = master.detach()
+            live = self._live[name]
+            tensors[f"weight/{name}"] = like(master.detach(), live)
             for key, value in self._adam.state.get(master, {}).items():
-                tensors[f"{key}/{name}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+                tensors[f"{key}/{name}"] = like(value if isinstance(value, Tensor) else torch.tensor(value), live)
         return tensors
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Whole tensors, as one process or several have left them."""
         weights = {name: tensors[f"weight/{name}"] for name in self._masters}  # all there, before any is changed
         averages: dict[str, dict[str, Any]] = {name: {} for name in self._masters}
         for full_name, tensor in tensors.items():
@@ -78,9 +89,11 @@ class MasterAdamW:
             if key != "weight" and name in averages:
                 averages[name][key] = tensor
         for name, master in self._masters.items():
-            master.copy_(weights[name])
+            live = self._live[name]
+            master.copy_(slice_of(weights[name], live))
             if averages[name]:
-                self._adam.state[master] = {key: self._as_kept(key, t, master) for key, t in averages[name].items()}
+                own = {key: slice_of(tensor, live) for key, tensor in averages[name].items()}
+                self._adam.state[master] = {key: self._as_kept(key, tensor, master) for key, tensor in own.items()}
         self.publish()
 
     def _as_kept(self, key: str, tensor: Tensor, master: nn.Parameter) -> Tensor | int:
@@ -100,9 +113,10 @@ def _adamw(weights: list[nn.Parameter], weight_decay: float, eight_bit: bool) ->
 
 
 def _master(parameter: nn.Parameter) -> nn.Parameter:
+    """Of float32 the parameter itself, or its slice in the same memory."""
     if parameter.dtype == torch.float32:
-        return parameter
-    return nn.Parameter(parameter.detach().float())
+        return nn.Parameter(mine(parameter.detach())) if isinstance(parameter, DTensor) else parameter
+    return nn.Parameter(mine(parameter.detach()).float())
 
 
 def learning_rate(spec: JobSpec, step: int, total_steps: int) -> float:

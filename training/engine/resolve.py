@@ -8,7 +8,14 @@ from typing import Any, Literal
 
 from training.engine.blocks import auto_block_batch, auto_block_length, auto_text_epochs, block_facts
 from training.engine.errors import InvalidRecipe, InvalidTrainingFile
-from training.engine.experts import Pick, check_experts, merged_reason, resolve_checkpointing, resolve_experts
+from training.engine.experts import (
+    Pick,
+    check_experts,
+    merged_reason,
+    resolve_checkpointing,
+    resolve_experts,
+    resolve_sharding,
+)
 from training.engine.facts import StartFacts
 from training.engine.memory import trainable_parameters
 from training.engine.preference_values import RATE_SHARE, auto_beta, auto_pair_epochs, check_method
@@ -66,12 +73,57 @@ def resolve(
     """
     check_method(recipe, data_format)
     _check_pairs(recipe, data, model, device, data_format)
+    _check_what_is_there(recipe, model, valid, start)
+    check_experts(recipe, model, device, start)
+    reasons: dict[str, str] = {}
+
+    def pick(field: str, value: Any, reason: str) -> Any:
+        """The person's own value, else ours with its reason."""
+        asked = getattr(recipe, field)
+        if asked != "auto":
+            return asked
+        reasons[field] = reason
+        return value
+
+    shape = start if start and _trains_on(recipe, start) else None
+    longest = max(data.longest_tokens, valid.longest_tokens if valid else 0)
+    scheduler = pick("lr_scheduler", "linear", "The rate falls evenly to zero: every job can end well settled.")
+    resolved = Resolved(
+        method=recipe.method,
+        **_sizes(recipe, data, longest, model, pick),
+        **_rates(recipe, model, model.untrained and start is None, pick),
+        beta=pick("beta", *auto_beta()) if recipe.method == "dpo" else None,
+        adaptation=recipe.adaptation,
+        **_adapter(recipe, model, shape, pick),
+        lr_scheduler=scheduler,
+        warmup_ratio=pick("warmup_ratio", *_auto_warmup(scheduler)),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        dtype=pick("dtype", *_auto_dtype(device)),
+        **resolve_experts(recipe, model, device, start, shape is not None, pick),
+        reasons={},
+    )
+    if start:
+        _check_joined_rank(resolved, start, joined=shape is None)
+        trains_on = shape is not None
+        reasons["adaptation"] = continuing(recipe.adaptation, resolved.lora_r, start, trains_on=trains_on)
+    trainable = trainable_parameters(resolved, model)
+    resolved.sharding = pick("sharding", *resolve_sharding(resolved, model, trainable, device, start))
+    value, reason = resolve_checkpointing(resolved, model, trainable, device)
+    resolved.gradient_checkpointing = pick("gradient_checkpointing", value, reason)
+    if resolved.saves_merged:
+        reasons["adaptation"] = " ".join([reasons.get("adaptation", ""), merged_reason(resolved)]).strip()
+    resolved.reasons = reasons
+    return resolved
+
+
+def _check_what_is_there(recipe: Recipe, model: ModelFacts, valid: DataFacts | None, start: StartFacts | None) -> None:
+    """What the recipe needs besides rows: trained weights under an adapter, a validation set to judge by."""
     if model.untrained and start is None and recipe.adaptation == "lora":
         raise InvalidRecipe(
             f"{model.name} has random weights, in which an adapter finds nothing to adapt. Choose full weights.",
             param="adaptation",
         )
-    check_experts(recipe, model, device, start)
     if recipe.stop_metric != "none" and valid is None:
         raise InvalidRecipe(
             "Stopping early looks at the validation set, and this job has none. Choose a validation file or a share.",
@@ -83,65 +135,45 @@ def resolve(
             "a share, or keep all or the last ones.",
             param="keep_checkpoints",
         )
-    reasons: dict[str, str] = {}
 
-    def pick(field: str, value: Any, reason: str) -> Any:
-        """The person's own value, else ours with its reason."""
-        asked = getattr(recipe, field)
-        if asked != "auto":
-            return asked
-        reasons[field] = reason
-        return value
 
-    lora = recipe.adaptation == "lora"
-    shape = start if start and _trains_on(recipe, start) else None
-    dpo, untrained = recipe.method == "dpo", model.untrained and start is None
+def _rates(recipe: Recipe, model: ModelFacts, untrained: bool, pick: Pick) -> dict[str, float]:
+    """The base rate for what is trained, and how it is scaled."""
+    dpo, lora = recipe.method == "dpo", recipe.adaptation == "lora"
     kind = ("DPO with " if dpo else "") + ("random weights" if untrained else "LoRA" if lora else "full weights")
     rate = base_learning_rate(model, recipe.adaptation, untrained) * (RATE_SHARE if dpo else 1)
-    multiplier = pick(
-        "learning_rate_multiplier",
-        1.0,
-        f"1 x the base rate {rate:g} for {kind} on a model of {_count(model.parameters)} parameters.",
-    )
-    longest = max(data.longest_tokens, valid.longest_tokens if valid else 0)
-    r = pick("lora_r", *_auto_rank(shape)) if lora else None
-    if start:
-        reasons["adaptation"] = continuing(recipe.adaptation, r, start, trains_on=shape is not None)
-    if lora and r and start and start.lora_r and not shape and start.lora_r + r > LARGEST_SERVED_RANK:
+    reason = f"1 x the base rate {rate:g} for {kind} on a model of {_count(model.parameters)} parameters."
+    multiplier = pick("learning_rate_multiplier", 1.0, reason)
+    return {
+        "learning_rate_multiplier": multiplier,
+        "base_learning_rate": rate,
+        "learning_rate": rate * multiplier,
+    }
+
+
+def _adapter(recipe: Recipe, model: ModelFacts, shape: StartFacts | None, pick: Pick) -> dict[str, Any]:
+    """Its shape: that of the checkpoint whose adapter is trained on, else ours. Full weights have none."""
+    if recipe.adaptation == "full":
+        return {"lora_r": None, "lora_alpha": None, "lora_dropout": 0.0, "target_modules": []}
+    r = pick("lora_r", *_auto_rank(shape))
+    return {
+        "lora_r": r,
+        "lora_alpha": pick("lora_alpha", *_auto_alpha(r, shape)),
+        "lora_dropout": recipe.lora_dropout,
+        "target_modules": pick("target_modules", *_auto_modules(model, shape)),
+    }
+
+
+def _check_joined_rank(resolved: Resolved, start: StartFacts, *, joined: bool) -> None:
+    """A new adapter beside the checkpoint's is saved with it as one, which vLLM has to serve."""
+    r = resolved.lora_r
+    if joined and r and start.lora_r and start.lora_r + r > LARGEST_SERVED_RANK:
         raise InvalidRecipe(
             f"The checkpoint's adapter has rank {start.lora_r}; with a new one of rank {r} beside it the saved adapter "
             f"would have rank {start.lora_r + r}, and vLLM serves at most {LARGEST_SERVED_RANK}. Choose a smaller "
             "rank, the checkpoint's own shape (auto), or full weights.",
             param="lora_r",
         )
-    scheduler = pick("lr_scheduler", "linear", "The rate falls evenly to zero: every job can end well settled.")
-    resolved = Resolved(
-        method=recipe.method,
-        **_sizes(recipe, data, longest, model, pick),
-        learning_rate_multiplier=multiplier,
-        base_learning_rate=rate,
-        learning_rate=rate * multiplier,
-        beta=pick("beta", *auto_beta()) if dpo else None,
-        adaptation=recipe.adaptation,
-        lora_r=r,
-        lora_alpha=pick("lora_alpha", *_auto_alpha(r, shape)) if lora and r else None,
-        lora_dropout=recipe.lora_dropout if lora else 0.0,
-        target_modules=pick("target_modules", *_auto_modules(model, shape)) if lora else [],
-        lr_scheduler=scheduler,
-        warmup_ratio=pick("warmup_ratio", *_auto_warmup(scheduler)),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm,
-        dtype=pick("dtype", *_auto_dtype(device)),
-        **resolve_experts(recipe, model, device, start, shape is not None, pick),
-        reasons=reasons,
-    )
-    trainable = trainable_parameters(resolved, model)
-    value, reason = resolve_checkpointing(resolved, model, trainable, device)
-    resolved.gradient_checkpointing = pick("gradient_checkpointing", value, reason)
-    if resolved.saves_merged:
-        reasons["adaptation"] = " ".join([reasons.get("adaptation", ""), merged_reason(resolved)]).strip()
-    resolved.reasons = reasons
-    return resolved
 
 
 def _sizes(recipe: Recipe, data: DataFacts, longest: int, model: ModelFacts, pick: Pick) -> dict[str, Any]:

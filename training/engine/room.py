@@ -23,14 +23,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def told_to_all(run: Run) -> Iterator[None]:
-    """Running out of memory in one process is raised in all of them: the others would wait for it for ever."""
+    """Running out of memory in one process is raised in all of them: the others would wait for it for ever. Where the
+    model is shared out they are within the same pass, which cannot be left and tried again: the run ends."""
     trouble: BaseException | None = None
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        if run.shares_out:
+            raise OutOfMemory(no_room(run)) from error
         trouble = error
+    if run.shares_out:
+        return
     if run.process.num_processes > 1:
         count = sum_over_processes(run, torch.tensor([float(trouble is not None)], device=run.device))
         if count.item() and trouble is None:

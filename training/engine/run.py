@@ -55,6 +55,11 @@ class Run:
     def device(self) -> torch.device:
         return self.process.device
 
+    @property
+    def shares_out(self) -> bool:
+        """Whether the model is in slices over several processes (sharding.py)."""
+        return self.process.num_processes > 1 and self.spec.sharding == "fsdp"
+
     def phase(self, name: str, done: int = 0, total: int = 0) -> None:
         self.events.write(Phase, phase=name, done=done, total=total)
 

@@ -27,7 +27,7 @@ from training.engine.errors import DiskFull
 from training.engine.model import LanguageModel
 from training.engine.optimizer import MasterAdamW
 from training.engine.probes import ProbeSet, measure_probes
-from training.engine.run import Run
+from training.engine.run import Run, run_wide
 from training.engine.spec import CheckpointSaved
 from training.engine.tensors import size_of
 
@@ -45,24 +45,31 @@ def save(
 ) -> None:
     """A checkpoint of the weights as they are. One that is there already stays as it is: after a crash the same steps
     come again, and what people may have judged must not change under them."""
-    if not run.process.is_main_process:
+    if not (run.process.is_main_process or optimizer.shared_out):
         return
     epoch = -(-progress.step // steps_per_epoch)
     run.beside.wait()
     there = checkpoint_folder(run.folder, epoch, progress.step)
-    if (there / "meta.json").exists():
+    if told_by_first(run, optimizer, (there / "meta.json").exists()):
         _tell_saved(run, read_meta(there))
         return
     run.phase("saving")
     model.network.eval()
-    copy = _has_room(model, optimizer)
+    copy = optimizer.shared_out or _has_room(model, optimizer)
     with model.as_saved():
         measured = measure_probes(model, probes)
         snapshot = take_snapshot(run.folder, epoch, run.spec, model, optimizer, progress, measured, found, copy)
+    if not run.process.is_main_process:
+        return
     if copy:
         run.beside.start(lambda: _write_checkpoint(run, snapshot))
     else:
         _write_checkpoint(run, snapshot)
+
+
+def told_by_first(run: Run, optimizer: MasterAdamW, fact: bool) -> bool:
+    """What the first process says, where all of them have to agree because each holds a part of what is saved."""
+    return run_wide(run, fact) if optimizer.shared_out else fact
 
 
 def _write_checkpoint(run: Run, snapshot: Snapshot) -> None:
@@ -75,9 +82,13 @@ def _tell_saved(run: Run, meta: dict[str, Any]) -> None:
 
 def keep_resume_point(run: Run, optimizer: MasterAdamW, progress: Progress, wait: bool = False) -> None:
     """Skipped while something is still being written, unless `wait`."""
-    if not run.process.is_main_process or (run.beside.busy and not wait):
+    if not (run.process.is_main_process or optimizer.shared_out):
+        return
+    if told_by_first(run, optimizer, run.beside.busy) and not wait:
         return
     state = take_state(optimizer, progress)
+    if not run.process.is_main_process:
+        return
     run.beside.start(lambda: _write_resume_point(run, state))
     if wait:
         run.beside.wait()

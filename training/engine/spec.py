@@ -11,6 +11,7 @@ Run folder:
     reference/                    DPO: log-probabilities of every answer under the weights the job starts from
     tokens/                       raw text as numbers, while it is trained on
     trainer.log                   stdout and stderr of the trainer
+    failed-process-N.json         an End, from a process that is not the first and failed by itself
     stop | pause                  control files, looked at every step; `save` asks for a checkpoint now
     validation/step-S.json        the loss of every validation row, after each validation of the whole set
     checkpoints/epoch-E-step-S/   weights, tokenizer, meta.json, probes.json, trainer_state/ (optimizer, RNG, position)
@@ -29,6 +30,7 @@ Adaptation = Literal["lora", "full"]
 Scheduler = Literal["linear", "cosine", "cosine_with_min", "constant", "constant_with_warmup"]
 LoraVariant = Literal["lora", "rslora", "dora"]
 Quantization = Literal["none", "4bit"]
+Sharding = Literal["data_parallel", "fsdp"]  # of several devices: each has all weights, or they are shared out
 Optimizer = Literal["adamw", "adamw_8bit"]
 OnOff = Literal["on", "off"]
 StopMetric = Literal["none", "full_valid_loss", "full_valid_accuracy"]
@@ -36,6 +38,7 @@ Reaction = Literal["off", "warn", "stop"]
 Keep = Literal["all", "last", "best"]
 Judged = Literal["full_valid_loss", "full_valid_accuracy"]
 Dtype = Literal["auto", "float32", "bfloat16"]
+FAILED_PROCESS = "failed-process-*.json"
 
 
 class Strict(BaseModel):
@@ -71,6 +74,7 @@ class Recipe(Strict):
     min_learning_rate_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of cosine_with_min, where the rate ends
     neftune_alpha: Annotated[float, Field(ge=0, le=100)] = 0.0  # noise on the embeddings while training; 0 = none
     gradient_checkpointing: OnOff | Auto = "auto"
+    sharding: Sharding | Auto = "auto"
     validate_every_steps: Annotated[int, Field(ge=0)] = 0  # the whole set, besides each epoch's end; 0 = only there
     stop_metric: StopMetric = "none"  # stop early when it has not become better ...
     stop_patience: Annotated[int, Field(ge=1, le=100)] = 2  # ... in so many validations of the whole set in a row ...
@@ -115,7 +119,7 @@ class DataFacts(Strict):
 
 
 class DeviceFacts(Strict):
-    """The device a job would train on."""
+    """The device a job would train on; with a `count`, several alike, on a CPU processes. Bytes are those of each."""
 
     kind: Literal["cpu", "cuda"]
     name: str
@@ -123,6 +127,10 @@ class DeviceFacts(Strict):
     memory_bytes: int
     free_bytes: int
     bfloat16: bool = True
+
+    @property
+    def label(self) -> str:
+        return self.name if self.count == 1 else f"{self.count} × {self.name}"
 
 
 class Resolved(Strict):
@@ -154,6 +162,7 @@ class Resolved(Strict):
     min_learning_rate_ratio: float = 0.1
     neftune_alpha: float = 0.0
     gradient_checkpointing: OnOff | Auto = "auto"  # auto only in jobs from before this field
+    sharding: Sharding = "data_parallel"
     validate_every_steps: int = 0
     stop_metric: StopMetric = "none"
     stop_patience: int = 2
@@ -294,6 +303,7 @@ class JobSpec(Strict):
     resume_every_seconds: Annotated[float, Field(gt=0)] = 600
     micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None  # padded tokens a forward pass; None = chosen
     packing: bool = False  # several rows in one sequence, their borders kept
+    sharding: Sharding = "data_parallel"  # of several processes
 
     @model_validator(mode="after")
     def lora_is_complete(self) -> "JobSpec":

@@ -1,6 +1,7 @@
 """Before the first step: the machine, the data, how batches are cut into passes, and what the run says of itself."""
 
 import json
+import math
 import os
 import random
 from dataclasses import asdict
@@ -21,7 +22,9 @@ from training.engine.spec import DeviceFacts, JobSpec, Started
 
 
 def prepare_machine(spec: JobSpec) -> None:
-    if threads := int(os.environ.get("HONE_TRAIN_THREADS", "0")):
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes of this run on this machine
+    threads = int(os.environ.get("HONE_TRAIN_THREADS", "0")) or (torch.get_num_threads() // here if here > 1 else 0)
+    if threads:
         torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = spec.dtype == "bfloat16"
@@ -62,17 +65,20 @@ def device_facts(run: Run) -> DeviceFacts:
         free, total = torch.cuda.mem_get_info(run.device)
         name = torch.cuda.get_device_name(run.device)
         return DeviceFacts(kind="cuda", name=name, memory_bytes=total, free_bytes=free)
-    memory = psutil.virtual_memory()
-    return DeviceFacts(kind="cpu", name="CPU", memory_bytes=memory.total, free_bytes=memory.available)
+    memory, sharers = psutil.virtual_memory(), run.process.num_processes
+    return DeviceFacts(
+        kind="cpu", name="CPU", memory_bytes=memory.total // sharers, free_bytes=memory.available // sharers
+    )
 
 
 def memory_plan(run: Run, rows: TrainingRows, device: DeviceFacts) -> MemoryPlan:
     spec = run.spec
     facts = read_model_facts(spec.base_path, spec.base_model)
     trainable = facts.parameters if spec.adaptation == "full" else (spec.lora_r or 0) * 14 * facts.hidden_size
-    sizes = (spec.dtype, int(rows.lengths.max()), spec.batch_size)
+    processes = run.process.num_processes
+    sizes = (spec.dtype, int(rows.lengths.max()), math.ceil(spec.batch_size / processes))
     ways = (spec.gradient_checkpointing, spec.quantization, spec.optimizer)
-    plan = plan_memory(facts, trainable, *sizes, device, *ways)
+    plan = plan_memory(facts, trainable, *sizes, device, *ways, shards=processes if run.shares_out else 1)
     if spec.micro_batch_tokens:
         plan = MemoryPlan(spec.micro_batch_tokens, plan.checkpoint_activations, plan.peak_bytes)
     return run_wide(run, _keep_plan(run, plan, device))
@@ -85,10 +91,12 @@ def _keep_plan(run: Run, plan: MemoryPlan, device: DeviceFacts) -> MemoryPlan:
     try:
         kept = json.loads(path.read_text())
         first = MemoryPlan(**kept["plan"])
-        if kept["device"] == device.kind and (first.peak_bytes <= device.free_bytes or first == plan):
+        if (kept["device"], kept["processes"]) == (device.kind, run.process.num_processes) and (
+            first.peak_bytes <= device.free_bytes or first == plan
+        ):
             return first
         run.note(
-            "The device or its free memory is another now: batches are cut in a new way, which changes only rounding."
+            "Devices or their free memory are others now: batches are cut in a new way, which changes only rounding."
         )
     except FileNotFoundError:
         pass
@@ -103,7 +111,9 @@ def write_plan(run: Run, plan: MemoryPlan) -> None:
     if run.process.is_main_process:
         path = run.folder / "plan.json"
         part = path.with_suffix(".json.part")
-        part.write_text(json.dumps({"device": run.device.type, "plan": asdict(plan)}))
+        part.write_text(
+            json.dumps({"device": run.device.type, "processes": run.process.num_processes, "plan": asdict(plan)})
+        )
         part.replace(path)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.engine.sharding import gathered, is_shared_out
+
 TYPE_NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8",
@@ -38,7 +40,10 @@ def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, st
 
 
 def in_main_memory(tensors: dict[str, Tensor], copy: bool) -> dict[str, Tensor]:
-    """With `copy` they stay as they are now; tensors that share their place share it in the copy too."""
+    """With `copy` they stay as they are now; tensors that share their place share it in the copy too. Those that are
+    shared out over processes come whole and as copies, and only in the first process; all processes have to ask."""
+    if is_shared_out(tensors):
+        return gathered(tensors)
     found: dict[tuple[Any, ...], Tensor] = {}
     moved = {}
     for name, tensor in tensors.items():

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def validate(
 ) -> dict[str, Any]:
     """Loss and accuracy of these rows at the weights as they are; told as an event, returned as checkpoint figures."""
     model.network.eval()
-    with model.as_saved() if whole else nullcontext(), torch.inference_mode():
+    with model.as_saved() if whole else nullcontext(), model.forward_only():
         sums, losses_R = _judge_what_fits(run, model, rows, chosen_rows, plan, whole)
     figures = figures_of(run, sum_over_processes(run, sums))
     if whole:
@@ -79,9 +80,12 @@ def _judge(
     losses_R = torch.zeros(len(rows), dtype=torch.float64, device=run.device)
     mine = chosen_rows[run.process.process_index :: run.process.num_processes]
     done, told = 0, time.monotonic()
-    for chosen in micro_batches(mine, rows.lengths, budget, run.spec.packing):
+    passes = list(micro_batches(mine, rows.lengths, budget, run.spec.packing))
+    for chosen, counts in model.in_step(passes, int(chosen_rows[0])):
         batch = run.method.collate(rows, chosen, run.device)
-        judged = run.method.loss(model, batch)
+        judged = model.in_one_pass(partial(run.method.loss, model, batch))
+        if not counts:
+            continue
         sums += stacked(run, judged, batch.tokens, batch.trained)
         losses_R[chosen] = torch.nan if judged.rows is None else judged.rows.double()
         done += len(chosen)
