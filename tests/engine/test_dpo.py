@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.engine.runs import FULL, ROOT, ended, events, losses
+from tests.engine.runs import FULL, ended, events, losses
 from tests.engine.runs import train as train_sft
 from tests.factories import preference_row, preference_rows, tiny_model
 from training.engine import dpo, loop
@@ -191,21 +188,6 @@ def test_how_a_batch_is_cut_into_passes_changes_only_rounding(make_dpo: Callable
         curves.append(losses(folder))
     for curve in curves[1:]:
         assert curve == pytest.approx(curves[0], abs=2e-5)
-
-
-def test_two_processes_give_the_curve_of_one(make_dpo: Callable[..., Path]) -> None:
-    few = {"rows": preference_rows(6), "n_epochs": 1, "batch_size": 6, "validation_file": None}
-    alone, together = make_dpo("alone", **few), make_dpo("together", **few)
-    train(alone)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(
-        [*torchrun, "-m", "training.engine.dpo", str(together)], cwd=ROOT, env=environment, check=True, timeout=300
-    )
-    assert ended(together).status == "succeeded" and events(together, "started")[0].world_size == 2
-    assert losses(together) == pytest.approx(losses(alone), abs=2e-5)
-    kept = [np.load(next(folder.glob("reference/train-*.npy"))) for folder in (alone, together)]
-    assert kept[1] == pytest.approx(kept[0], abs=1e-4)
 
 
 def test_prompts_that_are_plain_text_train_a_model_without_template(

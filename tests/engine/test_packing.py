@@ -1,11 +1,6 @@
-"""Packed rows learn what they learn alone: the same loss and gradient however a batch is put into passes."""
+"""Packed rows learn what they learn alone; that the passes of a batch change nothing is test_invariance.py's."""
 
 import json
-import os
-import runpy
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +8,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.factories import chat_row, tiny_model, write_jsonl
-from training.engine.batches import Rows, collate, micro_batches, read_rows
-from training.engine.chat import ChatFormat
+from tests.engine.plainest import Gradient, eight_rows, plainest, rows_of
+from tests.factories import tiny_model
+from training.engine.batches import Rows, collate, micro_batches
 from training.engine.errors import InvalidRecipe
 from training.engine.loss import token_losses
 from training.engine.model import LanguageModel, load_model
 from training.engine.packing import OWN_ATTENTION, borders_of, keeps_borders
-from training.engine.spec import JobSpec, event_adapter
+from training.engine.spec import JobSpec
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-LENGTHS = [1, 9, 4, 30, 2, 17, 6, 11]
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +27,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight rows of very different lengths, one with a part of weight 0."""
-    rows = [chat_row(f"Say {n}", "word " * n) for n in LENGTHS]
-    rows[3]["messages"] += [{"role": "user", "content": "Again"}, {"role": "assistant", "content": "no", "weight": 0}]
-    return write_jsonl(tmp_path_factory.mktemp("rows") / "rows.jsonl", rows)
+    return eight_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl")
 
 
 def spec_of(base: Path, file: Path, **changes: Any) -> JobSpec:
@@ -56,14 +46,6 @@ def spec_of(base: Path, file: Path, **changes: Any) -> JobSpec:
     return JobSpec.model_validate(fields | changes)
 
 
-def rows_of(base: Path, file: Path, packed: bool) -> Rows:
-    chat = ChatFormat.load(base)
-    return read_rows(file, lambda row: chat.encode_row(row, 256), lambda done, total: None, packed)[0]
-
-
-Gradient = dict[str, torch.Tensor]
-
-
 def whole_batch(model: LanguageModel, rows: Rows, passes: list[list[int]]) -> tuple[float, Gradient]:
     """Mean loss over trained tokens and its gradient, over these passes."""
     loss_sum = weight_sum = torch.zeros(())
@@ -79,37 +61,12 @@ def whole_batch(model: LanguageModel, rows: Rows, passes: list[list[int]]) -> tu
     return float(loss_sum / weight_sum), gradient
 
 
-def plainest(base: Path, rows: Rows) -> tuple[float, Gradient]:
-    """transformers alone, one row at a time."""
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    total, weight = torch.zeros(()), 0.0
-    for row in range(len(rows)):
-        ids = torch.from_numpy(rows.ids(row).astype("int64"))
-        weights = torch.from_numpy(rows.weights(row).astype("float32"))[1:]
-        logprobs = model(ids[None]).logits[0, :-1].log_softmax(-1)
-        total = total - (logprobs.gather(1, ids[1:, None])[:, 0] * weights).sum()
-        weight += float(weights.sum())
-    (total / weight).backward()
-    return float(total.detach() / weight), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
 def assert_same(one: tuple[float, Gradient], other: tuple[float, Gradient]) -> None:
     assert one[0] == pytest.approx(other[0], abs=1e-5)
     assert one[1].keys() == other[1].keys()
     for name, gradient in one[1].items():
         scale = float(other[1][name].abs().max())
         assert torch.allclose(gradient, other[1][name], atol=2e-5 * max(scale, 1e-2), rtol=1e-3), name
-
-
-@pytest.mark.parametrize("packing", [False, True])
-def test_loss_and_gradient_are_those_of_one_row_at_a_time(base: Path, file: Path, packing: bool) -> None:
-    rows = rows_of(base, file, packing)
-    expected = plainest(base, rows)
-    model = load_model(spec_of(base, file, packing=packing), CPU)
-    assert model.own_attention == packing
-    everything = list(range(8))
-    for passes in ([everything], [everything[:4], everything[4:]], [[row] for row in everything]):
-        assert_same(whole_batch(model, rows, passes), expected)
 
 
 def test_a_model_with_a_sliding_window_packs_by_a_mask_and_gives_the_same(tmp_path: Path, file: Path) -> None:
@@ -163,55 +120,6 @@ def test_a_pass_holds_what_fits_without_padding(base: Path, file: Path) -> None:
     assert len(passes) < len(list(micro_batches(range(8), rows.lengths, budget)))
     batch = collate(rows, passes[0], CPU)
     assert batch.input_ids_BT.numel() == batch.tokens  # nothing is padded
-
-
-def run_folder(folder: Path, base: Path, file: Path, **changes: Any) -> Path:
-    folder.mkdir()
-    (folder / "spec.json").write_text(spec_of(base, file, **changes).model_dump_json())
-    return folder
-
-
-def told(folder: Path) -> dict[str, list[float]]:
-    events = [event_adapter.validate_json(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    assert events[-1].type == "end" and events[-1].status == "succeeded", events[-1]
-    steps = [event for event in events if event.type == "step"]
-    return {
-        "loss": [step.train_loss for step in steps],
-        "gradient": [step.grad_norm for step in steps],
-        "valid": [event.loss for event in events if event.type == "validation" and event.whole],
-    }
-
-
-def test_one_process_or_two_packed_or_padded_give_one_curve(
-    tmp_path: Path, base: Path, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HONE_TRAIN_THREADS", "1")
-    handler = signal.getsignal(signal.SIGTERM)
-    runs = {}
-    for name, packing, budget in [("padded", False, None), ("packed", True, None), ("packed, eight passes", True, 1)]:
-        folder = run_folder(
-            tmp_path / name, base, file, packing=packing, micro_batch_tokens=budget, validation_file=file
-        )
-        monkeypatch.setattr(sys, "argv", ["sft", str(folder)])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_module("training.engine.sft", run_name="__main__")
-        assert left.value.code == 0
-        runs[name] = told(folder)
-    signal.signal(signal.SIGTERM, handler)
-
-    folder = run_folder(tmp_path / "two", base, file, packing=True, validation_file=file)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(
-        [*torchrun, "-m", "training.engine.sft", str(folder)], cwd=ROOT, env=environment, check=True, timeout=300
-    )
-    runs["packed, two processes"] = told(folder)
-
-    expected = runs.pop("padded")
-    assert expected["loss"][0] > expected["loss"][-1]
-    for name, found in runs.items():
-        for what, values in expected.items():
-            assert found[what] == pytest.approx(values, rel=2e-5), (name, what)
 
 
 def test_a_packed_checkpoint_says_nothing_of_our_attention(tmp_path: Path, base: Path, file: Path) -> None:

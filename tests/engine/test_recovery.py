@@ -39,13 +39,13 @@ def job(project: Project) -> TrainingJob:
     return make_job(project)
 
 
-def reach(job: TrainingJob, step: int) -> None:
+def reach(job: TrainingJob, step: int, seconds: float = 30) -> None:
     def reached() -> bool:
         job.refresh_from_db()
         assert job.status not in ("failed", "succeeded", "cancelled"), (job.status, job.error_message)
         return job.step >= step
 
-    wait_for(reached, what=f"step {step}")
+    wait_for(reached, seconds, f"step {step}")
 
 
 def end(job: TrainingJob, status: str = "succeeded", seconds: float = 40) -> None:
@@ -271,3 +271,27 @@ def test_no_worker_process_outlives_its_master(start_workers):
         process.wait()
     _gone, alive = psutil.wait_procs(everyone, timeout=10)
     assert not alive
+
+
+def test_a_job_on_two_devices_survives_kill_9_of_one_process_and_pauses_in_both(project: Project, start_workers):
+    """The real trainer: two processes that share out the weights."""
+    resolved = make_resolved(n_epochs=50, batch_size=4, sharding="fsdp")
+    job = make_job(project, rows=20, resolved=resolved)  # 5 steps an epoch
+    start_workers(HONE_DEVICES_PER_JOB="2", HONE_TRAINER_MODULE="", HONE_TRAIN_THREADS="1")
+    reach(job, 7, seconds=120)
+    assert job.started_json["world_size"] == 2 and len(trainers_of(job)) == 2
+    (second,) = [process for process in trainers_of(job) if process.environ()["RANK"] == "1"]
+    second.kill()
+    wait_for(lambda: TrainingJob.objects.get(pk=job.pk).attempt == 2, 60, "the next start")
+    text = "one of its 2 processes was killed (signal 9)"
+    assert job.events.filter(level="warn", message__contains=text).exists()
+    reached = TrainingJob.objects.get(pk=job.pk).step
+    reach(job, reached + 3, seconds=120)
+    assert job.started_json["resumed_step"] >= 5  # the checkpoint of the first epoch
+    actions.pause_job(job)
+    wait_for(lambda: TrainingJob.objects.get(pk=job.pk).status == "paused", 60, "the job to pause")
+    wait_for(lambda: not launcher.processes_of(job.pk), 20, "both processes to leave")
+    job.refresh_from_db()
+    assert list(job.metrics.values_list("step", flat=True)) == list(range(1, job.step + 1))
+    saved = job.checkpoints.get(step=job.step)
+    assert (saved.path / "trainer_state" / "state.safetensors").exists()

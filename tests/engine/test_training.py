@@ -126,18 +126,7 @@ def test_prompt_and_completion_rows_train_a_model_without_template(
     assert all(check.agrees for check in recompute(folder))
 
 
-def test_how_a_batch_is_cut_into_passes_changes_only_rounding(make_run: Callable[..., Path]) -> None:
-    rows = [chat_row("Say it", "word " * (1 + 3 * (n % 5))) for n in range(12)]
-    curves = []
-    for tokens in (10_000, 100, 1):
-        folder = make_run(f"budget-{tokens}", rows=rows, micro_batch_tokens=tokens)
-        train(folder)
-        curves.append(losses(folder))
-    for curve in curves[1:]:
-        assert curve == pytest.approx(curves[0], abs=2e-5)
-
-
-def test_two_processes_give_the_curve_of_one(make_run: Callable[..., Path]) -> None:
+def test_two_processes_of_torchrun_give_the_curve_of_one(make_run: Callable[..., Path]) -> None:
     alone, together = make_run("alone"), make_run("together")
     train(alone)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

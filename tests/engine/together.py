@@ -23,13 +23,15 @@ FORKS = multiprocessing.get_context("forkserver")
 
 def places(processes: int) -> list[dict[str, str]]:
     """The environment of each process."""
+    alone = {"CUDA_VISIBLE_DEVICES": "", "HONE_TRAIN_THREADS": "1"}
+    if processes == 1:
+        return [alone]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
-    shared |= {"HONE_TRAIN_THREADS": "1"}
-    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    shared |= {"MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    return [alone | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
 
 
 def at_once(work: Callable[..., None], *given: Any, processes: int = 2) -> list[int | None]:
@@ -73,7 +75,7 @@ def _train(folder: Path, method_name: str, pause_at: int) -> None:
     def loss(model: Any, batch: Any) -> Any:
         nonlocal passes
         passes += torch.is_grad_enabled()
-        if passes == pause_at and os.environ["RANK"] == "0":
+        if passes == pause_at and os.environ.get("RANK", "0") == "0":
             (folder / "pause").touch()
         return method.loss(model, batch)
 

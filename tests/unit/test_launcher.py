@@ -27,6 +27,17 @@ def test_a_slot_is_held_by_one_and_free_again_when_its_holder_lets_go(settings, 
     assert again and again.gpu == "3"
 
 
+def test_a_job_can_hold_several_gpus_and_trains_in_as_many_processes(settings, tmp_path):
+    settings.HONE_HOME, settings.HONE_TRAIN_GPUS, settings.HONE_DEVICES_PER_JOB = tmp_path, ["0", "1", "2"], 2
+    assert launcher.slots() == ["0,1"]  # the third stays idle
+    settings.HONE_TRAIN_GPUS = ["0", "1", "2", "3"]
+    first, second = Slot.take(), Slot.take()
+    assert first and second and (first.gpu, second.gpu) == ("0,1", "2,3") and Slot.take() is None
+    command = launcher.trainer_command(tmp_path, "sft", 2)
+    assert command[4:6] == ["--processes", "2"] and command[-3:] == ["-m", "training.engine.sft", str(tmp_path)]
+    assert "--processes" not in launcher.trainer_command(tmp_path, "sft")
+
+
 def test_a_slot_of_a_killed_process_is_free(settings, tmp_path):
     settings.HONE_HOME, settings.HONE_TRAIN_GPUS = tmp_path, []
     (tmp_path / "slots").mkdir()

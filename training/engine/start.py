@@ -91,7 +91,7 @@ def _keep_plan(run: Run, plan: MemoryPlan, device: DeviceFacts) -> MemoryPlan:
     try:
         kept = json.loads(path.read_text())
         first = MemoryPlan(**kept["plan"])
-        if (kept["device"], kept["processes"]) == (device.kind, run.process.num_processes) and (
+        if (kept["device"], kept.get("processes", 1)) == (device.kind, run.process.num_processes) and (
             first.peak_bytes <= device.free_bytes or first == plan
         ):
             return first
