@@ -106,7 +106,7 @@ def gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for tensor in tensors.values():
         if id(tensor) not in found:
             full = whole(tensor.detach())
-            found[id(tensor)] = full.cpu() if kept else torch.empty(0)
+            found[id(tensor)] = full.to("cpu", copy=not isinstance(tensor, DTensor)) if kept else torch.empty(0)
             del full
     return {name: found[id(tensor)] for name, tensor in tensors.items()} if kept else {}
 

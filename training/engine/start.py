@@ -22,9 +22,7 @@ from training.engine.spec import DeviceFacts, JobSpec, Started
 
 
 def prepare_machine(spec: JobSpec) -> None:
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes of this run on this machine
-    threads = int(os.environ.get("HONE_TRAIN_THREADS", "0")) or (torch.get_num_threads() // here if here > 1 else 0)
-    if threads:
+    if threads := int(os.environ.get("HONE_TRAIN_THREADS", "0")):
         torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = spec.dtype == "bfloat16"
