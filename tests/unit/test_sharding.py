@@ -3,9 +3,10 @@
 import pytest
 
 from tests.unit.test_engine_estimate import MODEL, facts
-from training.engine import estimate as e
 from training.engine.errors import InvalidRecipe
+from training.engine.estimate import estimate
 from training.engine.memory import OWN_BYTES, held_bytes, state_bytes
+from training.engine.resolve import resolve
 from training.engine.spec import DeviceFacts, ModelFacts, Recipe
 
 EIGHT_B = ModelFacts(
@@ -28,21 +29,21 @@ def gpus(count: int) -> DeviceFacts:
 
 
 def test_all_weights_are_kept_where_they_fit_and_shared_out_where_not() -> None:
-    small, large = (e.resolve(FULL, facts(), model, gpus(4)) for model in (MODEL, EIGHT_B))
+    small, large = (resolve(FULL, facts(), model, gpus(4)) for model in (MODEL, EIGHT_B))
     assert small.sharding == "data_parallel" and "on each of 4 devices" in small.reasons["sharding"]
     assert large.sharding == "fsdp" and "would take about" in large.reasons["sharding"]
-    adapter = e.resolve(Recipe(), facts(), EIGHT_B, gpus(4))
+    adapter = resolve(Recipe(), facts(), EIGHT_B, gpus(4))
     assert adapter.sharding == "data_parallel" and "they fit" in adapter.reasons["sharding"]
 
 
 def test_a_job_with_one_device_shares_nothing_out_and_says_how_to_give_it_more() -> None:
-    alone = e.resolve(FULL, facts(), EIGHT_B, gpus(1))
+    alone = resolve(FULL, facts(), EIGHT_B, gpus(1))
     assert alone.sharding == "data_parallel" and "HONE_DEVICES_PER_JOB" in alone.reasons["sharding"]
-    assert not e.estimate(alone, facts(), EIGHT_B, gpus(1)).fits
+    assert not estimate(alone, facts(), EIGHT_B, gpus(1)).fits
 
 
 def test_what_is_asked_for_is_done_and_needs_no_reason() -> None:
-    asked = e.resolve(Recipe(sharding="fsdp"), facts(), MODEL, gpus(2))
+    asked = resolve(Recipe(sharding="fsdp"), facts(), MODEL, gpus(2))
     assert asked.sharding == "fsdp" and "sharding" not in asked.reasons
 
 
@@ -52,9 +53,9 @@ def test_what_is_asked_for_is_done_and_needs_no_reason() -> None:
 )
 def test_what_cannot_be_shared_out_is_refused_by_name_and_never_chosen(recipe: dict, words: str) -> None:
     with pytest.raises(InvalidRecipe, match=f"{words}.*data_parallel or auto") as refused:
-        e.resolve(Recipe.model_validate(recipe | {"sharding": "fsdp"}), facts(), EIGHT_B, gpus(4))
+        resolve(Recipe.model_validate(recipe | {"sharding": "fsdp"}), facts(), EIGHT_B, gpus(4))
     assert refused.value.param == "sharding"
-    chosen = e.resolve(Recipe.model_validate(recipe), facts(), EIGHT_B, gpus(4))
+    chosen = resolve(Recipe.model_validate(recipe), facts(), EIGHT_B, gpus(4))
     assert chosen.sharding == "data_parallel" and words in chosen.reasons["sharding"]
 
 
@@ -63,14 +64,14 @@ def test_each_device_holds_its_slice_and_what_is_whole_during_a_pass() -> None:
     together = (ends + 2 * (parameters - ends) // 32) * 2
     assert held_bytes(EIGHT_B, 0, "bfloat16", "none", 4) == parameters * 2 // 4 + together
     assert held_bytes(EIGHT_B, parameters, "bfloat16", "none", 4) == parameters * 2 // 4 + 2 * together  # and gradients
-    shared = e.resolve(FULL, facts(), EIGHT_B, gpus(4))
-    parts = e.estimate(shared, facts(), EIGHT_B, gpus(4)).memory_parts
+    shared = resolve(FULL, facts(), EIGHT_B, gpus(4))
+    parts = estimate(shared, facts(), EIGHT_B, gpus(4)).memory_parts
     assert parts and parts.optimizer == state_bytes(parameters, "bfloat16") // 4
     assert parts.weights == parameters * 2 // 4 + 2 * together and parts.own == OWN_BYTES
 
 
 def test_more_devices_need_less_each_and_the_estimate_names_them() -> None:
-    shared = e.resolve(FULL, facts(), EIGHT_B, gpus(4))
-    four, eight = (e.estimate(shared, facts(), EIGHT_B, gpus(count)) for count in (4, 8))
+    shared = resolve(FULL, facts(), EIGHT_B, gpus(4))
+    four, eight = (estimate(shared, facts(), EIGHT_B, gpus(count)) for count in (4, 8))
     assert eight.memory_bytes < four.memory_bytes and eight.seconds < four.seconds
     assert (four.device, eight.device) == ("4 × NVIDIA H100", "8 × NVIDIA H100")
