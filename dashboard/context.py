@@ -21,5 +21,5 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 
 def section(path: str) -> str:
     """The rail item that an address belongs to."""
-    first = path.strip("/").split("/")[0]
+    first = path.strip("/").split("/")[0].replace("recipes", "jobs")
     return first if first in SECTIONS else ("" if first else "overview")

@@ -268,8 +268,11 @@ class TrainingJob(models.Model):
 
     @property
     def described(self) -> str:
+        """With the end of its id, because a second try has the same words."""
         file = PurePath(self.training_file_name).stem
-        return f"{self.base_model.name} on {file}" if file else self.base_model.name
+        return (
+            f"{self.base_model.name} on {file} · {self.pk[-4:]}" if file else f"{self.base_model.name} · {self.pk[-4:]}"
+        )
 
     @property
     def recipe(self) -> Recipe:

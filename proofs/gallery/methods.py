@@ -17,7 +17,6 @@ from training.chains.models import Chain, Stage
 from training.engine import row_losses
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, Export, TrainingJob
-from training.workers import new_claim
 
 DOCUMENTS = (
     "A parcel that is late has usually been scanned at the last hub but not loaded. Ask for the number on its label, "
@@ -165,7 +164,7 @@ def _films(jobs: dict[str, TrainingJob]) -> None:
         job=jobs["running"],
         checkpoint=growing,
         answers={first.key: {"text": (SEATS % ("high", "two"))[:58], "stop": ""}},
-        claim=new_claim(),
+        claim="another-machine.1.1.a",
         heartbeat_at=timezone.now() + timezone.timedelta(days=1),
     )
     _answer(jobs["rerun"], said[:2])
