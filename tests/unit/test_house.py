@@ -36,3 +36,10 @@ def test_every_vendored_file_is_described():
     described = (folder / "VENDOR.md").read_text()
     for path in folder.iterdir():
         assert path.name == "VENDOR.md" or path.name in described, path
+
+
+def test_every_link_of_the_docs_leads_to_a_file():
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
