@@ -22,7 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.options import parser, prepared
-from benchmarks.subjects import spec_of
+from benchmarks.subjects import spec_of, valid_tokens
 from training.engine import loop, sft
 from training.engine.beside import Beside
 from training.engine.control import Control
@@ -72,8 +72,8 @@ def measure(spec: JobSpec, folder: Path) -> dict[str, list[float]]:
         watched.enter_context(clocks.around(EventWriter, "write", "events"))
         watched.enter_context(clocks.around(Control, "wish", "control"))
         watched.enter_context(clocks.around(Beside, "_do", "beside", time.thread_time))
-        if loop.run(folder, sft.METHOD):
-            sys.exit(f"The run failed: {(folder / 'events.jsonl').read_text()[-1000:]}")
+        if loop.run(folder, sft.METHOD) or not clocks.seconds["checkpoints"]:
+            sys.exit(f"The run did not come to its end: {(folder / 'events.jsonl').read_text()[-1000:]}")
     return clocks.seconds
 
 
@@ -95,8 +95,12 @@ def main() -> None:
     recipe, data = prepared(options, folder / "data-overhead")
     spec = spec_of(recipe, data, resume_every_seconds=options.resume_seconds)
     seconds = measure(spec, folder / "runs-overhead")
-    steps, validation = seconds["steps"], seconds["validation"]
-    print(f"\n{len(steps)} steps, {sum(steps):.1f} s; whole validation {validation[-1]:.1f} s\n{shares(seconds)}")
+    trains = sum(data.lengths) * recipe.epochs / sum(seconds["steps"])
+    validates = valid_tokens(data) / seconds["validation"][-1]  # the whole one comes after the sampled one
+    print(
+        f"\n{len(seconds['steps'])} steps at {trains:.0f} tokens/s; validation at {validates / trains:.2f} times that\n"
+    )
+    print(shares(seconds))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,15 @@ class Peer:
         return f"benchmarks.{self.software}_sft"
 
 
-# What each project's own guides name for speed and what runs without a GPU: no recomputing of activations, no padding
-# by rows of other length. Packing and padding-free need FlashAttention; packing also changes how many rows a step has.
-# Liger, Unsloth and LLaMA-Factory's `pure_bf16` are for GPUs.
-FAST = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
+# What each project's own guides name for speed and what runs without a GPU: base weights in bfloat16 (TRL's default is
+# float32 under autocast; LLaMA-Factory's `bf16` loads them so), no recomputing of activations, no padding by rows of
+# other length. Packing and padding-free need FlashAttention; packing also changes how many rows a step has. Liger,
+# Unsloth and LLaMA-Factory's `pure_bf16` are for GPUs.
+FAST = {
+    "model_init_kwargs": {"dtype": "bfloat16"},
+    "gradient_checkpointing": False,
+    "train_sampling_strategy": "group_by_length",
+}
 FAST_LLAMAFACTORY = {"bf16": True, "disable_gradient_checkpointing": True, "train_sampling_strategy": "group_by_length"}
 PEERS = (
     Peer("trl", "trl"),

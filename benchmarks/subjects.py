@@ -88,7 +88,7 @@ def run_peer(peer: Peer, recipe: Recipe, data: Data, folder: Path, python: Path)
     device_bytes = result.pop("device_bytes")
     if device_bytes:
         took["peak_bytes"] = device_bytes
-    return Measured(subject=peer.name, valid_tokens=_valid_tokens(data), **took, **result)
+    return Measured(subject=peer.name, valid_tokens=valid_tokens(data), **took, **result)
 
 
 def adapter_of(folder: Path) -> Path:
@@ -143,7 +143,7 @@ def _read_events(folder: Path, spec: JobSpec, data: Data, took: dict[str, Any]) 
         tokens=[int(lengths[batch].sum()) for batch in batches],
         trained=np.diff([0, *(event["trained_tokens"] for event in steps)]).tolist(),
         first_loss=steps[0]["train_loss"],
-        valid_tokens=_valid_tokens(data),
+        valid_tokens=valid_tokens(data),
         valid_seconds=_valid_seconds(events),
         **took,
     )
@@ -160,7 +160,7 @@ def _valid_seconds(events: list[dict[str, Any]]) -> float:
     sys.exit("The run has no whole validation.")
 
 
-def _valid_tokens(data: Data) -> int:
+def valid_tokens(data: Data) -> int:
     return sum(len(row["input_ids"]) for row in json.loads(data.tokens.read_text())["valid"])
 
 

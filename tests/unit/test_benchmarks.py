@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import gpu, peers
 from benchmarks.data import prepare, read_rows
 from benchmarks.gpu import LINEAR, Shape, mfu, write_model, write_rows
 from benchmarks.measured import Measured, medians, ratios, table
 from benchmarks.overhead import Clocks, shares
-from benchmarks.subjects import Recipe, adapter_of, judge, run_hone
+from benchmarks.precision import by_hone, by_transformers
+from benchmarks.subjects import Recipe, adapter_of, judge, run_hone, spec_of
 from benchmarks.training import subjects_that_run
 
 
@@ -105,6 +107,17 @@ def test_without_a_gpu_the_profile_says_that_it_was_not_run(
     monkeypatch.setattr(gpu, "gpu_name", lambda: None)
     gpu.main(tmp_path)
     assert capsys.readouterr().out == "GPU profile: not run: no GPU\n"
+
+
+def test_in_float32_hone_has_the_loss_of_plain_transformers_token_by_token(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model", Shape(32, 64, 2, 2, 1, 4096, tied=True))
+    recipe = Recipe(model, LINEAR)
+    data = prepare(write_rows(tmp_path / "rows.jsonl", "short", 8), model, tmp_path / "data", 6, 1, 1024, seed=1)
+    rows = json.loads(data.tokens.read_text())["train"]
+    plain = by_transformers(model, rows, "float32")
+    assert len(plain) == sum(data.trained)
+    for learns in (True, False):
+        assert torch.allclose(by_hone(spec_of(recipe, data, dtype="float32"), rows, learns), plain, atol=1e-4)
 
 
 def test_a_real_run_is_measured_and_its_adapter_judged(tmp_path: Path) -> None:

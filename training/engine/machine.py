@@ -7,6 +7,6 @@ SETTINGS = {
     # processors, a small step takes 18 ms instead of 245.
     "OMP_WAIT_POLICY": "PASSIVE",
     # Of glibc: freed memory stays with the process, in pages of 2 MiB. Each step makes the same large tensors anew;
-    # getting them from the kernel page by page took three tenths of a step's processor time (docs/experiments.md).
+    # getting them from the kernel page by page took a fifth or more of a step's processor time (docs/experiments.md).
     "GLIBC_TUNABLES": ":".join(f"glibc.malloc.{name}={value}" for name, value in _ALLOCATOR.items()),
 }
