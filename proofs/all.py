@@ -2,9 +2,10 @@
 
     demo           each sample task through the public API: base against every epoch's checkpoint
     validation     each checkpoint of those jobs recomputed by a plain forward pass
-    recovery       kill -9 of worker, trainer and everything in the middle of epoch 2
+    recovery       kill -9 of worker, trainer and everything, each at a random step
     estimates      five kinds of job: estimated before, measured after
     trackers       a run beside a tracker that hangs for 60 s
+    methods        every method and adaptation: trained, tested, exported, answered in vLLM; a table
     recipe         text, examples and preferences in a row on the starter model
     calls          function calling taught and asked for
     scratch        a few million random weights learn a small language; served by vLLM, then taught to chat
@@ -53,6 +54,10 @@ def trackers() -> bool:
     return run("-m", "proofs.trackers")
 
 
+def methods() -> bool:
+    return run("-m", "proofs.methods")
+
+
 def recipe() -> bool:
     return run("-m", "proofs.recipe")
 
@@ -75,6 +80,7 @@ PROOFS: dict[str, Callable[[], bool]] = {
     "recovery": recovery,
     "estimates": estimates,
     "trackers": trackers,
+    "methods": methods,
     "recipe": recipe,
     "calls": calls,
     "scratch": scratch,

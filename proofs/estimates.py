@@ -21,11 +21,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from proofs.followed import ended_well, followed
 from proofs.recovery import WorkerProcesses
 from proofs.screen import Screen, duration, table
 
 LARGEST_MEDIAN = 1 / 3
-LONGEST_SECONDS = 1800
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,6 @@ def run(screen: Screen, project: Any, models: dict[str, Any], work: Work, rows: 
     """The job, ended well."""
     from training import actions
     from training.engine.spec import Recipe
-    from training.models import TrainingJob
 
     job = actions.create_job(
         project=project,
@@ -134,17 +133,7 @@ def run(screen: Screen, project: Any, models: dict[str, Any], work: Work, rows: 
         seed=1,
     )
     began = time.monotonic()
-    while not job.is_final:
-        time.sleep(0.2)
-        job = TrainingJob.objects.get(pk=job.pk)
-        screen.status(f"{work.name}: {job.status_text}, step {job.step} of {job.total_steps}")
-        if time.monotonic() - began > LONGEST_SECONDS:
-            raise TimeoutError(f"{work.name}: still {job.status} ({job.status_text})")
-    screen.status("")
-    if job.status != "succeeded":
-        raise RuntimeError(f"{work.name}: {job.status}: {job.error_message}")
-    while TrainingJob.objects.get(pk=job.pk).claim:
-        time.sleep(0.1)
+    job = ended_well(followed(screen, job, work.name), work.name)
     screen.line(f"{work.name}, {rows} rows, {epochs} epochs: {duration(time.monotonic() - began)}")
     return job
 

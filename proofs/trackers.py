@@ -22,12 +22,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from proofs.followed import ended_well, followed
 from proofs.recovery import WorkerProcesses
 from proofs.screen import Screen, duration, table
 
 HANG_SECONDS = 60
 LEAST_SLACK = 0.10  # of the run: two equal runs may by chance take exactly as long
-LONGEST_SECONDS = 1800
 
 
 class SilentServer:
@@ -124,20 +124,10 @@ def plan(steps: int, rows: int) -> tuple[int, int]:
 def run(screen: Screen, name: str, *, trackers: list[Any], epochs: int, batch: int, **asked: Any) -> Any:
     from training import actions
     from training.engine.spec import Recipe
-    from training.models import TrainingJob
 
     recipe = Recipe(n_epochs=epochs, batch_size=batch, packing="off")
     job = actions.create_job(user=None, recipe=recipe, label=name, seed=1, trackers=trackers, **asked)
-    began = time.monotonic()
-    while not job.is_final or job.claim:
-        time.sleep(0.2)
-        job = TrainingJob.objects.get(pk=job.pk)
-        screen.status(f"{name}: {job.status_text}, step {job.step} of {job.total_steps}")
-        if time.monotonic() - began > LONGEST_SECONDS:
-            raise TimeoutError(f"{name}: still {job.status} ({job.status_text})")
-    screen.status("")
-    if job.status != "succeeded":
-        raise RuntimeError(f"{name}: {job.status}: {job.error_message}")
+    job = ended_well(followed(screen, job, name), name)
     screen.line(f"{name}: {job.step} steps in {duration(seconds_of(job))}; {said(job)}")
     return job
 
