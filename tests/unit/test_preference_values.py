@@ -17,15 +17,15 @@ def resolved(recipe: Recipe = DPO, rows: int = 120, data_format: str = "preferen
 
 def test_every_auto_of_a_dpo_job_has_a_number_and_a_reason() -> None:
     found = resolved()
-    assert (found.method, found.beta, found.n_epochs, found.batch_size) == ("dpo", 0.1, 3, 4)
+    assert (found.method, found.beta, found.n_epochs, found.batch_size) == ("dpo", 0.1, 1, 4)
     assert "DPO paper" in found.reasons["beta"] and "DPO with LoRA" in found.reasons["learning_rate_multiplier"]
     supervised = resolved(Recipe(), data_format="chat")
-    assert found.base_learning_rate == pytest.approx(supervised.base_learning_rate / 20)
+    assert found.base_learning_rate == pytest.approx(supervised.base_learning_rate / 100)
     assert supervised.beta is None and "beta" not in supervised.reasons
 
 
-@pytest.mark.parametrize(("rows", "epochs"), [(10, 3), (8_333, 3), (12_500, 2), (100_000, 1)])
-def test_auto_epochs_over_pairs_are_three_or_less(rows: int, epochs: int) -> None:
+@pytest.mark.parametrize(("rows", "epochs"), [(10, 3), (50, 2), (100, 1), (100_000, 1)])
+def test_auto_epochs_over_pairs_are_one_and_more_only_for_few(rows: int, epochs: int) -> None:
     assert resolved(rows=rows).n_epochs == epochs
 
 
@@ -51,7 +51,10 @@ def test_what_does_not_go_with_the_method_is_refused(recipe: Recipe, data_format
 
 
 def test_an_estimate_of_dpo_holds_both_answers_in_memory_and_the_pass_with_the_reference() -> None:
-    pairs, chats = resolved(Recipe(method="dpo", batch_size=2)), resolved(Recipe(batch_size=2), data_format="chat")
+    pairs, chats = (
+        resolved(Recipe(method="dpo", batch_size=2, n_epochs=3)),
+        resolved(Recipe(batch_size=2), data_format="chat"),
+    )
     expected = e.estimate(pairs, facts(), MODEL, CPU, facts(40))
     usual = e.estimate(chats, facts(), MODEL, CPU, facts(40))
     assert expected.memory_parts and usual.memory_parts and expected.seconds_parts and usual.seconds_parts
