@@ -18,8 +18,8 @@ from training.engine import machine
 from training.engine.spec import JobSpec
 
 ROOT = Path(__file__).resolve().parent.parent
-# Of every subject: what training/launcher.py sets, threads and memory included.
-ENVIRONMENT = machine.SETTINGS | {
+# Of every subject. What Hone's launcher sets besides (threads, memory) is Hone's alone: peers run as users start them.
+ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -75,7 +75,7 @@ def run_hone(recipe: Recipe, data: Data, folder: Path) -> Measured:
     spec = spec_of(recipe, data)
     (folder / "spec.json").write_text(spec.model_dump_json())
     command = [sys.executable, "-m", "training.engine.sft", str(folder)]
-    return _read_events(folder, spec, data, _timed(command, folder))
+    return _read_events(folder, spec, data, _timed(command, folder, machine.SETTINGS))
 
 
 def run_peer(peer: Peer, recipe: Recipe, data: Data, folder: Path, python: Path) -> Measured:
@@ -83,7 +83,7 @@ def run_peer(peer: Peer, recipe: Recipe, data: Data, folder: Path, python: Path)
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(recipe).items()}
     settings |= {"tokens": str(data.tokens), "flags": peer.flags}
     (folder / "recipe.json").write_text(json.dumps(settings))
-    took = _timed([str(python), "-m", peer.module, str(folder)], folder)
+    took = _timed([str(python), "-m", peer.module, str(folder)], folder, {})
     result = json.loads((folder / "result.json").read_text())
     device_bytes = result.pop("device_bytes")
     if device_bytes:
@@ -107,13 +107,13 @@ def judge(recipe: Recipe, data: Data, adapters: list[str]) -> list[float]:
     return json.loads(found.stdout.splitlines()[-1])
 
 
-def _timed(command: list[str], folder: Path) -> dict[str, Any]:
-    """Start, end, processor seconds and the peak of resident memory, as the kernel counted them."""
+def _timed(command: list[str], folder: Path, own: dict[str, str]) -> dict[str, Any]:
+    """Start, end, processor seconds and the peak of resident memory, as the kernel counted them. `own`: environment
+    variables of this subject alone."""
+    environment = os.environ | own | ENVIRONMENT
     began = time.time()
     with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{' '.join(command)} failed:\n{(folder / 'log.txt').read_text()[-3000:]}")
