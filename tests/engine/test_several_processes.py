@@ -98,6 +98,23 @@ def test_a_checkpoint_is_gone_on_from_with_another_number_of_processes(
     assert_same_run(moved, whole)
 
 
+@pytest.mark.parametrize("adaptation", [LORA, FULL], ids=["lora", "full weights"])
+def test_in_bfloat16_slices_are_updated_in_float32_and_one_process_goes_on(
+    make_pair: Callable[..., Path], adaptation: dict
+) -> None:
+    changes = {**adaptation, "dtype": "bfloat16", "validation_file": None}
+    whole, moved = make_pair("whole", **changes), make_pair("moved", **changes, sharding="fsdp")
+    train(whole)
+    train_together(moved, pause_at=2)
+    state = load_file(moved / events(moved, "checkpoint")[-1].path / "trainer_state" / "state.safetensors")
+    assert {str(tensor.dtype) for name, tensor in state.items() if name.startswith(("weight/", "exp_avg"))} == {
+        "torch.float32"
+    }
+    train(moved)
+    assert events(moved, "started")[-1].resumed_step == 2
+    assert losses(moved) == pytest.approx(losses(whole), rel=0.02)  # of numbers with 8 significant bits
+
+
 def test_dropout_of_two_processes_goes_on_as_in_the_unbroken_run(make_pair: Callable[..., Path]) -> None:
     whole, paused = (make_pair(name, lora_dropout=0.3, validation_file=None) for name in ("whole", "paused"))
     train_together(whole)

@@ -64,7 +64,7 @@ def in_step(passes: list[list[int]], filler: int) -> list[tuple[list[int], bool]
 
 def _device() -> torch.device:
     """Where tensors have to be that processes tell each other."""
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 # ---- slices and whole tensors ----
