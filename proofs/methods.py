@@ -98,7 +98,7 @@ LINES = (
     Line("calls", "SFT, function calling", "LoRA", "sft-calls", "lora", "calls", SUPERVISED | LORA),
     Line(
         "dpo", "DPO", "LoRA, from the chat line's", "dpo", "lora", "pairs",
-        {"method": method_of("dpo", 20, beta=0.1)} | LORA, starts_from="chat", trl_tests=TRL["dpo"],
+        {"method": method_of("dpo", 100, beta=0.1)} | LORA, starts_from="chat", trl_tests=TRL["dpo"],
     ),
     Line("text", "raw text (continued pre-training)", "LoRA", "text", "lora", "text",
          {"method": method_of("pretrain", 4)} | LORA),
