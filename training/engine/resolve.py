@@ -137,7 +137,7 @@ def _check_what_is_there(recipe: Recipe, model: ModelFacts, valid: DataFacts | N
         )
 
 
-def _rates(recipe: Recipe, model: ModelFacts, untrained: bool, pick: Pick) -> dict[str, float]:
+def _rates(recipe: Recipe, model: ModelFacts, untrained: bool, pick: Pick) -> dict[str, Any]:
     """The base rate for what is trained, and how it is scaled."""
     dpo, lora = recipe.method == "dpo", recipe.adaptation == "lora"
     kind = ("DPO with " if dpo else "") + ("random weights" if untrained else "LoRA" if lora else "full weights")
