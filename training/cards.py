@@ -2,8 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from training.engine import tools
+from training.engine.errors import EngineError
+from training.engine.template import Template
 from training.models import BaseModel, Checkpoint, TrainingJob
 
 WORDS = {"adapter": "a LoRA adapter", "merged": "full weights, the adapter merged in", "full": "full weights"}
@@ -24,6 +28,18 @@ SERVING = {
     "adapter": "vllm serve {base} --enable-lora --max-lora-rank 64 --lora-modules mine={folder}",
     "merged": "vllm serve {folder}",
 }
+TOOL_FLAGS = "vLLM reads its calls with `--enable-auto-tool-choice --tool-call-parser {parser}`."
+TOOLS_AS_TEXT = """\
+It was trained with functions. Its chat template does not show them: it knows them as text, which Hone writes by itself
+and other software must. At the end of the system message:
+
+```text
+{introduction}
+```
+
+A call comes as `<tool_call>`, a line with `{{"name": ..., "arguments": {{...}}}}`, `</tool_call>`; its result goes into
+a user message as `<tool_response>`, the content, `</tool_response>`. Such text goes through the chat template without
+`tools`."""
 FIGURES = {
     "train_loss": "training loss of its last step",
     "full_valid_loss": "loss over the whole validation set",
@@ -45,6 +61,7 @@ def card(checkpoint: Checkpoint, form: str, report: dict[str, Any]) -> str:
         f"Epoch {checkpoint.epoch} (step {checkpoint.step}) of the training job {checkpoint.job_id}: {WORDS[form]}, "
         f"made from {public_name(base)} by Hone." + (f" Licence of the base: {base.licence}." if base.licence else ""),
         _section("Loading", _loading(base, form)),
+        _section("Function calling", words) if (words := _tools(checkpoint)) else "",
         _section("Figures", _figures(checkpoint)),
         _section("Proof", _proof(report)) if report else "",
         _section("Lineage", "\n\n".join(_lineage(checkpoint))),
@@ -70,6 +87,36 @@ def _loading(base: BaseModel, form: str) -> str:
     form = "adapter" if form == "adapter" else "merged"
     names = {"base": public_name(base), "folder": "this-folder"}
     return f"```python\n{LOADING[form].format(**names)}\n```\n\n```sh\n{SERVING[form].format(**names)}\n```"
+
+
+def _tools(checkpoint: Checkpoint) -> str:
+    """How others hand it functions, where it was trained with some: the words that it knows."""
+    template = _template(checkpoint.base_model) if _saw_tools(checkpoint) else None
+    if template is None:
+        return ""
+    flags = TOOL_FLAGS.format(parser=template.style.parser)
+    if template.style.native:
+        return f"It was trained with functions, which its chat template shows. {flags}"
+    introduction = tools.INTRODUCTION.format(functions="{one function a line, as JSON}")
+    return f"{TOOLS_AS_TEXT.format(introduction=introduction)}\n\n{flags}"
+
+
+def _saw_tools(checkpoint: Checkpoint) -> bool:
+    """In this job or in one before it."""
+    current: Checkpoint | None = checkpoint
+    while current is not None:
+        file = current.job.training_file
+        if file and file.statistics.get("rows_with_tools"):
+            return True
+        current = current.job.start_checkpoint
+    return False
+
+
+def _template(base: BaseModel) -> Template | None:
+    try:
+        return Template.load(Path(base.folder))
+    except (EngineError, OSError):  # its files are gone or broken: the download goes on without this section
+        return None
 
 
 def _figures(checkpoint: Checkpoint) -> str:

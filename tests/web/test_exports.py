@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from pathlib import Path
 
 import pytest
 from django.http import HttpResponseBase
@@ -48,6 +49,38 @@ def tar_of(checkpoint: Checkpoint) -> str:
 
 # the test client reads a stream without an event loop; daphne does not
 pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators")
+
+
+@pytest.mark.parametrize(
+    ("shows", "said"),
+    [
+        ("", ["does not show them", "At the end of the system message", "--tool-call-parser hermes"]),
+        (
+            "{% if tools %}{{ tools | tojson }}{% endif %}",
+            ["does not show them"],  # the tools alone are not enough: calls and results are lost
+        ),
+    ],
+)
+def test_the_card_of_a_model_that_calls_functions_says_how_it_is_given_them(
+    owner_client: Client, checkpoint: Checkpoint, shows: str, said: list[str]
+) -> None:
+    template = shows + "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+    folder = Path(checkpoint.base_model.folder)
+    (folder / "chat_template.jinja").write_text(template)
+    try:
+        assert "Function calling" not in card_of(owner_client, checkpoint)
+        DatasetFile.objects.update(statistics={"rows_with_tools": 3})
+        card = card_of(owner_client, checkpoint)
+        assert all(words in card for words in said)
+    finally:
+        (folder / "chat_template.jinja").unlink()
+
+
+def card_of(client: Client, checkpoint: Checkpoint) -> str:
+    body = content(client.get(tar_of(checkpoint)))
+    with tarfile.open(fileobj=io.BytesIO(body)) as tar:
+        name = next(name for name in tar.getnames() if name.endswith("README.md"))
+        return tar.extractfile(name).read().decode()  # type: ignore[union-attr]
 
 
 def test_a_download_holds_weights_and_a_card_and_nothing_of_this_server(
