@@ -54,6 +54,13 @@ def test_what_vllm_does_not_serve_as_an_adapter_is_saved_merged_and_answers_the_
         assert log_probabilities(plain, probe) == pytest.approx(probe.trained_logprobs, abs=near)
 
 
+def test_a_module_that_the_model_lacks_is_not_passed_over(make_run: Callable[..., Path]) -> None:
+    folder = make_run(modules_to_save=["nope"])
+    train(folder)
+    end = ended(folder)
+    assert end.status == "failed" and "no module named nope" in end.message
+
+
 def test_dora_merged_is_pefts_own_merge(make_run: Callable[..., Path], base: Path) -> None:
     """peft's merge_and_unload of the same trained adapter, built from the optimizer's state of the checkpoint."""
     from peft import LoraConfig, get_peft_model

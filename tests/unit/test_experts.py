@@ -1,12 +1,15 @@
 """Settings for experts: which pairs are refused before the start and why, and what they do to memory and disk."""
 
+from pathlib import Path
+
 import pytest
 
+from tests.factories import tiny_model
 from tests.unit.test_engine_estimate import CPU, MODEL, facts
 from training.engine import estimate as e
 from training.engine import experts
 from training.engine.errors import InvalidRecipe
-from training.engine.facts import StartFacts
+from training.engine.facts import StartFacts, read_model_facts
 from training.engine.memory import plan_memory, state_bytes, weight_bytes
 from training.engine.resolve import resolve
 from training.engine.spec import DeviceFacts, Recipe
@@ -30,6 +33,19 @@ def test_what_cannot_work_here_is_refused_by_field_before_the_start(asked: dict,
     with pytest.raises(InvalidRecipe, match=words) as refused:
         resolve(Recipe.model_validate(asked), facts(), MODEL, CPU)
     assert refused.value.param == param
+
+
+def test_a_module_to_train_in_full_that_the_model_lacks_is_refused_with_those_it_has(tmp_path: Path) -> None:
+    model = read_model_facts(tiny_model(tmp_path / "m"), "tiny")
+    for asked in (["nope"], ["norm", "nope"], ["model.nope"]):
+        with pytest.raises(
+            InvalidRecipe, match=r"no module named .*nope to.*Choose among: .*input_layernorm"
+        ) as refused:
+            resolve(Recipe(modules_to_save=asked), facts(), model, CPU)
+        assert refused.value.param == "modules_to_save"
+    assert "lm_head" not in str(refused.value) and "embed_tokens" not in str(refused.value), "they are one matrix"
+    for name in ("norm", "model.norm", "input_layernorm"):
+        assert resolve(Recipe(modules_to_save=[name]), facts(), model, CPU).modules_to_save == [name]
 
 
 def test_on_a_gpu_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

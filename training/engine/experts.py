@@ -64,6 +64,7 @@ def _check_adapter(recipe: Recipe, model: ModelFacts, start: StartFacts | None) 
             "tear them apart. Leave both out, or choose full weights.",
             param=asked,
         )
+    _check_known(recipe, model)
     if not merges(recipe.lora_variant, recipe.modules_to_save):
         return
     what = "DoRA" if recipe.lora_variant == "dora" else "modules_to_save"
@@ -78,6 +79,18 @@ def _check_adapter(recipe: Recipe, model: ModelFacts, start: StartFacts | None) 
             f"The checkpoint is an adapter, and {what} cannot learn beside one. Start from the base model or from a "
             "checkpoint of full weights, or leave it out.",
             param=asked,
+        )
+
+
+def _check_known(recipe: Recipe, model: ModelFacts) -> None:
+    """peft passes over a name that it does not find; then nothing would be trained in full."""
+    known = [name for name in model.other_modules if not (model.tied_embeddings and name in EMBEDDINGS)]
+    unknown = [name for name in recipe.modules_to_save if name.rpartition(".")[2] not in known]
+    if model.other_modules and unknown:
+        raise InvalidRecipe(
+            f"{model.name} has no module named {', '.join(unknown)} to train in full. "
+            f"Choose among: {', '.join(known)}.",
+            param="modules_to_save",
         )
 
 

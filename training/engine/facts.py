@@ -44,6 +44,7 @@ def read_model_facts(folder: Path, name: str) -> ModelFacts:
         context_length=_first(config, "max_position_embeddings", "n_positions", "seq_length"),
         has_chat_template=_has_template(folder),
         linear_modules=_linear_modules(shapes),
+        other_modules=_other_modules(shapes),
         untrained=(folder / SCRATCH_FILE).exists(),
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
     )
@@ -87,6 +88,14 @@ def _linear_modules(shapes: dict[str, list[int]]) -> list[str]:
         if found and len(shape) == 2 and ".experts." not in tensor and found[1] not in ("gate", "router"):
             names.append(found[1])
     return list(dict.fromkeys(names))
+
+
+def _other_modules(shapes: dict[str, list[int]]) -> list[str]:
+    """Short names of what else has weights: embeddings, norms, the output layer; experts are left out."""
+    tensors = (tensor.split(".") for tensor in shapes if tensor.endswith(".weight") and ".experts." not in tensor)
+    names = dict.fromkeys(parts[-2] for parts in tensors if len(parts) > 1)
+    linear = _linear_modules(shapes)
+    return [name for name in names if name not in linear]
 
 
 @dataclass(frozen=True)

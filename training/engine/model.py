@@ -241,6 +241,11 @@ def _new_adapter(network: PreTrainedModel | PeftModel, spec: JobSpec) -> PeftMod
         task_type="CAUSAL_LM",
         base_model_name_or_path=str(spec.base_path),
     )
+    names = [name for name, _ in network.named_modules()]
+    for asked in spec.modules_to_save:
+        if not any(name.endswith(asked) for name in names):  # peft would pass over it
+            text = f"{spec.base_model} has no module named {asked} to train in full. Choose another name, such as norm."
+            raise InvalidRecipe(text, param="modules_to_save")
     try:
         # Adapter weights have the base's type, so that nothing is converted around every layer; what the optimizer
         # updates is a float32 copy (optimizer.py).

@@ -104,6 +104,7 @@ class ModelFacts(Strict):
     context_length: int
     has_chat_template: bool = True
     linear_modules: list[str] = []  # short names of its linear layers, e.g. q_proj
+    other_modules: list[str] = []  # of its other modules with weights, e.g. norm; empty in facts from before this field
     tied_embeddings: bool = False  # the output layer is the embedding matrix
     untrained: bool = False  # its weights are random
 
