@@ -46,7 +46,7 @@ def _base_label(model: BaseModel) -> str:
 
 
 def _checkpoint_label(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.label or checkpoint.job.display_name} · epoch {checkpoint.epoch} · {checkpoint.name}"
+    return f"{checkpoint.label or checkpoint.job.display_name} · {checkpoint.when} · {checkpoint.name}"
 
 
 def chosen_model(project: Project, value: str) -> tuple[BaseModel, Checkpoint | None]:

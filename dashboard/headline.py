@@ -60,7 +60,7 @@ def _succeeded(job: TrainingJob) -> str:
     best = _best(judged)
     if best is judged[-1]:
         return f"Finished: validation loss {loss(best.full_valid_loss)}, the last epoch is the best"
-    return f"Finished: best validation loss {loss(best.full_valid_loss)} at epoch {best.epoch}; later epochs are worse"
+    return f"Finished: best validation loss {loss(best.full_valid_loss)} at {best.when}; later epochs are worse"
 
 
 def _judged(job: TrainingJob) -> list[Checkpoint]:
@@ -74,9 +74,9 @@ def _best(judged: list[Checkpoint]) -> Checkpoint:
 
 def _verdict(judged: list[Checkpoint]) -> str:
     last, best = judged[-1], _best(judged)
-    words = f"validation loss {loss(last.full_valid_loss)}, best at epoch {best.epoch}"
+    words = f"validation loss {loss(last.full_valid_loss)}, best at {best.when}"
     if len(judged) == 1:
-        return f"validation loss {loss(last.full_valid_loss)} after epoch {last.epoch}"
+        return f"validation loss {loss(last.full_valid_loss)} after {last.when}"
     return f"{words}, still falling" if last is best else f"{words} ({loss(best.full_valid_loss)}), rising since"
 
 

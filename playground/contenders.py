@@ -30,8 +30,8 @@ class Contender:
         return self.base is None and self.checkpoint is None
 
     @property
-    def epoch(self) -> int | None:
-        return self.checkpoint.epoch if self.checkpoint else None
+    def when(self) -> str:
+        return self.checkpoint.when if self.checkpoint else ""
 
     @property
     def loss(self) -> float | None:
@@ -39,8 +39,8 @@ class Contender:
 
     @property
     def label(self) -> str:
-        """Short enough for a table: 'ticket, epoch 3'."""
-        return f"{self.title}, epoch {self.epoch}" if self.checkpoint else self.title
+        """Short enough for a table: 'ticket, epoch 3', or 'ticket, step 7' where it does not end an epoch."""
+        return f"{self.title}, {self.when}" if self.checkpoint else self.title
 
     @property
     def verified(self) -> bool:

@@ -372,7 +372,7 @@ def _plan(key: str, first: Deployment, lora_rank: int, place: room.Place, claim_
 def _title(row: Deployment) -> str:
     """As people know it on the pages."""
     checkpoint = row.checkpoint
-    return f"{checkpoint.job.display_name}, epoch {checkpoint.epoch}" if checkpoint else row.served_name
+    return f"{checkpoint.job.display_name}, {checkpoint.when}" if checkpoint else row.served_name
 
 
 def _gb(count: float) -> str:

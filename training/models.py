@@ -423,6 +423,17 @@ class Checkpoint(models.Model):
         return self.final_name or self.step_name
 
     @property
+    def ends_epoch(self) -> bool:
+        """Not so where a person had it saved, or the job ended, on the way."""
+        each = (self.job.started_json or {}).get("steps_per_epoch")
+        return not each or self.step % each == 0
+
+    @property
+    def when(self) -> str:
+        """'epoch 3', or 'step 7' on the way: an epoch would not tell it from the one at its end."""
+        return f"epoch {self.epoch}" if self.ends_epoch else f"step {self.step:,}"
+
+    @property
     def path(self) -> Path:
         return self.job.folder / self.path_in_run
 

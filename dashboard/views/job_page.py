@@ -212,7 +212,9 @@ def tail(path: Path, size: int = LOG_TAIL_BYTES) -> str:
 
 def lineage_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
     reruns = job.reruns.select_related("base_model").order_by("created_at")
-    continued = TrainingJob.objects.of(job.project).filter(start_checkpoint__job=job).select_related("start_checkpoint")
+    continued = (
+        TrainingJob.objects.of(job.project).filter(start_checkpoint__job=job).select_related("start_checkpoint__job")
+    )
     return {
         "parent_changes": differences.between(job.parent, job) if job.parent else [],
         "reruns": [(child, differences.between(job, child)) for child in reruns],

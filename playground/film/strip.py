@@ -83,8 +83,10 @@ def _why_none(job: TrainingJob) -> str:
 
 def _head(frame: Frame, keys: list[str]) -> Head:
     checkpoint, target = frame.checkpoint, tending.target_of(frame)
-    title = (checkpoint.label or f"Epoch {checkpoint.epoch}") if checkpoint else "Before"
-    note = f"step {checkpoint.step:,}" if checkpoint else target.name
+    title = (checkpoint.label or checkpoint.when.capitalize()) if checkpoint else "Before"
+    note = target.name
+    if checkpoint:
+        note = f"step {checkpoint.step:,}" if checkpoint.ends_epoch else f"in epoch {checkpoint.epoch}"
     loss = checkpoint.full_valid_loss if checkpoint else None
     failure = frame.failure or next((each["error"] for each in frame.answers.values() if each.get("error")), "")
     if failure:

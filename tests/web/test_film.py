@@ -95,6 +95,12 @@ def test_while_nothing_is_served_the_strip_says_so(owner_client: Client, job: Tr
     assert said.count("chip--queued") == 5, "the weights before, and four epochs"
 
 
+def test_a_frame_of_weights_saved_on_the_way_is_headed_by_its_step(owner_client: Client, job: TrainingJob) -> None:
+    makers.make_checkpoint(job, step=15, epoch=2)
+    said = page(owner_client, job)
+    assert "Step 15" in said and "in epoch 2" in said and said.count("Epoch 2") == 1
+
+
 def test_a_base_model_that_is_not_loaded_is_loaded_on_request(
     owner_client: Client, job: TrainingJob, served: None
 ) -> None:

@@ -9,6 +9,8 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Project, User
+from dashboard.forms import JobForm
+from playground import contenders
 from playground.models import Verification
 from tests import makers
 from training.engine.spec import Recipe
@@ -309,3 +311,16 @@ def test_nonsense_in_the_figures_address_is_ignored(owner_client: Client, projec
     job = makers.make_job(project, steps=8)
     for query in ("points=x", "points=-5", "from=9&to=1", "points=99999999999999999999"):
         assert owner_client.get(reverse("job-metrics", args=[job.id]) + "?" + query).status_code == 200
+
+
+def test_a_checkpoint_saved_on_the_way_says_its_step_wherever_it_is_shown(
+    owner_client: Client, project: Project
+) -> None:
+    job = makers.make_job(project, steps=12, status="succeeded", total_steps=48)
+    early = makers.make_checkpoint(job, step=3, epoch=1)
+    names = [contenders.of_checkpoint(each).label for each in job.checkpoints.order_by("step")]
+    assert names == [f"{job.display_name}, step 3", f"{job.display_name}, epoch 1"]
+    page = owner_client.get(reverse("job", args=[job.id])).text
+    assert "Choose step 3" in page and "Choose epoch 1" in page
+    assert "step 3" in owner_client.get(reverse("playground-models")).text
+    assert f"step 3 · {early.name}" in str(JobForm(project=project)["model"])
