@@ -54,7 +54,7 @@ class RecipeState(Schema):
     label: str | None
     created_at: int
     finished_at: int | None
-    status: Literal["running", "succeeded", "failed"]
+    status: Literal["running", "succeeded", "failed", "cancelled"]
     problem: str | None
     stages: list[StageState]
     fine_tuned_model: str | None

@@ -63,7 +63,8 @@ def descent(chain: Chain) -> list[dict[str, Any]]:
     for number, stage in enumerate(chain.stages, 1):
         job = chain.job_of(number)
         handed = following.taken(job, stage) if job and job.is_final else None
-        found.append({"number": number, "stage": stage, "job": job, "handed": handed})
+        went_on = number == len(chain.stages) or chain.at > number  # else it is only kept: the recipe stopped here
+        found.append({"number": number, "stage": stage, "job": job, "handed": handed, "went_on": went_on})
     return found
 
 

@@ -69,5 +69,5 @@ def test_a_recipe_is_cancelled_and_a_strangers_is_not_found(client, server):
     with pytest.raises(NotFoundError):
         server.client(server.stranger_key).post(f"{PATH}/{made['id']}/cancel", cast_to=dict)
     ended = client.post(f"{PATH}/{made['id']}/cancel", cast_to=dict)
-    assert ended["status"] == "failed" and ended["problem"] == "Stopped by a person in stage 1."
+    assert ended["status"] == "cancelled" and ended["problem"] == "Stopped by a person in stage 1."
     assert client.fine_tuning.jobs.retrieve(ended["stages"][0]["job"]).status == "cancelled"

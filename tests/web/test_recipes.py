@@ -186,6 +186,23 @@ def test_a_recipe_is_stopped_and_tried_again_from_its_page(owner_client: Client,
     assert owner_client.post(reverse("act-on-recipe", args=[chain.pk, "burn"])).status_code == 404
 
 
+def test_a_stopped_recipe_keeps_what_its_stage_made_and_did_not_fail(owner_client: Client, chain: Chain) -> None:
+    first = chain.job_of(1)
+    end(first, "cancelled", losses=(0.5,))
+    following.advance()
+    chain.refresh_from_db()
+    assert chain.status == "cancelled" and chain.problem == "Stage 1 was stopped."
+    page = owner_client.get(reverse("recipe", args=[chain.pk])).text
+    assert f"kept {first.checkpoints.get().name}" in page and "handed on" not in page and "notice--bad" not in page
+    end(following.retry(chain))
+    following.advance()
+    assert "handed on" in owner_client.get(reverse("recipe", args=[chain.pk])).text
+    chain.refresh_from_db()
+    following.cancel(chain)
+    chain.refresh_from_db()
+    assert chain.status == "cancelled" and chain.problem == "Stopped by a person in stage 2."
+
+
 def test_strangers_see_no_recipe(stranger_client: Client, chain: Chain) -> None:
     assert stranger_client.get(reverse("recipe", args=[chain.pk])).status_code == 404
     assert stranger_client.post(reverse("act-on-recipe", args=[chain.pk, "cancel"])).status_code == 404

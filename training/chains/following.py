@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from training import actions, checks, notify
-from training.chains.models import Chain, Stage
+from training.chains.models import STAGE_STOPPED, STOPPED, Chain, Stage
 from training.datasets import MIN_JOB_ROWS
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 from training.trackers import tending
@@ -109,7 +109,7 @@ def _advance(chain: Chain) -> None:
     if not job.is_final or job.claim:
         return None
     if job.status != TrainingJob.Status.SUCCEEDED:
-        return _end(chain, f"Stage {chain.at} {_how(job)}")
+        return _end(chain, _how(job, chain.at))
     if chain.at == len(chain.stages):
         return _end(chain)
     start = taken(job, chain.stages[chain.at - 1])
@@ -131,8 +131,9 @@ def taken(job: TrainingJob, stage: Stage) -> Checkpoint | None:
     return (job.best_checkpoint() or last) if stage.take == "best" else last
 
 
-def _how(job: Any) -> str:
-    return "was stopped." if job.status == TrainingJob.Status.CANCELLED else f"failed: {job.error_message}"
+def _how(job: Any, number: int) -> str:
+    stopped = job.status == TrainingJob.Status.CANCELLED
+    return STAGE_STOPPED.format(number) if stopped else f"Stage {number} failed: {job.error_message}"
 
 
 def _end(chain: Chain, problem: str = "") -> None:
@@ -164,6 +165,6 @@ def retry(chain: Chain) -> TrainingJob:
 def cancel(chain: Chain) -> None:
     """The stage that trains is stopped; its checkpoints stay, later stages never begin."""
     job = chain.job_of(chain.at)
-    _end(chain, f"Stopped by a person in stage {chain.at}.")
+    _end(chain, STOPPED.format(chain.at))
     if job and not job.is_final:
         actions.cancel_job(job)

@@ -13,6 +13,8 @@ from training.engine.spec import Recipe
 from training.trackers.spec import Integration
 
 MOST_STAGES = 8
+STOPPED = "Stopped by a person in stage {}."
+STAGE_STOPPED = "Stage {} was stopped."
 
 
 class Stage(BaseModel):
@@ -73,4 +75,6 @@ class Chain(models.Model):
     def status(self) -> str:
         if self.finished_at is None:
             return "running"
+        if self.problem in (STOPPED.format(self.at), STAGE_STOPPED.format(self.at)):
+            return "cancelled"
         return "failed" if self.problem else "succeeded"
