@@ -43,6 +43,7 @@ def forecast(form: JobForm) -> Forecast:
     try:
         if file.format not in METHOD_FORMATS[recipe.method]:
             return Forecast(problem=_wrong_format(file, recipe.method), problem_field="method", refused=True)
+        _check(form, model)
         train, valid = _data(form, file, model)
         if train.rows < MIN_JOB_ROWS and recipe.method != "pretrain":
             return Forecast(problem=_too_few(form, file, train.rows), problem_field="training_file", refused=True)
@@ -74,6 +75,19 @@ def _too_few(form: JobForm, file: DatasetFile, left: int) -> str:
 def _last(param: str | None) -> str:
     """The control's name out of a full path such as method.supervised.hyperparameters.lora_r."""
     return (param or "").rsplit(".", 1)[-1]
+
+
+def _check(form: JobForm, model: BaseModel) -> None:
+    """Raises EngineError for what need not wait until the tokens are counted."""
+    from training import devices
+    from training.engine.facts import read_start_facts
+    from training.engine.resolve import check_recipe
+
+    assert form.recipe
+    asked = form.cleaned_data
+    validated = asked.get("validation") == "split" or bool(asked.get("validation_file"))
+    start = read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
+    check_recipe(form.recipe, model.facts, devices.device_facts(), validated=validated, start=start)
 
 
 def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts | None) -> Forecast:

@@ -8,10 +8,12 @@ from ninja import Query, Router
 from accounts.errors import ApiError
 from dashboard import schemas_chains as schemas
 from dashboard.paging import page
+from dashboard.refusals import refuse_later_stage, refuse_recipe
 from dashboard.routers.jobs import find_file, find_model, recipe_of, refuse_what_is_not_served
 from training.chains import following
 from training.chains.models import Chain, Stage
 from training.checks import method_for
+from training.models import BaseModel, Checkpoint
 
 router = Router()
 Limit = Annotated[int, Query(ge=1, le=1_000)]
@@ -26,13 +28,13 @@ def create_recipe(request: HttpRequest, body: schemas.CreateRecipe) -> dict[str,
         user=request.auth_user,  # type: ignore[attr-defined]
         base_model=base_model,
         start_checkpoint=checkpoint,
-        stages=[as_stage(request, stage, number) for number, stage in enumerate(body.stages)],
+        stages=[as_stage(request, stage, number, base_model, checkpoint) for number, stage in enumerate(body.stages)],
         label=body.label or "",
     )
     return as_recipe(chain)
 
 
-def as_stage(request: HttpRequest, asked: Any, number: int) -> Stage:
+def as_stage(request: HttpRequest, asked: Any, number: int, base_model: BaseModel, start: Checkpoint | None) -> Stage:
     """A stage is asked for in the fields of a job."""
     try:
         refuse_what_is_not_served(asked)
@@ -40,6 +42,10 @@ def as_stage(request: HttpRequest, asked: Any, number: int) -> Stage:
         if asked.method is None:
             method = method_for(find_file(request, asked.training_file, "training_file"))
             recipe = recipe.model_validate({**recipe.model_dump(), "method": method})
+        if number == 0:
+            refuse_recipe(asked, recipe, base_model, start)
+        else:
+            refuse_later_stage(asked, recipe, base_model)
     except ApiError as error:
         error.param = f"stages.{number}.{error.param or ''}".rstrip(".")
         raise

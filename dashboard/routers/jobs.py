@@ -19,6 +19,7 @@ from accounts.errors import ApiError
 from accounts.models import ApiKey
 from dashboard import configuration, schemas
 from dashboard.paging import page
+from dashboard.refusals import refuse_recipe
 from playground.deployments import FIGURES, find_target
 from playground.models import Verification
 from training import actions, metric_rows
@@ -63,14 +64,17 @@ def made_by_first_try(request: HttpRequest, fingerprint: str) -> TrainingJob | N
 
 def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) -> TrainingJob:
     base_model, checkpoint = find_model(request, body.model)
+    training_file = find_file(request, body.training_file, "training_file")
+    recipe = recipe_of(body)
+    refuse_recipe(body, recipe, base_model, checkpoint)
     job = actions.create_job(
         project=request.project,  # type: ignore[attr-defined]
         user=request.auth_user,  # type: ignore[attr-defined]
         base_model=base_model,
         start_checkpoint=checkpoint,
-        training_file=find_file(request, body.training_file, "training_file"),
+        training_file=training_file,
         validation_file=find_file(request, body.validation_file, "validation_file") if body.validation_file else None,
-        recipe=recipe_of(body),
+        recipe=recipe,
         suffix=body.suffix or "",
         seed=body.seed,
         metadata=body.metadata,

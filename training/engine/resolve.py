@@ -71,10 +71,8 @@ def resolve(
     Raises InvalidRecipe, InvalidTrainingFile or ModelProblem for pairs that cannot work. `start` describes the
     checkpoint that is continued from; `data_format` "chat", "completion" or "preference" where it is known.
     """
-    check_method(recipe, data_format)
-    _check_pairs(recipe, data, model, device, data_format)
-    _check_what_is_there(recipe, model, valid, start)
-    check_experts(recipe, model, device, start)
+    check_recipe(recipe, model, device, validated=valid is not None, start=start, data_format=data_format)
+    _check_data(data, model, data_format)
     reasons: dict[str, str] = {}
 
     def pick(field: str, value: Any, reason: str) -> Any:
@@ -117,19 +115,36 @@ def resolve(
     return resolved
 
 
-def _check_what_is_there(recipe: Recipe, model: ModelFacts, valid: DataFacts | None, start: StartFacts | None) -> None:
+def check_recipe(
+    recipe: Recipe,
+    model: ModelFacts,
+    device: DeviceFacts,
+    *,
+    validated: bool,
+    start: StartFacts | None = None,
+    data_format: str = "",
+) -> None:
+    """What can be said before the tokens are counted. Raises as `resolve` does; `validated`: there is a validation
+    set."""
+    check_method(recipe, data_format)
+    _check_pairs(recipe, model, device)
+    _check_what_is_there(recipe, model, validated, start)
+    check_experts(recipe, model, device, start)
+
+
+def _check_what_is_there(recipe: Recipe, model: ModelFacts, validated: bool, start: StartFacts | None) -> None:
     """What the recipe needs besides rows: trained weights under an adapter, a validation set to judge by."""
     if model.untrained and start is None and recipe.adaptation == "lora":
         raise InvalidRecipe(
             f"{model.name} has random weights, in which an adapter finds nothing to adapt. Choose full weights.",
             param="adaptation",
         )
-    if recipe.stop_metric != "none" and valid is None:
+    if recipe.stop_metric != "none" and not validated:
         raise InvalidRecipe(
             "Stopping early looks at the validation set, and this job has none. Choose a validation file or a share.",
             param="stop_metric",
         )
-    if recipe.keep_checkpoints == "best" and valid is None:
+    if recipe.keep_checkpoints == "best" and not validated:
         raise InvalidRecipe(
             "The best checkpoints are told by the validation set, and this job has none. Choose a validation file or "
             "a share, or keep all or the last ones.",
@@ -192,13 +207,7 @@ def _sizes(recipe: Recipe, data: DataFacts, longest: int, model: ModelFacts, pic
     return sizes | {"n_epochs": pick("n_epochs", *epochs), "batch_size": pick("batch_size", *batch)}
 
 
-def _check_pairs(
-    recipe: Recipe,
-    data: DataFacts,
-    model: ModelFacts,
-    device: DeviceFacts,
-    data_format: str,
-) -> None:
+def _check_data(data: DataFacts, model: ModelFacts, data_format: str) -> None:
     if data.rows < 1:
         raise InvalidTrainingFile("The training file has no rows. Upload a file with at least one example.")
     if data.trained_tokens < 1:
@@ -210,6 +219,9 @@ def _check_pairs(
             f"{model.name} has no chat template, so it cannot be trained on chat messages. "
             "Use rows of prompt and completion, or another base model."
         )
+
+
+def _check_pairs(recipe: Recipe, model: ModelFacts, device: DeviceFacts) -> None:
     if recipe.max_length != "auto" and recipe.max_length > model.context_length:
         raise InvalidRecipe(
             f"max_length {recipe.max_length} is over the context of {model.name}, "
