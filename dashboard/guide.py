@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from django.db.models import Q
+
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from playground.models import Comparison
@@ -23,19 +25,19 @@ class Guide:
     starter: BaseModel | None
     train: DatasetFile | None
     valid: DatasetFile | None
-    job: TrainingJob | None
+    job: TrainingJob | None  # of the sample data, as the checkpoint is
     checkpoint: Checkpoint | None
-    compared: bool
+    versed: bool  # somebody here has trained and compared, whatever it was
     looked: bool  # at the sample data
 
     @property
     def step(self) -> int:
         """1 to 3, or 4 when all is done."""
+        if self.versed:
+            return 4
         if not self.train or not (self.looked or self.job or self.checkpoint):
             return 1
-        if not self.checkpoint:
-            return 2
-        return 4 if self.compared else 3
+        return 3 if self.checkpoint else 2
 
     @property
     def starter_percent(self) -> int:
@@ -60,14 +62,16 @@ class Guide:
 
 def guide(project: Project, looked: bool = False) -> Guide:
     files = DatasetFile.objects.of(project).usable().filter(sample_task=TASK)
-    checkpoint = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job", "base_model").first()
+    tickets = TrainingJob.objects.of(project).filter(Q(training_file__sample_task=TASK) | Q(suffix=SUFFIX))
+    checkpoints = Checkpoint.objects.of(project).filter(archived_at=None)
+    compared = Comparison.objects.of(project).filter(turns__isnull=False).exists()
     return Guide(
         starter=BaseModel.objects.filter(name=starter.STARTER_NAME).first() or BaseModel.objects.ready().first(),
         train=files.filter(filename__contains="train").first(),
         valid=files.filter(filename__contains="valid").first(),
-        job=TrainingJob.objects.of(project).visible().exclude(status__in=["failed", "cancelled"]).first(),
-        checkpoint=checkpoint,
-        compared=Comparison.objects.of(project).filter(turns__isnull=False).exists(),
+        job=tickets.visible().exclude(status__in=["failed", "cancelled"]).first(),
+        checkpoint=checkpoints.filter(job__in=tickets).select_related("job", "base_model").first(),
+        versed=compared and checkpoints.exists(),
         looked=looked,
     )
 

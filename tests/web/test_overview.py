@@ -1,5 +1,6 @@
 """Overview, first steps, search, the device strip and the error pages."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,15 @@ def test_the_guide_goes_from_data_to_training_to_comparing(owner_client, project
     makers.make_checkpoint(job, step=8)
     shown = text(owner_client)
     assert "Open side by side" in shown and "models=tiny%2Cft%3Atiny" in shown
+
+
+def test_a_job_on_other_data_is_no_step_of_the_guide(owner_client, project, model, tmp_path):
+    other = makers.make_job(project, steps=40, status="succeeded", label="Pairs")
+    ticket_file(project, "train", tmp_path)
+    shown = text(owner_client)
+    assert "Step 1 of 3" in shown and "Start training" in shown and "Open side by side" not in shown
+    guide = re.search(r'<ol class="guide">.*?</ol>', shown, re.DOTALL)
+    assert guide and other.pk not in guide[0]
 
 
 def test_while_the_starter_model_is_brought_the_guide_shows_how_far_it_is(owner_client, project, model, tmp_path):
