@@ -6,7 +6,7 @@ from accounts.errors import ApiError
 from dashboard import schemas
 from training.engine.errors import EngineError
 from training.engine.spec import ModelFacts, Recipe
-from training.models import BaseModel, Checkpoint
+from training.models import BaseModel, Checkpoint, DatasetFile
 
 
 def refuse_recipe(asked: Any, recipe: Recipe, base_model: BaseModel, start: Checkpoint | None = None) -> None:
@@ -16,6 +16,18 @@ def refuse_recipe(asked: Any, recipe: Recipe, base_model: BaseModel, start: Chec
     """
     if base_model.facts_json:
         _refuse(asked, recipe, base_model.facts, start)
+
+
+def refuse_length(asked: Any, recipe: Recipe, base_model: BaseModel, file: DatasetFile) -> None:
+    """Raises ApiError where the cut would leave nothing to train on, if the tokens are counted already."""
+    from training.engine.resolve import check_length
+
+    facts = file.facts_for(base_model)
+    try:
+        if facts:
+            check_length(recipe, facts)
+    except EngineError as error:
+        raise ApiError(error.message, param=path_of(asked, error.param or ""), code=error.code) from error
 
 
 def refuse_later_stage(asked: Any, recipe: Recipe, base_model: BaseModel) -> None:

@@ -43,7 +43,7 @@ def finish(job: TrainingJob, end: End, *, offset: int | None = None, claim: str 
             if end.status == "succeeded":
                 _succeed(row, result, measured, end.message)
             elif end.status == "failed":
-                fail(row, end.message or "The trainer failed without a reason.", code=end.code or "server_error")
+                fail(row, _reason(row, end), code=end.code or "server_error")
             elif end.status == "cancelled":
                 close(row, Status.CANCELLED, "Cancelled")
             elif end.status == "paused":
@@ -112,6 +112,14 @@ def _pause(row: TrainingJob) -> None:
     )
     add_event(row, f"Fine-tuning job paused after step {row.step}")
     refresh_queue()
+
+
+def _reason(row: TrainingJob, end: End) -> str:
+    """The trainer knows a file by its place only; people know its name."""
+    names = {"invalid_training_file": row.training_file_name, "invalid_validation_file": row.validation_file_name}
+    name = names.get(end.code or "")
+    text = end.message or "The trainer failed without a reason."
+    return f"{name}: {text}" if name else text
 
 
 def fail(job: TrainingJob, message: str, *, code: str = "server_error", param: str | None = None) -> bool:

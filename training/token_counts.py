@@ -93,7 +93,7 @@ def count_in_worker(file_id: str, base_model_id: int) -> None:
 def count_tokens(path: Path, format_: Any) -> DataFacts:
     """Exact totals; `lengths` are those of evenly spaced rows once there are more than 2,000. Of a preference row both
     answers count, each with the input before it."""
-    rows = tokens = trained = longest = 0
+    rows = tokens = trained = longest = least = 0
     lengths: list[int] = []
     every = 1
     for _, row in jsonl.iterate(path):
@@ -107,7 +107,17 @@ def count_tokens(path: Path, format_: Any) -> DataFacts:
         tokens += sum(row_lengths)
         trained += sum(encoded.trained_tokens for encoded in sequences)
         longest = max(longest, *row_lengths)
-    return DataFacts(rows=rows, tokens=tokens, trained_tokens=trained, longest_tokens=longest, lengths=lengths)
+        if all(encoded.trained_tokens for encoded in sequences):
+            needed = max(_until_trained(encoded) for encoded in sequences)
+            least = min(least or needed, needed)
+    return DataFacts(
+        rows=rows, tokens=tokens, trained_tokens=trained, longest_tokens=longest, lengths=lengths, least_length=least
+    )
+
+
+def _until_trained(encoded: Any) -> int:
+    """Tokens up to the first that bears loss, with it; the very first never does."""
+    return 1 + next(at for at, weight in enumerate(encoded.weights) if at and weight)
 
 
 def _every_second(lengths: list[int], sequences: int) -> list[int]:

@@ -19,7 +19,7 @@ from accounts.errors import ApiError
 from accounts.models import ApiKey
 from dashboard import configuration, schemas
 from dashboard.paging import page
-from dashboard.refusals import refuse_recipe
+from dashboard.refusals import refuse_length, refuse_recipe
 from playground.deployments import FIGURES, find_target
 from playground.models import Verification
 from training import actions, metric_rows
@@ -67,6 +67,7 @@ def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) ->
     training_file = find_file(request, body.training_file, "training_file")
     recipe = recipe_of(body)
     refuse_recipe(body, recipe, base_model, checkpoint)
+    refuse_length(body, recipe, base_model, training_file)
     job = actions.create_job(
         project=request.project,  # type: ignore[attr-defined]
         user=request.auth_user,  # type: ignore[attr-defined]

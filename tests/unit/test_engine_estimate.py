@@ -55,6 +55,15 @@ def test_a_folder_that_is_gone_damaged_or_quantised_is_told(tmp_path: Path) -> N
         read_model_facts(damaged, "quantised")
 
 
+def test_a_length_that_cuts_every_answer_away_is_refused_with_the_least_that_does_not() -> None:
+    known = facts().model_copy(update={"least_length": 52})
+    with pytest.raises(InvalidRecipe, match=r"earliest begins with token 52\. Choose at least 52") as refused:
+        resolve(Recipe(max_length=51), known, MODEL, CPU)
+    assert refused.value.param == "max_length"
+    for asked, data in ((52, known), ("auto", known), (16, facts())):
+        assert resolve(Recipe(max_length=asked), data, MODEL, CPU).max_length >= 16
+
+
 @pytest.mark.parametrize(
     ("rows", "epochs"),
     [(1, 25), (4, 25), (10, 10), (11, 9), (20, 5), (25, 4), (26, 3), (100, 3), (8333, 3), (8334, 2), (12_501, 1)],

@@ -12,6 +12,7 @@ from accounts.models import Project
 from tests.factories import preference_rows, tiny_model
 from training import checks, files, token_counts, uploads
 from training.engine.chat import ChatFormat
+from training.engine.pairs import encode_pair
 from training.models import BaseModel, DatasetFile, TrainingJob
 from training.tasks import check_file, count_file_tokens
 
@@ -179,6 +180,8 @@ def test_both_answers_of_a_preference_row_are_counted_with_the_input_before_each
     assert facts.rows == 12 and facts.lengths == [len(side.token_ids) for side in sides]
     assert (facts.tokens, facts.longest_tokens) == (sum(facts.lengths), max(facts.lengths))
     assert facts.trained_tokens == sum(side.trained_tokens for side in sides)
+    for cut, left in ((facts.least_length, True), (facts.least_length - 1, False)):
+        assert any(encode_pair(chat, row, cut).trained_tokens for row in preference_rows(12)) is left
 
 
 def both(row: dict) -> list[dict]:

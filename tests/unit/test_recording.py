@@ -209,6 +209,13 @@ def test_a_failure_keeps_the_trainers_own_reason(job: TrainingJob):
     assert job.events.filter(level="error", message="The loss became NaN.").exists()
 
 
+def test_a_fault_in_a_file_is_told_with_the_name_that_people_gave_it(job: TrainingJob):
+    TrainingJob.objects.filter(pk=job.pk).update(training_file_name="tone.jsonl", validation_file_name="held.jsonl")
+    end = End(time=2.0, status="failed", message="Line 3: no answer.", code="invalid_validation_file")
+    record_events(job, [started(), end])
+    assert job.error_message == "held.jsonl: Line 3: no answer."
+
+
 def test_a_cancelled_job_keeps_what_its_trainer_still_wrote_and_stays_cancelled(job: TrainingJob):
     from training.actions import cancel_job
 

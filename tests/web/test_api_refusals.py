@@ -52,6 +52,16 @@ def test_what_the_model_or_the_machine_cannot_do_makes_no_job(
     assert words in error["message"]
 
 
+def test_a_length_that_cuts_every_answer_away_makes_no_job_where_the_tokens_are_counted(
+    api_key: str, file: DatasetFile, project: Project
+) -> None:
+    known = {"rows": 9, "tokens": 999, "trained_tokens": 99, "longest_tokens": 111, "least_length": 52}
+    counted = makers.make_file(project, token_facts={"tiny": known})
+    body = {"model": "tiny", "training_file": counted.pk, "training": {"max_length": 16}}
+    error = refused(api_key, "jobs", body)
+    assert error["param"] == "training.max_length" and "Choose at least 52" in error["message"]
+
+
 def test_a_later_stage_of_a_recipe_is_refused_before_the_first_begins(api_key: str, file: DatasetFile) -> None:
     good = {"training_file": file.pk}
     wrong = {**good, "lora": {"target_modules": ["nope"]}}

@@ -90,7 +90,7 @@ def read_encoded(
     Raises InvalidTrainingFile with the line for a row that cannot be used.
     """
     if not path.exists():
-        raise InvalidTrainingFile(f"The file {path.name} is gone from {path.parent}. Upload it again.")
+        raise InvalidTrainingFile(f"The file is gone from {path.parent}. Upload it again.")
     total = _count_lines(path)
     encoded: list[Row] = []
     numbers: list[int] = []
@@ -109,7 +109,12 @@ def read_encoded(
                 progress(number, total)
                 told = time.monotonic()
     if not encoded:
-        raise InvalidTrainingFile(f"{path.name} has no row to train on. Check the file, or raise max_length.")
+        raise InvalidTrainingFile(
+            "There is no row to train on: cut at max_length, each one ends before its answer begins, from the first "
+            "line on. Raise max_length."
+            if left_out
+            else "There is no row to train on: the file is empty."
+        )
     progress(total, total)
     return encoded, numbers, left_out
 

@@ -73,6 +73,7 @@ def resolve(
     """
     check_recipe(recipe, model, device, validated=valid is not None, start=start, data_format=data_format)
     _check_data(data, model, data_format)
+    check_length(recipe, data)
     reasons: dict[str, str] = {}
 
     def pick(field: str, value: Any, reason: str) -> Any:
@@ -218,6 +219,16 @@ def _check_data(data: DataFacts, model: ModelFacts, data_format: str) -> None:
         raise InvalidTrainingFile(
             f"{model.name} has no chat template, so it cannot be trained on chat messages. "
             "Use rows of prompt and completion, or another base model."
+        )
+
+
+def check_length(recipe: Recipe, data: DataFacts) -> None:
+    """Raises InvalidRecipe where every answer would be cut away."""
+    if recipe.max_length != "auto" and recipe.method != "pretrain" and recipe.max_length < data.least_length:
+        raise InvalidRecipe(
+            f"max_length {recipe.max_length} cuts every answer of the training file away: the earliest begins with "
+            f"token {data.least_length}. Choose at least {data.least_length}, or auto.",
+            param="max_length",
         )
 
 

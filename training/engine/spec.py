@@ -117,6 +117,7 @@ class DataFacts(Strict):
     trained_tokens: int
     longest_tokens: int
     lengths: list[int] = []  # tokens of each row, or of an even sample when there are many
+    least_length: int = 0  # tokens a row must have left so that one has something to train on; 0: not known
 
 
 class DeviceFacts(Strict):
