@@ -1,5 +1,6 @@
 """The configuration of a job as a document: what POST /v1/fine_tuning/jobs takes, as JSON or YAML, and back in."""
 
+import difflib
 import json
 import re
 from typing import Any
@@ -8,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from accounts.errors import ApiError
-from dashboard import schemas
+from dashboard import schemas, wording
 from training.models import TrainingJob
 from training.rules import OPENAI_METHODS
 from training.trackers.tending import wishes_of
@@ -66,9 +67,26 @@ def read(content: bytes) -> schemas.CreateJob:
     try:
         return schemas.CreateJob.model_validate(values)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ApiError(f"`{place}` is not right: {first['msg']}.", param=place) from problem
+        raise _fault(problem, values) from problem
+
+
+NAMES = {*schemas.CreateJob.model_fields, *schemas.DPO_FIELDS, *schemas.LORA_FIELDS, *schemas.TRAINING_FIELDS}
+
+
+def _fault(problem: ValidationError, values: dict[Any, Any]) -> ApiError:
+    """The first thing that is wrong, under the path that the file gives it."""
+    errors = [{**error, "loc": ("body", "", *error["loc"])} for error in problem.errors()]
+    place = wording.locate(errors[0], values)
+    if errors[0]["type"] == "missing":
+        return ApiError(f"`{place}` is missing.", param=place)
+    if errors[0]["type"] in ("extra_forbidden", "invalid_key"):
+        near = difflib.get_close_matches(place.rpartition(".")[2], sorted(NAMES), 1)
+        meant = f" Did you mean `{near[0]}`?" if near else ""
+        return ApiError(f"`{place}` is nothing that can be set.{meant}", param=place)
+    said = wording.sentence([error for error in errors if wording.locate(error, values) == place])
+    value = wording.dig(values, place)
+    came = f" It is {str(value)[:80]}." if isinstance(value, str | int | float) else ""
+    return ApiError(f"`{place}` {said}{came}", param=place)
 
 
 class PlainLoader(yaml.SafeLoader):

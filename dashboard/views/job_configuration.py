@@ -3,8 +3,7 @@
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_POST
+from django.shortcuts import get_object_or_404, redirect, render
 from pydantic import ValidationError
 
 from accounts.errors import ApiError
@@ -24,9 +23,10 @@ def download(request: HttpRequest, job_id: str, kind: str) -> HttpResponse:
     return HttpResponse(write(job), content_type=content_type, headers={"Content-Disposition": name})
 
 
-@require_POST
 def fill_from_file(request: HttpRequest) -> HttpResponse:
-    """The form with the values of an uploaded configuration; nothing is made yet."""
+    """The form with the values of an uploaded configuration; nothing is made yet. Reloaded, the empty form."""
+    if request.method != "POST":
+        return redirect("new-job")
     file = request.FILES.get("configuration")
     try:
         if file is None:
@@ -48,7 +48,8 @@ def initial_from(request: HttpRequest, body: schemas.CreateJob) -> tuple[dict[st
         values = form_start.initial_from_recipe(recipe_of(body))
     except ValidationError as problem:
         field, message = next(iter(forms.recipe_errors(problem).items()))
-        raise ApiError(f"`{field}` is not right: {message}", param=field) from problem
+        subject = "" if field == "__all__" else f"{forms.LABELS.get(field, field)}: "
+        raise ApiError(f"{subject}{message}", param=field) from problem
     missing = []
     for name, find in (("model", _model), ("training_file", _file), ("validation_file", _file)):
         wanted = getattr(body, name)

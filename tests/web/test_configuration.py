@@ -85,11 +85,14 @@ def test_what_is_not_in_this_project_is_named(stranger_client: Client, job: Trai
     [
         ("{", "neither as JSON nor as YAML"),
         ("- a\n- b", "is an object with `model`"),
-        ("model: tiny", "`training_file` is not right"),
-        ("model: tiny\ntraining_file: f\nepochs: 3", "`epochs` is not right"),
+        ("model: tiny", "`training_file` is missing."),
+        ("model: tiny\ntraining_file: f\nepochs: 3", "`epochs` is nothing that can be set. Did you mean `n_epochs`?"),
+        ("model: tiny\ntraining_file: f\nlora: {r: wide}", '`lora.r` must be a whole number or "auto". It is wide.'),
+        ("model: tiny\ntraining_file: f\n1: x", "`1` is nothing that can be set."),
+        ("model: &a [*a]\ntraining_file: f", "`model` must be a string."),
         ("model: tiny\ntraining_file: f\ntraining: {packing: true}", "`training.packing"),
         (b"\xff\xfe\x00", "neither as JSON nor as YAML"),
-        ("a: &a [*a]", "is not right"),
+        ("a: &a [*a]", "`model` is missing."),
         ("!!python/object/apply:os.system [x]", "neither as JSON nor as YAML"),
     ],
 )
@@ -102,8 +105,9 @@ def test_a_file_that_is_none_is_refused_by_its_field(content: str | bytes, said:
 
 def test_a_refusal_is_told_on_the_page(owner_client: Client, job: TrainingJob) -> None:
     page = upload(owner_client, "model: tiny")
-    assert page.status_code == 400 and "`training_file` is not right" in page.text
+    assert page.status_code == 400 and "`training_file` is missing." in page.text
     assert owner_client.post(reverse("job-from-file")).status_code == 400
+    assert owner_client.get(reverse("job-from-file"))["Location"] == reverse("new-job"), "the page is loaded again"
 
 
 def test_words_and_small_numbers_are_read_as_yaml_1_2_does() -> None:
