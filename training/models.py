@@ -434,6 +434,15 @@ class Checkpoint(models.Model):
         return f"epoch {self.epoch}" if self.ends_epoch else f"step {self.step:,}"
 
     @property
+    def told_apart(self) -> float | None:
+        """Of preferences: the share of validation pairs whose preferred answer has the higher reward."""
+        return self.more.get("rewards/accuracies")
+
+    @property
+    def margin(self) -> float | None:
+        return self.more.get("rewards/margins")
+
+    @property
     def path(self) -> Path:
         return self.job.folder / self.path_in_run
 

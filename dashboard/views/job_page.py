@@ -39,15 +39,6 @@ class CheckpointRow:
     export: Export | None  # the merged weights, once somebody asked for them
 
     @property
-    def told_apart(self) -> float | None:
-        """Of preferences: the share of validation pairs whose preferred answer has the higher reward."""
-        return self.checkpoint.more.get("rewards/accuracies")
-
-    @property
-    def margin(self) -> float | None:
-        return self.checkpoint.more.get("rewards/margins")
-
-    @property
     def is_best(self) -> bool:
         return self.change == 0.0
 

@@ -107,6 +107,8 @@ def compare(request: HttpRequest) -> HttpResponse:
         "all": request.GET.get("all") == "1",
         "ids": ",".join(job.id for job in chosen),
         "outcomes": [(job, job.best_checkpoint(), _last_checkpoint(job)) for job in chosen],
+        "any_of_rows": any(job.recipe.method != "dpo" for job in chosen),
+        "any_of_pairs": any(job.recipe.method == "dpo" for job in chosen),
         "reruns": [job for job in chosen if job.parent_id],
         "too_many": len(set(wanted)) > MOST_COMPARED,
     }

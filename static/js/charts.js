@@ -108,6 +108,13 @@
   const faint = (colour, share) => colour.replace(/^rgba?\(([^,]+), ([^,]+), ([^,)]+).*$/, `rgba($1, $2, $3, ${share})`);
   const token = (name) => window.hone.colour(name);
 
+  // What the longest name at a line's end takes, with what is before and after it.
+  function roomOf(names) {
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = "550 12px Inter, system-ui, sans-serif";
+    return Math.ceil(Math.max(...names.map((name) => pen.measureText(name).width))) + 10 + 8;
+  }
+
   class Chart {
     // series: [{label, colour, width, alpha, dots, dash, endLabel, hollow}]; the first data column is x.
     constructor(element, { series, height, axis, log = false, value = significant, sync = "hone", keepLow = null, onZoom, onCursor, zoom = null, marks = null, ring = null, end = null }) {
@@ -116,7 +123,7 @@
       this.pending = null;
       const line = token("--line"), muted = token("--muted");
       this.colours = { line, muted, text: token("--text"), surface: token("--surface") };
-      const room = series.some((each) => each.endLabel) ? 92 : 16;
+      const room = series.some((each) => each.endLabel) ? Math.max(92, roomOf(series.map((each) => each.endLabel ?? ""))) : 16;
       const text = "12px Inter, system-ui, sans-serif";
       this.plot = new uPlot({
         width: Math.max(200, element.clientWidth), height, padding: [12, room, 0, 0],

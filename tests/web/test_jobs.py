@@ -265,6 +265,26 @@ def test_the_comparison_shows_only_what_differs(owner_client: Client, project: P
     assert "Choose at least two" in owner_client.get(reverse("compare-jobs")).text
 
 
+def test_a_comparison_shows_the_rate_that_came_and_of_preferences_their_own_figures(
+    owner_client: Client, project: Project
+) -> None:
+    one, two = (
+        makers.make_job(project, status="succeeded", recipe=Recipe(method="dpo", learning_rate_multiplier=times))
+        for times in (0.2, 0.4)
+    )
+    for job, rate in ((one, 6e-5), (two, 1.2e-4)):
+        job.resolved_json |= {"learning_rate": rate}
+        job.save()
+        more = {"rewards/accuracies": 0.875, "rewards/margins": 0.3125}
+        makers.make_checkpoint(job, step=40, epoch=4, full_valid_loss=0.5, full_valid_accuracy=0.9, more=more)
+    page = owner_client.get(reverse("compare-jobs") + f"?ids={one.id},{two.id}").text
+    assert "6e-05" in page and "0.00012" in page
+    assert "87.5 %" in page and "0.3125" in page and "Full validation accuracy there" not in page
+    plain = makers.make_job(project, steps=40, status="succeeded")
+    page = owner_client.get(reverse("compare-jobs") + f"?ids={one.id},{plain.id}").text
+    assert "Full validation accuracy there" in page and "90.0 %" not in page
+
+
 def test_a_comparison_with_an_unknown_job_is_not_found(owner_client: Client, project: Project) -> None:
     assert owner_client.get(reverse("compare-jobs") + "?ids=ftjob-none").status_code == 404
 
