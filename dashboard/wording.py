@@ -20,6 +20,7 @@ CODES = {
     "string_too_long": "string_above_max_length",
     "string_too_short": "string_below_min_length",
     "too_long": "array_above_max_length",
+    "too_short": "array_below_min_length",
 }
 ALLOWED = {
     "bool": "true or false",
@@ -40,6 +41,7 @@ ALLOWED = {
     "string_too_long": "at most {max_length} characters long",
     "string_too_short": "at least {min_length} characters long",
     "too_long": "at most {max_length} entries long",
+    "too_short": "at least {min_length} entries long",
     "union_tag_invalid": "an object whose {discriminator} is one of {expected_tags}",
 }
 SOURCES = ("body", "query", "form", "file", "path", "header", "cookie")

@@ -120,7 +120,7 @@ def _recipe(
     assert tickets
     stages = [
         Stage(training_file=data["handbook.txt"].pk, recipe=Recipe(method="pretrain"), label="Reads the handbook"),
-        Stage(training_file=tickets.pk, label="Tickets", take="best"),
+        Stage(training_file=tickets.pk, validation_file=jobs["done"].validation_file_id, label="Tickets", take="best"),
         Stage(training_file=data["pairs.jsonl"].pk, recipe=Recipe(method="dpo"), label="Kinder answers"),
     ]
     shown = [stage.model_dump(mode="json") for stage in stages]

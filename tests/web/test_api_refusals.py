@@ -69,6 +69,17 @@ def test_a_later_stage_of_a_recipe_is_refused_before_the_first_begins(api_key: s
     assert error["param"] == "stages.1.lora.target_modules"
 
 
+def test_a_recipe_says_how_many_stages_it_needs_and_what_the_best_checkpoint_needs(
+    api_key: str, file: DatasetFile
+) -> None:
+    stage = {"training_file": file.pk}
+    error = refused(api_key, "recipes", {"model": "tiny", "stages": [stage]})
+    assert (error["param"], error["code"]) == ("stages", "array_below_min_length")
+    assert error["message"].startswith("Invalid 'stages': it must be at least 2 entries long.")
+    error = refused(api_key, "recipes", {"model": "tiny", "stages": [{**stage, "take": "best"}, stage]})
+    assert error["param"] == "stages.0.take" and "has no validation file" in error["message"]
+
+
 def test_what_only_the_rows_can_tell_does_not_hold_up_the_answer(
     api_key: str, file: DatasetFile, project: Project
 ) -> None:

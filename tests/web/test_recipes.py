@@ -33,7 +33,7 @@ def file(project: Project) -> DatasetFile:
 @pytest.fixture
 def chain(project: Project, owner: User, file: DatasetFile) -> Chain:
     stages = [
-        Stage(training_file=file.pk, recipe=Recipe(n_epochs=2), take="best"),
+        Stage(training_file=file.pk, validation_file=file.pk, recipe=Recipe(n_epochs=2), take="best"),
         Stage(training_file=file.pk, suffix="final", seed=3),
     ]
     return following.start_chain(
@@ -115,7 +115,7 @@ def test_a_deleted_job_or_a_stopped_one_ends_the_chain(chain: Chain) -> None:
 def test_no_stage_that_cannot_be_is_begun(project: Project, owner: User, file: DatasetFile) -> None:
     base = makers.make_base_model()
     wrong_format = Stage(training_file=file.pk, recipe=Recipe(method="dpo"))
-    with pytest.raises(ApiError, match=r"Stage 2: .*training method") as refused:
+    with pytest.raises(ApiError, match=r"Stage 2: It has an invalid training file.*training method") as refused:
         following.start_chain(
             project=project, user=owner, base_model=base, stages=[Stage(training_file=file.pk), wrong_format]
         )
@@ -139,7 +139,8 @@ def asked(file: DatasetFile, **values: str) -> dict[str, Any]:
 def test_the_form_starts_a_recipe_and_its_page_shows_the_line(owner_client: Client, file: DatasetFile) -> None:
     makers.make_base_model()
     assert owner_client.get(reverse("new-recipe")).status_code == 200
-    answer = owner_client.post(reverse("new-recipe"), asked(file, **{"stage-2-n_epochs": "5", "stage-2-take": "best"}))
+    values = {"stage-2-n_epochs": "5", "stage-2-take": "best", "stage-2-validation_file": file.pk}
+    answer = owner_client.post(reverse("new-recipe"), asked(file, **values))
     chain = Chain.objects.get()
     assert answer.status_code == 302 and answer.url == reverse("recipe", args=[chain.pk])
     assert [stage.recipe.n_epochs for stage in chain.stages] == ["auto", 5]
@@ -156,6 +157,7 @@ def test_the_form_starts_a_recipe_and_its_page_shows_the_line(owner_client: Clie
         ({"stage-2-training_file": ""}, "Stage 2: Choose the file of this stage."),
         ({"stage-1-n_epochs": "0"}, "Stage 1: Must be greater than or equal to 1"),
         ({"stage-1-suffix": "a b"}, "Invalid suffix"),
+        ({"stage-1-take": "best"}, "Stage 1: The best checkpoint is the one with the lowest validation loss"),
         ({"model": "base:none"}, "Select a valid choice"),
     ],
 )

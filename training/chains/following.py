@@ -14,6 +14,7 @@ from training.datasets import MIN_JOB_ROWS
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 from training.trackers import tending
 
+JOB_WORDS = "The job failed due to an invalid"  # OpenAI's; here there is no job yet
 log = logging.getLogger(__name__)
 
 
@@ -45,15 +46,23 @@ def start_chain(
 
 
 def _refuse_impossible(project: Project, stage: Stage, number: int) -> None:
-    """What would fail only after hours: a file that is gone or of another method's format, a tracker without a key."""
+    """What would fail only after hours: a file that is gone or of another method's format, a tracker without a key, a
+    best checkpoint that nothing could tell."""
     try:
+        if stage.take == "best" and not stage.validation_file:
+            raise ApiError(
+                "The best checkpoint is the one with the lowest validation loss, and this stage has no validation "
+                "file. Choose one, or hand on the last checkpoint.",
+                param="take",
+            )
         _refuse_unusable(project, stage.training_file, "training", stage.recipe.method, MIN_JOB_ROWS)
         if stage.validation_file:
             _refuse_unusable(project, stage.validation_file, "validation", stage.recipe.method, 1)
         tending.refuse_impossible(project, stage.trackers)
     except ApiError as error:
         param = f"stages.{number}.{error.param or ''}".rstrip(".")
-        raise ApiError(f"Stage {number + 1}: {error.message}", param=param, code=error.code) from error
+        message = error.message.replace(JOB_WORDS, "It has an invalid")
+        raise ApiError(f"Stage {number + 1}: {message}", param=param, code=error.code) from error
 
 
 def _refuse_unusable(project: Project, file_id: str, name: str, method: str, rows: int) -> None:
