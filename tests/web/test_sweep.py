@@ -58,7 +58,9 @@ def test_more_jobs_than_one_page_compares_are_refused(owner_client, filled) -> N
 def test_the_card_counts_the_jobs_and_adds_their_times(owner_client, filled) -> None:
     card = owner_client.post(reverse("estimate-job"), filled | {"n_epochs": "1; 2"}).text
     assert "A sweep of 2 jobs" in card
-    assert "A sweep of" not in owner_client.post(reverse("estimate-job"), filled | {"n_epochs": "2;"}).text
+    assert "Create 2 jobs" in card and "This is the first of the 2 jobs" in card, "the code is one job's"
+    one = owner_client.post(reverse("estimate-job"), filled | {"n_epochs": "2;"}).text
+    assert "A sweep of" not in one and "Create job<" in one and "This is the first" not in one
 
 
 def test_only_a_separator_is_an_empty_box(owner_client, filled) -> None:
