@@ -38,6 +38,7 @@ def estimate_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
     return {
         "comparison": [line.cells for line in lines(job, expected)],
         "warnings": expected.warnings,
+        "paused_seconds": paused_seconds(job),
         "calibrated_by": expected.calibrated_by,
         "memory_parts": expected.memory_parts,
     }
@@ -77,6 +78,19 @@ def _parts(expected: SecondsParts | None, came: SecondsParts | None) -> list[Lin
 
 def _seconds(job: TrainingJob) -> float | None:
     return (job.finished_at - job.started_at).total_seconds() if job.finished_at and job.started_at else None
+
+
+def paused_seconds(job: TrainingJob) -> float:
+    """How long it stood still at a person's wish, after it had begun: the time that came holds this too."""
+    told = job.events.filter(message__startswith="Fine-tuning job ").order_by("created_at", "pk")
+    total, since = 0.0, None
+    for message, at in told.values_list("message", "created_at"):
+        if message.startswith("Fine-tuning job paused"):
+            since = since or at
+        elif message.startswith("Fine-tuning job resumed") and since:
+            total += (at - since).total_seconds() if job.started_at and since >= job.started_at else 0.0
+            since = None
+    return total
 
 
 def _disk(job: TrainingJob) -> int | None:

@@ -1,5 +1,7 @@
 """What a job is expected to take, on the form; and beside what came, on its page."""
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -62,3 +64,16 @@ def test_the_job_page_sets_the_estimate_beside_what_came(owner_client: Client, p
         "$0.75",
     ):
         assert words in page, words
+
+
+def test_a_job_that_was_paused_says_so_beside_its_time(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, status="succeeded", steps=40)
+    makers.add_events(job, "Fine-tuning job paused after step 3", "Fine-tuning job resumed, moving job to queued state")
+    address = reverse("job", args=[job.pk])
+    assert job.started_at
+    for event, minutes in zip(job.events.order_by("pk"), (1, 5), strict=True):
+        job.events.filter(pk=event.pk).update(created_at=job.started_at + timedelta(minutes=minutes))
+    said = owner_client.get(address, {"tab": "estimate"}).text
+    assert "The job was paused for 4 min" in said and "the time that came holds that too" in said
+    job.events.all().delete()
+    assert "was paused" not in owner_client.get(address, {"tab": "estimate"}).text
