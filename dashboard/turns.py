@@ -1,5 +1,6 @@
 """A dataset's row as turns to draw, whatever its format and however broken it is."""
 
+import json
 from typing import Any
 
 from training import jsonl
@@ -23,7 +24,22 @@ def turns_of(row: dict[str, Any] | None) -> list[Turn]:
         return _turns(row["messages"])
     keys = [key for key in row if isinstance(row[key], str | list | dict)]
     names = {"prompt": "user", "completion": "assistant", "text": "assistant"}
-    return [_turn({"role": names.get(key, key), "content": row[key], "name": key}) for key in keys[:MOST_FIELDS]]
+    turns = [_turn({"role": names.get(key, key), "content": row[key], "name": key}) for key in keys[:MOST_FIELDS]]
+    for turn in turns:
+        if turn["name"] == "text":  # nobody says raw text
+            turn |= {"role": "text", "known": True}
+    return turns
+
+
+def tools_of(row: dict[str, Any] | None) -> str:
+    """The names of the tools that a row offers, in one line."""
+    given = row or {}
+    if is_preference(given) and isinstance(given.get(spelling_of(given)[0]), dict):
+        given = given[spelling_of(given)[0]]
+    tools = given.get("tools") or given.get("functions")
+    found = [each.get("function", each) for each in tools if isinstance(each, dict)] if isinstance(tools, list) else []
+    names = [each.get("name") for each in found if isinstance(each, dict)]
+    return ", ".join(name for name in names if isinstance(name, str))[:LONG_TEXT]
 
 
 def answers_of(row: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -48,8 +64,9 @@ def _turn(message: Any, trained: bool = True) -> Turn:
         message = {"role": "not a message", "content": message}
     role = message.get("role") if isinstance(message.get("role"), str) else "no role"
     content = message.get("content")
-    text = content if isinstance(content, str) else jsonl.pretty(content)
     calls = message.get("tool_calls") or message.get("function_call")
+    silent = content is None and bool(calls)  # whoever calls need not say anything
+    text = "" if silent else content if isinstance(content, str) else jsonl.pretty(content)
     masked = message.get("weight", 1) == 0
     return {
         "role": role,
@@ -57,7 +74,32 @@ def _turn(message: Any, trained: bool = True) -> Turn:
         "name": message.get("name") or "",
         "text": text[:LONG_TEXT],
         "rest": text[LONG_TEXT:],
-        "calls": jsonl.pretty(calls) if calls else "",
+        "calls": _pretty_calls(calls) if calls else "",
         "masked": masked,
         "trained": trained and role == "assistant" and not masked,
     }
+
+
+def _pretty_calls(calls: Any) -> str:
+    try:
+        return jsonl.pretty(_read(calls))
+    except RecursionError:  # arguments nested without end
+        return jsonl.pretty(calls)
+
+
+def _read(value: Any) -> Any:
+    """With the arguments of calls, which are JSON in a text, as JSON; what is none stays a text."""
+    if isinstance(value, list):
+        return [_read(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _arguments(each) if key == "arguments" else _read(each) for key, each in value.items()}
+
+
+def _arguments(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value

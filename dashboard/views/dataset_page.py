@@ -11,7 +11,7 @@ from django_htmx.http import HttpResponseClientRefresh
 
 from dashboard import guide
 from dashboard.templatetags.figures import size
-from dashboard.turns import answers_of, turns_of
+from dashboard.turns import answers_of, tools_of, turns_of
 from training import checks, files, jsonl, texts, token_counts
 from training.datasets import MIN_JOB_ROWS
 from training.engine.errors import EngineError
@@ -135,7 +135,8 @@ def _rows(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         return {"shown": [], "line": 1, "raw": raw, "last_line": 0, "present": file.path.exists()}
     found = _documents(file, line) if raw else jsonl.page(file.path, line, PAGE_ROWS + 1, checks.read_index(file))
     shown = [
-        {"line": number, "messages": turns_of(row), "answers": answers_of(row)} for number, row in found[:PAGE_ROWS]
+        {"line": number, "messages": turns_of(row), "answers": answers_of(row), "tools": tools_of(row)}
+        for number, row in found[:PAGE_ROWS]
     ]
     return {
         "present": True,

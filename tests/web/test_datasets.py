@@ -1,5 +1,6 @@
 """Dataset screens: upload, list, detail, split, rename, delete; who may see what."""
 
+import html
 import json
 import os
 from pathlib import Path
@@ -418,3 +419,23 @@ def test_the_delete_question_names_what_depends_on_the_file(owner_client: Client
     job_on(dataset)
     page = owner_client.get(f"/datasets/{dataset.id}/").content.decode()
     assert "Used by: First try." in page
+
+
+def test_a_row_with_tools_names_them_and_shows_calls_as_they_are_meant(owner_client: Client, project: Project) -> None:
+    arguments = json.dumps({"city": "Köln"})
+    call = {"id": "a", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    messages = [{"role": "user", "content": "Rain?"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    tools = [{"type": "function", "function": {"name": name}} for name in ("weather", "clock")]
+    line = json.dumps({"messages": messages, "tools": tools}) + "\n"
+    file = files.create_file(project, None, "calls.jsonl", "fine-tune", (line * 12).encode())
+    page = html.unescape(owner_client.get(f"/datasets/{file.id}/").content.decode())
+    rows = page[page.index('id="rows"') :]
+    assert "weather, clock" in rows and '"city": "Köln"' in rows
+    assert "null" not in rows and chr(92) not in rows, "nothing is escaped"
+
+
+def test_nobody_says_raw_text(owner_client: Client, project: Project) -> None:
+    line = json.dumps({"text": "Once upon a time."}) + "\n"
+    file = files.create_file(project, None, "tales.jsonl", "fine-tune", (line * 12).encode())
+    page = owner_client.get(f"/datasets/{file.id}/").content.decode()
+    assert "Once upon a time." in page and "assistant · text" not in page and "unknown role" not in page
