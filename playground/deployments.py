@@ -22,7 +22,7 @@ from training.notify import project_changed
 Target = BaseModel | Checkpoint
 TOUCH_EVERY = timedelta(seconds=3)  # a row written at most this often, however many requests come
 BEAT_LIMIT_SECONDS = 15.0  # serve writes its heartbeat about every second
-SERVE_IS_GONE = "The serving process does not run. `make run` starts it; by itself it is `manage.py serve`."
+SERVE_IS_GONE = "The serving process does not run. Start it with “make run”, or alone with “manage.py serve”."
 
 
 def find_target(project: Project, model_name: str) -> Target:

@@ -33,7 +33,7 @@ CONTEXT_TOKENS = 8192  # of a server, when the model allows as much
 SEQUENCES = 32  # answered at once
 START_LIMIT_SECONDS = 900.0  # large weights from a slow disk
 NOT_INSTALLED = (
-    "vLLM is not installed for {python}, so no model can answer. Stop Hone and run `make run` again to install it,"
+    "vLLM is not installed for {python}, so no model can answer. Stop Hone and run “make run” again to install it,"
     " or set HONE_VLLM_PYTHON to a Python that has it. Everything else works."
 )
 # vLLM reports the cause first and then wraps it in these

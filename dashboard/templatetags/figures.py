@@ -1,10 +1,11 @@
 """Numbers as people read them: units, sensible precision, exact value on hover."""
 
+import re
 from datetime import datetime
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 register = template.Library()
@@ -96,3 +97,12 @@ def _ago(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)} {unit} ago"
     return "just now"
+
+
+@register.filter
+def coded(text: str) -> SafeString:
+    """What stands between two backticks, as code."""
+    parts = re.split(r"`([^`]*)`", text)  # every other one stood between them
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", x) if n % 2 else x,) for n, x in enumerate(parts))
+    )

@@ -271,7 +271,7 @@ def test_without_vllm_every_row_says_what_to_do(shelf: Shelf, tmp_path: Path) ->
     fleet.tick()
     assert row_of(base).state == "failed"
     assert "vLLM is not installed" in row_of(base).reason
-    assert "make run" in row_of(base).reason
+    assert "“make run”" in row_of(base).reason, "a plain text, on a page as in the API"
 
 
 def test_a_base_whose_folder_is_gone_says_so(shelf: Shelf, fleet: Fleet) -> None:

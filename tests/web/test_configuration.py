@@ -105,7 +105,9 @@ def test_a_file_that_is_none_is_refused_by_its_field(content: str | bytes, said:
 
 def test_a_refusal_is_told_on_the_page(owner_client: Client, job: TrainingJob) -> None:
     page = upload(owner_client, "model: tiny")
-    assert page.status_code == 400 and "`training_file` is missing." in page.text
+    assert page.status_code == 400 and "<code>training_file</code> is missing." in page.text
+    hostile = upload(owner_client, "model: tiny\ntraining_file: f\n<b>bold</b>: 1").text
+    assert "<code>&lt;b&gt;bold&lt;/b&gt;</code>" in hostile and "<b>bold" not in hostile
     assert owner_client.post(reverse("job-from-file")).status_code == 400
     assert owner_client.get(reverse("job-from-file"))["Location"] == reverse("new-job"), "the page is loaded again"
 
