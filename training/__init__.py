@@ -8,6 +8,7 @@ Nouns are in models.py (and chains/models.py, trackers/models.py, export_row.py)
                    trainer with launcher.py and stores what it writes: events.py -> recording.py -> metric_rows.py,
                    endings.py, job_log.py; calibration.py learns from it, keeping.py lets old checkpoints go
     several jobs   chains/ (recipes of stages)
+    names          aliases/: a name of the team's own for a base model or checkpoint, and what it pointed at before
     what leaves    exports.py, parcels.py, cards.py; trackers/ hand figures to others
     the processes  tasks.py and workers.py on broker.py; claims.py, locks.py, leash.py, devices.py; notify.py
     the trainer    engine/, which knows nothing of all this

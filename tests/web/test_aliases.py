@@ -41,7 +41,7 @@ def test_a_roll_back_returns_to_the_model_before_and_stands_in_the_history(
     alias = Alias.objects.get()
     assert alias.current.checkpoint == epochs[0] and alias.promotions.count() == 3
     page = owner_client.get(PAGE).text
-    assert f"Rolled back from {epochs[1].name}" in page and "answers now" in page
+    assert f"Rolled back from {epochs[1].name}" in page and "points here now" in page
 
 
 def test_the_page_promotes_with_a_reason_and_says_what_is_wrong(
