@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.errors import ApiError
 from accounts.models import User
-from playground import comparisons, contenders, preferences
+from playground import contenders, preferences
 from playground.models import Response, Vote
 from playground.preferences import Filters, Gathered, Preference
 from training.datasets import MIN_JOB_ROWS
@@ -54,13 +54,15 @@ def vote_preferences(request: HttpRequest) -> HttpResponse:
     gathered = preferences.gather(request.project, filters)
     if request.method == "POST" and form.is_valid() and gathered.pairs:
         return _made(request, filters, gathered)
-    page = Paginator(gathered.pairs, PAGE_PAIRS).get_page(request.GET.get("page"))
+    shown = _judged_by(request, gathered.pairs)
+    page = Paginator(shown, PAGE_PAIRS).get_page(request.GET.get("page"))
     names = contenders.find(request.project, {name for pair in page for name in pair.models})
     context = {
         "form": form,
         "gathered": gathered,
         "page": page,
-        "pairs": [{"pair": pair, "labels": _labels(request, names, pair)} for pair in page],
+        "pairs": [{"pair": pair, "labels": _labels(names, pair)} for pair in page],
+        "hidden": len(gathered.pairs) - len(shown),
         "few": len(gathered.pairs) < MIN_JOB_ROWS,
         "needed": MIN_JOB_ROWS,
         "start": preferences.start_for(request.project, gathered),
@@ -71,10 +73,13 @@ def vote_preferences(request: HttpRequest) -> HttpResponse:
     return render(request, "playground/preferences.html", context)
 
 
-def _labels(request: HttpRequest, names: dict[str, contenders.Contender], pair: Preference) -> list[str]:
-    """Whose answers they are; nothing for a blind comparison that this person may yet judge."""
-    if not comparisons.is_revealed(pair.comparison, request.user):
-        return []
+def _judged_by(request: HttpRequest, pairs: list[Preference]) -> list[Preference]:
+    """Without those of blind comparisons that this person may yet judge: what others chose would tell."""
+    judged = set(Vote.objects.filter(voter=request.user).values_list("turn__comparison", flat=True))
+    return [pair for pair in pairs if not pair.comparison.blind or pair.comparison.pk in judged]
+
+
+def _labels(names: dict[str, contenders.Contender], pair: Preference) -> list[str]:
     return [names[name].label if name in names else name for name in pair.models]
 
 

@@ -141,12 +141,14 @@ def test_a_few_pairs_are_told_that_a_job_needs_more(
     assert "A job needs at least 10 rows" in owner_client.get(PAGE).text
 
 
-def test_the_preview_names_no_model_of_a_blind_comparison_that_one_has_not_judged(
+def test_the_preview_leaves_out_blind_comparisons_that_one_has_not_judged(
     owner_client: Client, project: Project, owner: User, teammate: User, models: list[str]
 ) -> None:
     judged(project, {teammate: models[1]}, {models[0]: "a", models[1]: "b"}, blind=True)
-    preview = owner_client.get(PAGE).text.split('id="pairs-title"')[1]
-    assert "Preferred · 1 vote" in preview and "ticket" not in preview
+    for filters in ({}, {"model": models[1]}):
+        preview = owner_client.get(PAGE, filters).text.split('id="pairs-title"')[1]
+        assert "1 more of blind comparisons" in preview
+        assert "Preferred ·" not in preview and "ticket" not in preview
 
 
 def test_without_votes_the_page_says_what_to_do_and_strangers_votes_do_not_show(
