@@ -68,12 +68,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 LEVELS: dict[str, dict[str, float]] = defaultdict(lambda: {"passed": 0, "failed": 0, "skipped": 0, "seconds": 0.0})
 
+TERMINAL: list[pytest.TerminalReporter] = []
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    TERMINAL.append(session.config.pluginmanager.get_plugin("terminalreporter"))
+
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     level = LEVELS[report.nodeid.split("/")[1]]
     level["seconds"] += report.duration
     if report.when == "call" or report.outcome != "passed":
         level[report.outcome] += 1
+    if report.failed:  # at once: a run that is cut short never reaches pytest's own list
+        TERMINAL[0].write_line(f"\n{report.nodeid} ({report.when}) {report.longreprtext[-1500:]}", flush=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -74,10 +74,15 @@ class Workers:
 
     def kill_everything(self) -> None:
         """kill -9 of workers, leashes and trainers, as a power cut would."""
-        for process in self.tree():
-            process.kill()
+        killed = self.tree()
+        for process in killed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         for process in self.processes.values():
             process.wait(10)
+        # A trainer is no child of ours: the system may take a moment to take it down, on a busy machine many.
+        _, alive = psutil.wait_procs(killed, timeout=10)
+        assert not alive, f"still there after kill -9: {alive}"
 
     def stop(self) -> None:
         """SIGTERM, as `manage.py up` does on Ctrl-C; returns when they are gone."""
@@ -111,7 +116,7 @@ def trainers_of(job: TrainingJob) -> list[psutil.Process]:
     return [process for process in found if "training.leash" not in process.cmdline()]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30, what: str = "it") -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60, what: str = "it") -> None:
     """Polls; a process border has no other sign."""
     deadline = time.monotonic() + seconds
     while not condition():

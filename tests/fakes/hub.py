@@ -11,12 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-LARGE_SUFFIXES = (".safetensors", ".bin", ".gguf")  # the hub keeps these by content, with a sha256
+LARGE_SUFFIXES = (".safetensors", ".bin", ".gguf", ".parquet")  # the hub keeps these by content, with a sha256
 
 
 @dataclass
 class FakeHub:
-    """`models` by id: file name -> content. `cut_after` breaks so many downloads of large files after so many bytes."""
+    """`models` by id: file name -> content; datasets as datasets/owner/name.
+
+    `cut_after` breaks so many downloads of large files after so many bytes."""
 
     models: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
@@ -38,7 +40,12 @@ class FakeHub:
                 entry["lfs"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             siblings.append(entry)
         revision = hashlib.sha1(hub_id.encode()).hexdigest()
-        return {"id": hub_id, "sha": revision, "tags": ["license:apache-2.0"], "siblings": siblings}
+        return {
+            "id": hub_id.removeprefix("datasets/"),
+            "sha": revision,
+            "tags": ["license:apache-2.0"],
+            "siblings": siblings,
+        }
 
 
 @contextmanager
@@ -64,11 +71,11 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = self.path.split("?")[0]
             hub.asked.append((path, self.headers.get("Range", "")))
-            if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)", path):
+            if found := re.fullmatch(r"/api/(?:models/)?((?:datasets/)?[^/]+/[^/]+)", path):
                 return self._about(found.group(1))
-            if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/\w+/(.+)", path):
+            if found := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/\w+/(.+)", path):
                 return self._resolve(*found.groups())
-            if found := re.fullmatch(r"/storage/([^/]+/[^/]+)/(.+)", path):
+            if found := re.fullmatch(r"/storage/((?:datasets/)?[^/]+/[^/]+)/(.+)", path):
                 hub.tokens_at_storage.append(self.headers.get("Authorization", ""))
                 return self._content(hub.models[found.group(1)][found.group(2)], may_break=True)
             return self._status(404)

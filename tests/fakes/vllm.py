@@ -182,7 +182,7 @@ class Handler(BaseHTTPRequestHandler):
         pause_seconds = bent(self.state.folder).get("token_seconds", 0.002)
         try:
             for chunk in chunks:
-                self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+                self.wfile.write(b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n")
                 self.wfile.flush()
                 time.sleep(pause_seconds)
             self.wfile.write(b"data: [DONE]\n\n")
@@ -225,6 +225,7 @@ def main(words: list[str]) -> None:
         parser.add_argument(f"--{name}", type=int, default=0)
     for name in ("enable-lora", "enforce-eager", "enable-auto-tool-choice"):
         parser.add_argument(f"--{name}", action="store_true")
+    parser.add_argument("--worker-extension-cls")
     parser.add_argument("--lora-target-modules", nargs="+")
     options = parser.parse_args(words[2:])
     folder = Path(options.model)

@@ -14,7 +14,7 @@ def test_training_has_workers_of_its_own_one_process_a_gpu_and_one_job_each(sett
     commands = launcher.worker_commands()
     train, other = " ".join(commands["train"]), " ".join(commands["worker"])
     assert "-p 2 -t 1 --queues train" in train and "training.tasks" in train
-    assert "-p 1 -t 2 --queues default" in other
+    assert "-p 1 -t 4 --queues default" in other
 
 
 def test_a_slot_is_held_by_one_and_free_again_when_its_holder_lets_go(settings, tmp_path):

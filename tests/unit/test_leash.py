@@ -53,6 +53,14 @@ def test_sigterm_reaches_every_process(tmp_path: Path) -> None:
         assert leashed.wait(30) == 0
 
 
+def test_the_site_goes_before_what_is_on_the_leash(tmp_path: Path) -> None:
+    tells = "open(sys.argv[1] + '/nice' + os.environ['RANK'], 'w').write(str(os.nice(0)))\n"
+    with start(tells, tmp_path) as leashed:
+        assert leashed.wait(30) == 0
+    wanted = str(min(19, os.nice(0) + leash.BEHIND_THE_SITE))  # the kernel knows none above 19
+    assert [(tmp_path / f"nice{rank}").read_text() for rank in (0, 1)] == [wanted, wanted]
+
+
 def test_a_process_alone_is_told_of_no_others() -> None:
     assert leash._places(1) == [{}] and leash._arguments(["7", "sleep", "1"]) == (7, 1, ["sleep", "1"])
     assert leash._arguments(["7", "--processes", "3", "sleep", "1"]) == (7, 3, ["sleep", "1"])
