@@ -22,6 +22,7 @@ from training.engine.spec import (
     SecondsParts,
 )
 from training.models import TrainingJob
+from training.standing import stood
 
 LOOKED_AT = 40  # finished jobs that may calibrate, newest first
 
@@ -85,7 +86,7 @@ def measure(job: TrainingJob) -> Measured | None:
     )
     if not started or not resolved or not job.started_at or not figures["seconds_a_token"]:
         return None
-    seconds = (timezone.now() - job.started_at) / timedelta(seconds=1)
+    seconds = (timezone.now() - job.started_at) / timedelta(seconds=1) - stood(job).after_start
     start = started["time"] - job.started_at.timestamp()
     training = started["train_tokens"] * resolved.n_epochs * figures["seconds_a_token"]
     parts = SecondsParts(start=start, training=training, rest=max(0.0, seconds - start - training))

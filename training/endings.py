@@ -48,6 +48,8 @@ def finish(job: TrainingJob, end: End, *, offset: int | None = None, claim: str 
                 close(row, Status.CANCELLED, "Cancelled")
             elif end.status == "paused":
                 _pause(row)
+        elif row.is_final:  # cancelled while its trainer was still at work
+            TrainingJob.objects.filter(pk=row.pk).update(trained_tokens=_trained_tokens(row))
     job.refresh_from_db()
     notify.job_changed(job.pk)
     notify.project_changed(job.project_id)
@@ -62,10 +64,8 @@ def _succeed(row: TrainingJob, result: bytes, measured: Measured | None, closing
     if not last.final_name:
         last.final_name = new_model_name(row)
         last.save(update_fields=["final_name"])
-    figures = row.metrics.exclude(trained_tokens=None).order_by("-step").values_list("trained_tokens", flat=True)
     TrainingJob.objects.filter(pk=row.pk).update(
         fine_tuned_model=last.final_name,
-        trained_tokens=figures.first(),
         step=last.step,
         measured_json=measured.model_dump() if measured else None,
         result_file=_result_file(row, result),
@@ -75,6 +75,12 @@ def _succeed(row: TrainingJob, result: bytes, measured: Measured | None, closing
     add_event(row, f"New fine-tuned model created: {last.final_name}")
     add_event(row, "The job has successfully completed")
     close(row, Status.SUCCEEDED, closing[:300] or "Succeeded")
+
+
+def _trained_tokens(job: TrainingJob) -> int | None:
+    """So far; None for a job that has made no step."""
+    told = job.metrics.exclude(trained_tokens=None).order_by("-step").values_list("trained_tokens", flat=True)
+    return told.first()
 
 
 def new_model_name(job: TrainingJob) -> str:
@@ -143,6 +149,7 @@ def close(job: TrainingJob, status: str, text: str) -> bool:
             status=status,
             status_text=text,
             finished_at=timezone.now(),
+            trained_tokens=_trained_tokens(job),
             estimated_finish_at=None,
             phase="",
             wanted="cancel" if status == Status.CANCELLED else "",

@@ -20,13 +20,15 @@ def add_event(
     data: dict[str, Any] | None = {},  # noqa: B006 - never changed
     time: float | None = None,
     once: bool = False,
+    type: str = "message",
 ) -> None:
     """A line of the event log. With `time` (or `once`) the same line is not written a second time."""
     if (once and job.events.filter(message=message).exists()) or (
         time and job.events.filter(message=message, created_at=moment(time)).exists()
     ):
         return
-    job.events.create(message=message, level=level, data=data, created_at=moment(time) if time else timezone.now())
+    when = moment(time) if time else timezone.now()
+    job.events.create(message=message, level=level, type=type, data=data, created_at=when)
 
 
 def moment(unix_seconds: float) -> datetime:

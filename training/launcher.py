@@ -51,7 +51,8 @@ def worker_commands() -> dict[str, list[str]]:
             "--worker-shutdown-timeout",
             stop_train,
         ],
-        "worker": [*start, "-p", "1", "-t", "2", "--queues", "default", "--worker-shutdown-timeout", "10000"],
+        # four threads: a matrix or a judge mostly waits for a model, and must not hold up the checks of files and jobs
+        "worker": [*start, "-p", "1", "-t", "4", "--queues", "default", "--worker-shutdown-timeout", "10000"],
     }
 
 

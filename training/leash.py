@@ -21,6 +21,7 @@ from types import FrameType
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = int(os.environ.get("HONE_GRACE_SECONDS", "60"))
 LAST_WORDS_SECONDS = 10  # for processes whose companion broke: they may know why
+BEHIND_THE_SITE = 3  # niceness: where cores are short, pages, sockets and answers come before the next step
 FIRST_TO_GO = "500"  # when memory runs out the kernel ends the trainer, not the site; it continues by itself
 
 
@@ -36,6 +37,7 @@ def main() -> int:
         return 1
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
+    os.nice(BEHIND_THE_SITE)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     places = _places(count)
     # one thread here, so preexec_fn is safe

@@ -25,6 +25,9 @@ FIGURES = [
 ]
 
 
+LEAST_SHOWN = 1e-9  # a loss below is nothing
+
+
 def record_steps(row: TrainingJob, events: list[Any]) -> None:
     """One metric row and one line in the event log a step; a validation joins the row of its step."""
     if not events:
@@ -118,5 +121,12 @@ def step_message(metric: Metric, total_steps: int) -> str:
     """For example `Step 131/303: training loss=0.25, validation loss=0.37`."""
     parts = [("training loss", metric.train_loss), ("validation loss", metric.valid_loss)]
     parts.append(("full validation loss", metric.full_valid_loss))
-    losses = ", ".join(f"{name}={value:.2f}" for name, value in parts if value is not None)
+    losses = ", ".join(f"{name}={_figure(value)}" for name, value in parts if value is not None)
     return f"Step {metric.step}/{total_steps}: {losses}"
+
+
+def _figure(value: float) -> str:
+    """OpenAI's two decimals; of a loss that they would call 0.00, its first two digits that tell something."""
+    size = abs(value)
+    decimals = 2 if size >= 0.005 or size < LEAST_SHOWN else 1 - math.floor(math.log10(size))
+    return f"{value:.{decimals}f}"

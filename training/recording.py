@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
-from training import keeping, notify
+from training import keeping, notify, preparation
 from training.claims import owned
 from training.endings import finish, new_model_name
 from training.engine.spec import AnyEvent, CheckpointSaved, End, Note, Phase, Started, Step, Validation
@@ -47,7 +47,8 @@ def _record(job: TrainingJob, events: Sequence[AnyEvent], offset: int | None, cl
         elif isinstance(event, Note):
             add_event(row, event.message, level=event.level, time=event.time)
         elif isinstance(event, Phase):
-            row.phase = event.phase
+            row.phase = "" if row.is_final else event.phase
+            row.preparation = preparation.noted(row.preparation, event)
             say(row, _phase_text(event))
     record_steps(row, [event for event in events if isinstance(event, Step | Validation)])
     for event in events:
@@ -57,7 +58,7 @@ def _record(job: TrainingJob, events: Sequence[AnyEvent], offset: int | None, cl
         row.events_offset = offset
     row.save(
         update_fields=[
-            *("phase", "status_text", "step", "total_steps", "started_json", "estimated_finish_at"),
+            *("phase", "preparation", "status_text", "step", "total_steps", "started_json", "estimated_finish_at"),
             *("revision", "stalls", "events_offset"),
         ]
     )
@@ -74,7 +75,8 @@ def _started(row: TrainingJob, event: Started) -> None:
 
 
 def _phase_text(event: Phase) -> str:
-    text = PHASES.get(event.phase, event.phase.capitalize())
+    first_step = event.phase == preparation.FIRST_STEP and event.total
+    text = "The first step" if first_step else PHASES.get(event.phase, event.phase.capitalize())
     return f"{text}: {event.done:,} of {event.total:,}" if event.total else text
 
 

@@ -18,7 +18,7 @@ from django.db.models import F
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from training import launcher, notify
+from training import launcher, notify, preparation
 from training.actions import drop_checkpoints, spec_for, wake_trainer
 from training.claims import LostClaim
 from training.endings import fail
@@ -28,6 +28,7 @@ from training.job_log import add_event, refresh_queue
 from training.launcher import Slot, Trainer
 from training.models import FINAL, TrainingJob
 from training.recording import record_events
+from training.standing import GOES_ON
 from training.workers import holder_is_gone, new_claim, stopping
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,8 @@ def _claim_next() -> TrainingJob | None:
             status_text="Starting" if job.status == Status.QUEUED else "Continuing after its worker was lost",
         )
         if changed:
+            if job.status == Status.QUEUED and job.started_at:
+                add_event(job, GOES_ON)
             refresh_queue()
             job.refresh_from_db()
             return job
@@ -168,7 +171,11 @@ class Attempt:
 
     def _start(self) -> None:
         changed = TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim).update(
-            attempt=F("attempt") + 1, stalls=F("stalls") + 1, heartbeat_at=timezone.now()
+            attempt=F("attempt") + 1,
+            stalls=F("stalls") + 1,
+            heartbeat_at=timezone.now(),
+            phase=preparation.STARTING,
+            preparation=preparation.begun(time.time()),
         )
         if not changed:
             raise LostClaim(self.job.pk)

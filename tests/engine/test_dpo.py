@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from training.engine import dpo, loop
 from training.engine.chat import ChatFormat
 from training.engine.model import LanguageModel, load_model
 from training.engine.pairs import encode_pair
-from training.engine.spec import JobSpec
+from training.engine.spec import JobSpec, Note
 
 DPO = {"method": "dpo", "beta": 0.1, "learning_rate": 5e-3}
 
@@ -178,6 +179,22 @@ def test_pairs_are_learned_from_ln_2_on_and_every_figure_is_told(make_dpo: Calla
     assert (started.total_steps, started.train_rows, started.valid_rows) == (6, 12, 5)
     judged = [phase for phase in events(folder, "phase") if phase.phase == "reference"]
     assert (judged[-1].done, judged[-1].total) == (17, 17)
+
+
+def test_what_rounding_does_to_a_margin_is_told_before_the_first_step(make_dpo: Callable[..., Path]) -> None:
+    def notes(folder: Path) -> list[str]:
+        return [each.message for each in train(folder) if isinstance(each, Note) and "Rounding" in each.message]
+
+    assert notes(make_dpo("exact", dtype="float32")) == []
+    told = notes(make_dpo("rounded", dtype="bfloat16", beta=10.0))
+    assert len(told) == 1
+    found = re.fullmatch(
+        r"Rounding in bfloat16 moves the margin of a pair by ±([\d.]+), measured on 12 pairs; "
+        r"the mean over all 5 validation pairs by ±([\d.]+). Smaller differences say nothing; float32 shows them.",
+        told[0],
+    )
+    assert found, told
+    assert float(found[2]) == pytest.approx(float(found[1]) / 5**0.5, rel=0.1)
 
 
 def test_how_a_batch_is_cut_into_passes_changes_only_rounding(make_dpo: Callable[..., Path]) -> None:

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from tests import makers
 from tests.engine.runs import after, ended, events, train
+from training.engine import sft
 from training.engine.checkpoint import Progress
 from training.engine.early import is_enough, judge
-from training.engine.spec import JobSpec
+from training.engine.spec import JobSpec, Recipe
 
 FLAT = {"n_epochs": 6, "stop_metric": "full_valid_loss", "stop_patience": 2, "stop_min_change": 100.0}
 
@@ -74,3 +78,58 @@ def test_the_rule_by_hand(metric: str, values: list[float], stale: int) -> None:
         judge(spec, progress, {"train_loss": 0.1})  # a step without a whole validation counts nothing
     assert progress.stale == stale
     assert is_enough(spec, progress) is (stale >= 2)
+
+
+def judged_as(folder: Path, factors: list[float]) -> Callable[..., Any]:
+    """The method's loss; that of validation rows is multiplied by the factor of the step."""
+
+    def loss(model: Any, batch: Any) -> Any:
+        sums = sft.batch_loss(model, batch)
+        steps = len({step.step for step in events(folder, "step")})
+        return sums if torch.is_grad_enabled() or not steps else sums._replace(loss=sums.loss * factors[steps - 1])
+
+    return loss
+
+
+BEST_BETWEEN = [3.0, 1.0, 4.0, 2.0, 0.1, 5.0]
+WANTED = {"validate_every_steps": 1, "save_best": "full_valid_loss"}
+
+
+def test_the_best_weights_between_the_epochs_are_saved_for_a_job_that_wants_them(make_run: Callable[..., Path]) -> None:
+    folder = make_run(**WANTED)
+    train(folder, judged_as(folder, BEST_BETWEEN))
+    saved = {each.step: each.full_valid_loss for each in events(folder, "checkpoint")}
+    assert list(saved) == [1, 2, 3, 5, 6] and min(saved, key=saved.__getitem__) == 5
+    left = make_run("left", validate_every_steps=1)
+    train(left, judged_as(left, BEST_BETWEEN))
+    assert [each.step for each in events(left, "checkpoint")] == [3, 6]
+
+
+def test_which_weights_are_the_best_so_far_survives_a_pause(make_run: Callable[..., Path]) -> None:
+    folder = make_run(**WANTED)
+    judged = judged_as(folder, BEST_BETWEEN)
+
+    def pausing_after_the_third_step(model: Any, batch: Any) -> Any:
+        if torch.is_grad_enabled() and len(events(folder, "step")) == 2:
+            (folder / "pause").touch()
+        return judged(model, batch)
+
+    train(folder, pausing_after_the_third_step)
+    assert ended(folder).status == "paused"
+    train(folder, judged)
+    assert {each.step for each in events(folder, "checkpoint")} == {1, 2, 3, 5, 6}  # not 4, no better than 2
+
+
+@pytest.mark.parametrize(
+    ("keep", "stop", "wanted"),
+    [
+        ({"keep_checkpoints": "best", "keep_metric": "full_valid_accuracy"}, "none", "full_valid_accuracy"),
+        ({"keep_checkpoints": "best"}, "full_valid_accuracy", "full_valid_loss"),
+        ({}, "full_valid_accuracy", "full_valid_accuracy"),
+        ({"keep_checkpoints": "last"}, "full_valid_loss", "none"),  # they would be deleted again
+        ({}, "none", "none"),
+    ],
+)
+def test_a_job_that_stops_early_or_keeps_the_best_wants_its_best_weights(keep: dict, stop: str, wanted: str) -> None:
+    resolved = makers.make_resolved(Recipe(stop_metric=stop, **keep))
+    assert resolved.save_best == wanted

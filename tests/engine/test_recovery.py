@@ -39,7 +39,7 @@ def job(project: Project) -> TrainingJob:
     return make_job(project)
 
 
-def reach(job: TrainingJob, step: int, seconds: float = 30) -> None:
+def reach(job: TrainingJob, step: int, seconds: float = 90) -> None:
     def reached() -> bool:
         job.refresh_from_db()
         assert job.status not in ("failed", "succeeded", "cancelled"), (job.status, job.error_message)
@@ -48,7 +48,7 @@ def reach(job: TrainingJob, step: int, seconds: float = 30) -> None:
     wait_for(reached, seconds, f"step {step}")
 
 
-def end(job: TrainingJob, status: str = "succeeded", seconds: float = 40) -> None:
+def end(job: TrainingJob, status: str = "succeeded", seconds: float = 120) -> None:
     def ended() -> bool:
         job.refresh_from_db()
         return job.is_final
@@ -174,7 +174,7 @@ def test_cancel_of_a_running_job_ends_its_trainer(job: TrainingJob, start_worker
     reach(job, 5)
     actions.cancel_job(job)
     assert job.status == "cancelled"  # at once
-    wait_for(lambda: not launcher.processes_of(job.pk), 5, "the trainer to leave")
+    wait_for(lambda: not launcher.processes_of(job.pk), 20, "the trainer to leave")
     wait_for(lambda: TrainingJob.objects.get(pk=job.pk).claim == "", what="the worker to let go")
     assert TrainingJob.objects.get(pk=job.pk).status == "cancelled"
 

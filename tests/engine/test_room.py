@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.engine.runs import ended, events, losses, train
+from tests.engine.runs import after, ended, events, losses, train
 from tests.factories import chat_row, chat_rows, preference_rows
 from training.engine import dpo, loop, row_losses, sft
 from training.engine.chat import ChatFormat
 from training.engine.spikes import Spikes
+from training.engine.weights import weights_sha256
 
 ROWS = [chat_row("Say it", "word " * (3 + n % 3)) for n in range(12)]
 
@@ -193,12 +195,50 @@ def test_a_spike_warns_with_its_lines_or_stops_when_asked(make_run: Callable[...
 def test_what_counts_as_a_spike_by_hand() -> None:
     spikes = Spikes()
     assert [spikes.usual(1.0) for _ in range(9)] == [None] * 9
-    assert spikes.usual(9.0) is None  # too few to know what is usual
     assert spikes.usual(1.9) is None and spikes.usual(2.1) == 1.0
     assert spikes.usual(5.0) is None  # told just now
     low = Spikes()
     assert [low.usual(0.01) for _ in range(12)] == [None] * 12
     assert low.usual(0.4) is None  # forty times the usual, and still nothing
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ([2.27, 4.97], 2.27),  # a rate far too high jumps with its first step
+        ([2.3, 1.9, 1.4, 0.9, 0.6, 0.49, 3.03], 1.15),  # far above the median of the few that there are
+        ([1.0, 2.4, 4.0], 1.0),
+        ([2.4, 0.9, 4.5], None),  # rows differ: so early the largest loss stands for the usual one
+        ([30.0], None),  # nothing is known before the first step
+    ],
+)
+def test_a_jump_counts_from_the_second_step_on(losses: list[float], told: float | None) -> None:
+    spikes = Spikes()
+    found = [usual for loss in losses if (usual := spikes.usual(loss)) is not None]
+    assert found == ([] if told is None else [pytest.approx(told)])
+
+
+def test_a_run_that_stops_itself_keeps_what_it_learned_before(make_run: Callable[..., Path]) -> None:
+    jumped, ruined = make_run("jumped", on_spike="stop"), make_run("ruined")
+    train(jumped, broken(3, 50.0, jumped))
+    train(ruined, broken(6, float("nan"), ruined))
+    for folder, code, step in ((jumped, "loss_spike", 2), (ruined, "non_finite_loss", 5)):
+        end, saved = ended(folder), events(folder, "checkpoint")[-1]
+        assert (end.status, end.code, saved.step) == ("failed", code, step)
+        assert f"saved as the checkpoint of step {step}" in end.message
+        state = load_file(folder / saved.path / "trainer_state" / "state.safetensors")
+        assert all(bool(tensor.isfinite().all()) for tensor in state.values())
+    undisturbed = make_run("undisturbed")
+    train(undisturbed, after(2, (undisturbed / "stop").touch))
+    there, here = (folder / "checkpoints/epoch-1-step-2" for folder in (undisturbed, jumped))
+    assert weights_sha256(there) == weights_sha256(here)
+
+
+def test_a_run_that_stops_itself_at_its_first_step_has_nothing_to_keep(make_run: Callable[..., Path]) -> None:
+    folder = make_run()
+    train(folder, broken(1, float("nan"), folder))
+    assert ended(folder).code == "non_finite_loss" and "saved as" not in ended(folder).message
+    assert not events(folder, "checkpoint")
 
 
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])

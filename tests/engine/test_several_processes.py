@@ -161,3 +161,16 @@ def test_a_row_that_one_process_cannot_use_fails_the_run_with_its_line(make_pair
         train_together(folder)
     assert "Line 1" in ended(folder).message and ended(folder).code == "invalid_training_file"
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("sharding", ["data_parallel", "fsdp"])
+def test_two_processes_that_stop_at_a_jump_save_what_they_learned_before(
+    make_pair: Callable[..., Path], sharding: str
+) -> None:
+    folder = make_pair("jumps", **FULL | {"learning_rate": 3.0}, n_epochs=4, on_spike="stop", sharding=sharding)
+    with pytest.raises(AssertionError):
+        train_together(folder)
+    end, saved = ended(folder), events(folder, "checkpoint")[-1]
+    assert end.code == "loss_spike" and f"saved as the checkpoint of step {saved.step}" in end.message
+    assert saved.step == events(folder, "step")[-1].step > 0
+    assert all(bool(tensor.isfinite().all()) for tensor in weights(folder).values())

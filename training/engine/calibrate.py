@@ -38,9 +38,9 @@ class FinishedRun:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors on the formulas; `runs` of 0 means the formulas as they are."""
+    """Factors on the formulas. With no `runs`, those of time are the formulas as they are."""
 
-    runs: int = 0
+    runs: int = 0  # that say something of time
     start: float = 1.0
     training: float = 1.0
     rest: float = 1.0
@@ -61,17 +61,24 @@ FORMULAS = Calibration()
 def calibrate(runs: Sequence[FinishedRun], kind: Kind) -> Calibration:
     """From finished runs of this device, newest first: those of the same model, method, number format and length; else
     of the same model; else of a model of about this size."""
+    timed = _most_alike([run for run in runs if run.measured.parts], kind)
+    chosen = _most_alike(runs, kind)
+    if not chosen:
+        return FORMULAS
+    return Calibration(
+        runs=len(timed),
+        start=_factor(timed, "start"),
+        training=_factor(timed, "training"),
+        rest=_factor(timed, "rest"),
+        bytes=median(run.measured.memory_bytes / max(1, run.formula_bytes) for run in chosen),
+    )
+
+
+def _most_alike(runs: Sequence[FinishedRun], kind: Kind) -> list[FinishedRun]:
     for alike in (_same_work, _same_model, _same_size):
-        chosen = [run for run in runs if alike(run.kind, kind)][:NEWEST]
-        if chosen:
-            return Calibration(
-                runs=len(chosen),
-                start=_factor(chosen, "start"),
-                training=_factor(chosen, "training"),
-                rest=_factor(chosen, "rest"),
-                bytes=median(run.measured.memory_bytes / max(1, run.formula_bytes) for run in chosen),
-            )
-    return FORMULAS
+        if chosen := [run for run in runs if alike(run.kind, kind)]:
+            return chosen[:NEWEST]
+    return []
 
 
 def _same_size(one: Kind, other: Kind) -> bool:
@@ -92,7 +99,7 @@ def _alike(one: float, other: float) -> bool:
 
 
 def _factor(runs: Sequence[FinishedRun], part: str) -> float:
-    """Measured over formula; runs without parts (they were paused) say nothing of time."""
+    """Measured over formula, of runs with parts; those that were paused have none."""
     pairs = [
         (getattr(run.measured.parts, part), getattr(run.formula_seconds, part)) for run in runs if run.measured.parts
     ]

@@ -48,8 +48,8 @@ class ChatFormat:
         # Byte-level post-processors trim white space off the offsets, which would blur the edges of what is trained on.
         self._plain = Tokenizer.from_str(tokenizer.to_str())
         self._plain.post_processor = None
-        self._special_ids = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-        self._special_ids |= set(eos_ids)
+        self.special_ids = {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        self.special_ids |= set(eos_ids)
         self.eos_ids = eos_ids
         self.has_template = template is not None
         self._template = template
@@ -120,6 +120,10 @@ class ChatFormat:
             texts.append(both[len(head) :] if both.startswith(head) else self.decode([token]))
         return texts
 
+    def vocabulary_word(self, token: int) -> str:
+        """As the vocabulary spells it; of a byte-level tokenizer, one character for each byte."""
+        return self._tokenizer.id_to_token(token) or ""
+
     def _encode(self, text: str) -> Encoding:
         return _encode_with(self._plain, text, add_special_tokens=False)
 
@@ -182,7 +186,7 @@ class ChatFormat:
             if first >= turn_end:
                 break
             weights[token] = 1.0
-            if first >= text_end and encoding.ids[token] in self._special_ids:
+            if first >= text_end and encoding.ids[token] in self.special_ids:
                 break
 
     def _encode_completion(self, prompt: str, completion: str) -> Encoded:

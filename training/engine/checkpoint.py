@@ -44,6 +44,7 @@ class Progress:
     best: float | None = None  # of the figure that may stop the run early (early.py); larger is better
     best_step: int = 0
     stale: int = 0  # whole validations since then
+    best_saved: float | None = None  # of the figure whose best weights are kept; larger is better
 
 
 # ---- complete folders ----

@@ -1,4 +1,4 @@
-"""Stopping early: a rule over the validations of the whole set."""
+"""Rules over the validations of the whole set: stopping early, and which weights are the best so far."""
 
 from typing import Any
 
@@ -18,6 +18,18 @@ def judge(spec: JobSpec, progress: Progress, found: dict[str, Any]) -> None:
         progress.best, progress.best_step, progress.stale = better, progress.step, 0
     else:
         progress.stale += 1
+
+
+def is_best(spec: JobSpec, progress: Progress, found: dict[str, Any]) -> bool:
+    """Whether a validation at this step tells the best weights so far, for a job that wants them kept."""
+    value = found.get(spec.save_best)
+    if value is None:
+        return False
+    better = -value if spec.save_best == "full_valid_loss" else value
+    if progress.best_saved is not None and better <= progress.best_saved:
+        return False
+    progress.best_saved = better
+    return True
 
 
 def is_enough(spec: JobSpec, progress: Progress) -> bool:

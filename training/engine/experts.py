@@ -19,18 +19,32 @@ NOT_INSTALLED = (
 )
 
 
-def check_experts(recipe: Recipe, model: ModelFacts, device: DeviceFacts, start: StartFacts | None) -> None:
-    """Raises InvalidRecipe, naming the field, for what cannot work."""
+def expert_checks(
+    recipe: Recipe, model: ModelFacts, device: DeviceFacts, start: StartFacts | None
+) -> list[Callable[[], None]]:
+    """Each raises InvalidRecipe, naming the field, for what cannot work."""
+    full = recipe.adaptation == "full"
+    return [
+        lambda: _check_quantization(recipe, device),
+        lambda: _check_sharding(recipe, start),
+        lambda: _check_optimizer(recipe, device),
+        lambda: _check_full(recipe) if full else _check_adapter(recipe, model, start),
+    ]
+
+
+def _check_quantization(recipe: Recipe, device: DeviceFacts) -> None:
     if recipe.quantization == "4bit":
         _check_bitsandbytes("QLoRA (4-bit weights)", "quantization", device, "none")
+
+
+def _check_sharding(recipe: Recipe, start: StartFacts | None) -> None:
     if recipe.sharding == "fsdp" and (trouble := whole_only(recipe, start)):
         raise InvalidRecipe(f"{trouble} cannot be shared out by FSDP. Choose data_parallel or auto.", param="sharding")
+
+
+def _check_optimizer(recipe: Recipe, device: DeviceFacts) -> None:
     if recipe.optimizer == "adamw_8bit":
         _check_bitsandbytes("8-bit AdamW", "optimizer", device, "adamw")
-    if recipe.adaptation == "full":
-        _check_full(recipe)
-    else:
-        _check_adapter(recipe, model, start)
 
 
 def _check_bitsandbytes(what: str, param: str, device: DeviceFacts, other: str) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 from training.engine.batches import epoch_batches
 from training.engine.checkpoint import Progress, remove_leftovers
 from training.engine.control import END_OF_WISH, Control, Wish
-from training.engine.early import closing_words, is_enough, judge
+from training.engine.early import closing_words, is_best, is_enough, judge
 from training.engine.emit import EventWriter
-from training.engine.errors import EngineError, OutOfMemory
+from training.engine.errors import EngineError, LossSpike, NonFiniteLoss, OutOfMemory
 from training.engine.estimate import MemoryPlan
 from training.engine.method import Method, TrainingRows
 from training.engine.model import LanguageModel, load_model
@@ -28,7 +28,7 @@ from training.engine.probes import ProbeSet, choose_probes
 from training.engine.processes import draw_apart, is_lost_process, join_processes, leave_processes, tell_failure
 from training.engine.room import is_out_of_memory, no_room
 from training.engine.run import Pace, Run, Stopped, memory_bytes, run_wide
-from training.engine.saving import keep_resume_point, resume, save
+from training.engine.saving import all_finite, keep_resume_point, resume, save
 from training.engine.spec import End, JobSpec, Step
 from training.engine.start import device_facts, memory_plan, prepare_machine, read_data, tell_started
 from training.engine.step import step_that_fits
@@ -92,6 +92,7 @@ class Training:
     found: dict[str, Any] = field(default_factory=dict)  # figures of the last step, for a checkpoint
     pace: Pace = field(default_factory=Pace)
     saved_at: float = field(default_factory=time.monotonic)
+    saved_step: int = 0  # of the last checkpoint of this start
 
     @property
     def steps_per_epoch(self) -> int:
@@ -119,7 +120,11 @@ def _train(run: Run) -> str:
         run.control.granted(stopped.args[0])
         return END_OF_WISH[stopped.args[0]]
     run.phase("training")
-    wish = _go_through_the_steps(training)
+    try:
+        wish = _go_through_the_steps(training)
+    except (LossSpike, NonFiniteLoss) as error:
+        error.message += _saved_before(training)
+        raise
     _leave(training, wish)
     return END_OF_WISH.get(wish, "succeeded")
 
@@ -153,7 +158,7 @@ def _go_through_the_steps(training: Training) -> Wish:
         _one_step(training)
         _validate_when_due(training)
         judge(run.spec, progress, training.found)
-        _save_when_due(training)
+        _save_when_due(training, is_best(run.spec, progress, training.found))
     run.closing = closing_words(run.spec, progress) if progress.step < training.total_steps else ""
     return ""
 
@@ -199,12 +204,13 @@ def _validate_when_due(training: Training) -> None:
         training.found |= validate(run, training.model, rows, every, training.plan, step, whole=True)
 
 
-def _save_when_due(training: Training) -> None:
-    """A checkpoint at each epoch's end, at an early end and when asked for; else a resume point after some time."""
+def _save_when_due(training: Training, best: bool) -> None:
+    """A checkpoint at each epoch's end, at an early end, of the `best` weights so far where the job wants these, and
+    when asked for; else a resume point after some time."""
     run, progress = training.run, training.progress
     late = time.monotonic() - training.saved_at >= run.spec.resume_every_seconds
     wish, late = run_wide(run, (run.control.wish(), late))
-    if training.at_epoch_end or wish == "save" or is_enough(run.spec, progress):
+    if training.at_epoch_end or best or wish == "save" or is_enough(run.spec, progress):
         _save(training)
         run.control.granted("save")
         if progress.step < training.total_steps:
@@ -217,7 +223,25 @@ def _save_when_due(training: Training) -> None:
 def _save(training: Training) -> None:
     parts = (training.run, training.model, training.optimizer, training.progress, training.probes)
     save(*parts, training.found, training.steps_per_epoch)
-    training.saved_at = time.monotonic()
+    training.saved_at, training.saved_step = time.monotonic(), training.progress.step
+
+
+def _saved_before(training: Training) -> str:
+    """Saves the weights as a step that was not done left them; says so in words."""
+    run, step = training.run, training.progress.step
+    training.optimizer.forget()
+    if not step or not all_finite(run, training.optimizer):
+        return ""
+    try:
+        if step > training.saved_step:
+            _save(training)
+        run.beside.wait()
+    except EngineError as error:
+        return f" These weights could not be saved: {error.message}"
+    return (  # the loss of a step tells what the step before it made of the weights
+        f" These weights are saved as the checkpoint of step {step}. Where the rate is to blame and not the rows, step "
+        f"{step} may have spoilt them already: try them before you train on from them."
+    )
 
 
 def _leave(training: Training, wish: Wish) -> None:

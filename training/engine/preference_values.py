@@ -14,7 +14,7 @@ PAIRS_OF_ONE_PASS = 100
 
 
 def auto_beta() -> tuple[float, str]:
-    return BETA, "0.1, as in the DPO paper and its usual recipes; more keeps the model closer to where it started."
+    return BETA, "As in the DPO paper and its usual recipes; more keeps the model closer to where it started."
 
 
 def auto_pair_epochs(rows: int) -> tuple[int, str]:
@@ -22,7 +22,7 @@ def auto_pair_epochs(rows: int) -> tuple[int, str]:
     epochs = min(MOST_EPOCHS, max(1, -(-PAIRS_OF_ONE_PASS // max(rows, 1))))
     if epochs > 1:
         return epochs, f"{rows:,} pairs are few: {epochs} passes, so that there are steps enough to learn from."
-    return 1, "1: over pairs, more passes soon make even the preferred answers less likely."
+    return 1, "Over pairs, more passes soon make even the preferred answers less likely."
 
 
 def check_method(recipe: Recipe, data_format: str) -> None:

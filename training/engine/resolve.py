@@ -4,13 +4,14 @@ The rules are stated in the reasons they give, and nowhere else; the form shows 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 from training.engine.blocks import auto_block_batch, auto_block_length, auto_text_epochs, block_facts
-from training.engine.errors import InvalidRecipe, InvalidTrainingFile
+from training.engine.errors import EngineError, InvalidRecipe, InvalidTrainingFile
 from training.engine.experts import (
     Pick,
-    check_experts,
+    expert_checks,
     merged_reason,
     resolve_checkpointing,
     resolve_experts,
@@ -73,7 +74,9 @@ def resolve(
     """
     check_recipe(recipe, model, device, validated=valid is not None, start=start, data_format=data_format)
     _check_data(data, model, data_format)
-    check_length(recipe, data)
+    check_length(recipe, data, model)
+    if valid:
+        check_length(recipe, valid, model, "validation")
     reasons: dict[str, str] = {}
 
     def pick(field: str, value: Any, reason: str) -> Any:
@@ -127,24 +130,57 @@ def check_recipe(
 ) -> None:
     """What can be said before the tokens are counted. Raises as `resolve` does; `validated`: there is a validation
     set."""
-    check_method(recipe, data_format)
-    _check_pairs(recipe, model, device)
-    _check_what_is_there(recipe, model, validated, start)
-    check_experts(recipe, model, device, start)
+    for fault in recipe_faults(recipe, model, device, validated=validated, start=start, data_format=data_format):
+        raise fault
 
 
-def _check_what_is_there(recipe: Recipe, model: ModelFacts, validated: bool, start: StartFacts | None) -> None:
-    """What the recipe needs besides rows: trained weights under an adapter, a validation set to judge by."""
+def recipe_faults(
+    recipe: Recipe,
+    model: ModelFacts,
+    device: DeviceFacts,
+    *,
+    validated: bool,
+    start: StartFacts | None = None,
+    data_format: str = "",
+) -> list[EngineError]:
+    """What `check_recipe` finds, all of it: what is wrong in one field does not hide what is wrong in another."""
+    checks: list[Callable[[], None]] = [
+        lambda: check_method(recipe, data_format),
+        lambda: _check_context(recipe, model),
+        lambda: _check_packing(recipe),
+        lambda: _check_dtype(recipe, device),
+        lambda: _check_lora(recipe, model) if recipe.adaptation == "lora" else _check_full(recipe),
+        lambda: _check_trained(recipe, model, start),
+        lambda: _check_stopping(recipe, validated),
+        lambda: _check_keeping(recipe, validated),
+        *expert_checks(recipe, model, device, start),
+    ]
+    found = []
+    for check in checks:
+        try:
+            check()
+        except EngineError as fault:
+            found.append(fault)
+    return found
+
+
+def _check_trained(recipe: Recipe, model: ModelFacts, start: StartFacts | None) -> None:
     if model.untrained and start is None and recipe.adaptation == "lora":
         raise InvalidRecipe(
             f"{model.name} has random weights, in which an adapter finds nothing to adapt. Choose full weights.",
             param="adaptation",
         )
+
+
+def _check_stopping(recipe: Recipe, validated: bool) -> None:
     if recipe.stop_metric != "none" and not validated:
         raise InvalidRecipe(
             "Stopping early looks at the validation set, and this job has none. Choose a validation file or a share.",
             param="stop_metric",
         )
+
+
+def _check_keeping(recipe: Recipe, validated: bool) -> None:
     if recipe.keep_checkpoints == "best" and not validated:
         raise InvalidRecipe(
             "The best checkpoints are told by the validation set, and this job has none. Choose a validation file or "
@@ -158,7 +194,7 @@ def _rates(recipe: Recipe, model: ModelFacts, untrained: bool, pick: Pick) -> di
     dpo, lora = recipe.method == "dpo", recipe.adaptation == "lora"
     kind = ("DPO with " if dpo else "") + ("random weights" if untrained else "LoRA" if lora else "full weights")
     rate = base_learning_rate(model, recipe.adaptation, untrained) * (RATE_SHARE if dpo else 1)
-    reason = f"1 x the base rate {rate:g} for {kind} on a model of {_count(model.parameters)} parameters."
+    reason = f"The base rate as it is: {rate:g} for {kind} on a model of {_count(model.parameters)} parameters."
     multiplier = pick("learning_rate_multiplier", 1.0, reason)
     return {
         "learning_rate_multiplier": multiplier,
@@ -200,7 +236,7 @@ def _sizes(recipe: Recipe, data: DataFacts, longest: int, model: ModelFacts, pic
         blocks = block_facts(data, max_length, packing == "on")
         epochs, batch = auto_text_epochs(data), auto_block_batch(blocks, max_length)
     else:
-        max_length = pick("max_length", *_auto_length(longest, model.context_length))
+        max_length = pick("max_length", *auto_length(longest, model.context_length))
         usual = auto_epochs(data.rows), _epochs_reason(data.rows)
         epochs = auto_pair_epochs(data.rows) if recipe.method == "dpo" else usual
         batch = auto_batch_size(data.rows), _batch_reason(data.rows)
@@ -222,31 +258,42 @@ def _check_data(data: DataFacts, model: ModelFacts, data_format: str) -> None:
         )
 
 
-def check_length(recipe: Recipe, data: DataFacts) -> None:
-    """Raises InvalidRecipe where every answer would be cut away."""
-    if recipe.max_length != "auto" and recipe.method != "pretrain" and recipe.max_length < data.least_length:
+def check_length(recipe: Recipe, data: DataFacts, model: ModelFacts, name: str = "training") -> None:
+    """Raises InvalidRecipe or InvalidTrainingFile where every answer of the file would be cut away."""
+    if recipe.method == "pretrain":  # a document goes on in the next block
+        return
+    if data.least_length > model.context_length:
+        raise InvalidTrainingFile(
+            f"Every answer of the {name} file would be cut away: the earliest begins with token "
+            f"{_count(data.least_length)}, and {model.name} reads {_count(model.context_length)} at once. Shorten what "
+            "stands before the answers, or choose a model with a longer context.",
+            param=f"{name}_file",
+        )
+    if recipe.max_length != "auto" and recipe.max_length < data.least_length:
         raise InvalidRecipe(
-            f"max_length {recipe.max_length} cuts every answer of the training file away: the earliest begins with "
+            f"max_length {recipe.max_length} cuts every answer of the {name} file away: the earliest begins with "
             f"token {data.least_length}. Choose at least {data.least_length}, or auto.",
             param="max_length",
         )
 
 
-def _check_pairs(recipe: Recipe, model: ModelFacts, device: DeviceFacts) -> None:
+def _check_context(recipe: Recipe, model: ModelFacts) -> None:
     if recipe.max_length != "auto" and recipe.max_length > model.context_length:
         raise InvalidRecipe(
             f"max_length {recipe.max_length} is over the context of {model.name}, "
             f"{model.context_length} tokens. Choose at most that.",
             param="max_length",
         )
+
+
+def _check_packing(recipe: Recipe) -> None:
     if recipe.packing == "on" and recipe.method == "dpo":
         raise InvalidRecipe("Preference pairs are not packed. Choose packing: off or auto.", param="packing")
+
+
+def _check_dtype(recipe: Recipe, device: DeviceFacts) -> None:
     if recipe.dtype == "bfloat16" and not device.bfloat16:
         raise InvalidRecipe(f"{device.name} cannot compute in bfloat16. Choose float32 or auto.", param="dtype")
-    if recipe.adaptation == "lora":
-        _check_lora(recipe, model)
-    else:
-        _check_full(recipe)
 
 
 def _check_lora(recipe: Recipe, model: ModelFacts) -> None:
@@ -304,7 +351,7 @@ def _epochs_reason(rows: int) -> str:
         return f"{rows} rows are few: OpenAI's rule, 100 / rows, at most 25."
     if 3 * rows > 25_000:
         return f"{_count(rows)} rows are many: OpenAI's rule, 25,000 / rows, at least 1."
-    return "3, OpenAI's default between 34 and 8,333 rows."
+    return "OpenAI's default between 34 and 8,333 rows."
 
 
 def _batch_reason(rows: int) -> str:
@@ -316,7 +363,7 @@ def _batch_reason(rows: int) -> str:
 def _auto_rank(start: StartFacts | None) -> tuple[int, str]:
     if start and start.lora_r:
         return start.lora_r, "The rank of the checkpoint that is continued."
-    return LORA_R, "16: enough for style, format and task; higher ranks cost memory and serving speed."
+    return LORA_R, "Enough for style, format and task; higher ranks cost memory and serving speed."
 
 
 def _auto_alpha(r: int | None, start: StartFacts | None) -> tuple[int, str]:
@@ -331,7 +378,7 @@ def _auto_modules(model: ModelFacts, start: StartFacts | None) -> tuple[list[str
     return model.linear_modules, "Every linear layer: adapters on attention alone learn less at equal size."
 
 
-def _auto_length(longest: int, context: int) -> tuple[int, str]:
+def auto_length(longest: int, context: int) -> tuple[int, str]:
     if longest > context:
         return context, f"The model's context; the longest row has {_count(longest)} tokens and will be cut."
     return min(context, max(64, 64 * math.ceil(longest / 64))), (

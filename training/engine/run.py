@@ -50,6 +50,7 @@ class Run:
     closing: str = ""  # what the last event says besides its status
     spikes: Spikes = field(default_factory=Spikes)
     validation_passes: int = VALIDATION_TOKENS
+    has_stepped: bool = False  # the first step of a start is told pass by pass
 
     @property
     def device(self) -> torch.device:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from safetensors import SafetensorError
 
 from training.engine.checkpoint import (
@@ -27,7 +28,8 @@ from training.engine.errors import DiskFull
 from training.engine.model import LanguageModel
 from training.engine.optimizer import MasterAdamW
 from training.engine.probes import ProbeSet, measure_probes
-from training.engine.run import Run, run_wide
+from training.engine.run import Run, run_wide, sum_over_processes
+from training.engine.sharding import mine
 from training.engine.spec import CheckpointSaved
 from training.engine.tensors import size_of
 
@@ -65,6 +67,12 @@ def save(
         run.beside.start(lambda: _write_checkpoint(run, snapshot))
     else:
         _write_checkpoint(run, snapshot)
+
+
+def all_finite(run: Run, optimizer: MasterAdamW) -> bool:
+    """Whether every trained weight is a number, over all processes."""
+    broken = sum(int((~torch.isfinite(mine(master))).sum()) for master in optimizer.masters.values())
+    return not sum_over_processes(run, torch.tensor([broken], device=run.device)).item()
 
 
 def told_by_first(run: Run, optimizer: MasterAdamW, fact: bool) -> bool:

@@ -181,6 +181,14 @@ class Resolved(Strict):
         return self.max_length * (2 if self.method == "dpo" else 1)
 
     @property
+    def save_best(self) -> StopMetric:
+        """The figure whose best weights are saved between the epochs' ends too. A job that stops early wants its best
+        weights, as long as the policy would not delete them again."""
+        if self.keep_checkpoints == "best":
+            return self.keep_metric
+        return self.stop_metric if self.keep_checkpoints == "all" else "none"
+
+    @property
     def most_checkpoints(self) -> int:
         """On disk at the same time: the policy acts when the next one is there."""
         more = {"all": self.n_epochs, "last": 1, "best": 2}[self.keep_checkpoints]
@@ -244,7 +252,7 @@ class Estimate(Strict):
     device: str = ""
     seconds_parts: SecondsParts | None = None
     memory_parts: MemoryParts | None = None
-    calibrated_by: int = 0  # finished runs of this machine whose measured figures went in; 0: the formulas alone
+    calibrated_by: int = 0  # finished runs of this machine whose measured times went in; 0: the formulas alone
     price: Price | None = None
 
     @property
@@ -255,7 +263,7 @@ class Estimate(Strict):
 class Measured(Strict):
     """What a finished job took, in the parts of its estimate."""
 
-    seconds: float  # from its turn to its end
+    seconds: float  # from its turn to its end, without pauses and later waits in the queue
     parts: SecondsParts | None = None  # None when it was paused or interrupted: such a time says nothing of the machine
     memory_bytes: int
     disk_bytes: int
@@ -297,6 +305,7 @@ class JobSpec(Strict):
     stop_metric: StopMetric = "none"
     stop_patience: int = 2
     stop_min_change: float = 0.0
+    save_best: StopMetric = "none"  # a checkpoint at each whole validation that is the best so far by this
     on_spike: Reaction = "warn"
     may_checkpoint: bool = True  # activations may be computed twice after all when memory runs out
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] = 0
@@ -351,7 +360,8 @@ class Started(Event):
 
 
 class Phase(Event):
-    """What the trainer does now, for people: loading, tokenizing, reference, training, validating, saving."""
+    """What the trainer does now, for people: loading, tokenizing, reference, training, validating, saving. Done and
+    total are rows; of training, those of the first step."""
 
     type: Literal["phase"] = "phase"
     phase: str

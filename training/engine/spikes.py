@@ -6,7 +6,7 @@ from statistics import median
 from training.engine.method import TrainingRows
 
 REMEMBERED = 20
-NEEDED = 10  # losses before anything counts as a spike
+SETTLED = 5  # losses whose median is the usual one; before, the largest of them stands for it
 TIMES, NATS = 2.0, 0.5  # of the median, and above it
 QUIET_STEPS = 10  # after a spike that was told
 LINES_NAMED = 20
@@ -20,8 +20,9 @@ class Spikes:
         self._quiet = 0
 
     def usual(self, loss: float) -> float | None:
-        """The median that `loss` is far above; None when it is nothing special, or was told just now."""
-        middle = median(self._losses) if len(self._losses) >= NEEDED else None
+        """The loss that `loss` is far above; None when it is nothing special, or was told just now. The first loss of a
+        start has none before it."""
+        middle = (median if len(self._losses) >= SETTLED else max)(self._losses) if self._losses else None
         self._losses.append(loss)
         self._quiet = max(0, self._quiet - 1)
         if middle is None or self._quiet or loss <= TIMES * middle or loss <= middle + NATS:

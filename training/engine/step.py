@@ -66,6 +66,9 @@ def _step(
             if counts:
                 sums += stacked(run, judged, batch.tokens, batch.trained)
                 passes.append((chosen, judged.loss.detach()))
+            if not run.has_stepped:
+                run.phase("training", min(len(mine), sum(len(rows_of) for rows_of, _ in passes)), len(mine))
+    run.has_stepped = True
     sums = sum_over_processes(run, sums)
     if run.process.num_processes > 1 and not optimizer.shared_out:
         sum_gradients(list(optimizer.masters.values()))

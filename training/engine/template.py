@@ -21,7 +21,7 @@ class Template:
 
     def __init__(self, text: str, special_tokens: dict[str, str]) -> None:
         self._template = _environment().from_string(text)
-        self._special_tokens = special_tokens
+        self.text, self.special_tokens = text, special_tokens
 
     @classmethod
     def load(cls, folder: Path) -> "Template | None":
@@ -50,6 +50,10 @@ class Template:
     def style(self) -> tool_words.Style:
         return tool_words.style_of(self._render)
 
+    def as_given(self, messages: list[Message], tools: list[Any] | None, add_generation_prompt: bool = False) -> str:
+        """As software renders that arranges nothing: the template alone says what becomes of tools and calls."""
+        return self._render(messages, tools, add_generation_prompt)
+
     def _render(self, messages: list[Message], tools: list[Any] | None, add_generation_prompt: bool = False) -> str:
         try:
             return self._template.render(
@@ -57,7 +61,7 @@ class Template:
                 tools=tools or None,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
-                **self._special_tokens,
+                **self.special_tokens,
             )
         except (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
             raise InvalidTrainingFile(f"The model's chat template refuses this conversation: {error}") from error

@@ -132,17 +132,30 @@ def _jsonl(path: Path, name: str) -> Iterator[Piece]:
             text = row.get("text") if isinstance(row, dict) else None
             if not isinstance(text, str):
                 raise InvalidTrainingFile(f'{where} has no "text". A row of raw text is {{"text": "..."}}.')
-            yield from _document(text, len(line))
+            yield from document_pieces(text, len(line))
 
 
 def _parquet(path: Path, name: str) -> Iterator[Piece]:
     """Row by row; a group of rows is read at a time, of the column `text` alone."""
     table = open_parquet(path)
-    rows, done, size = max(1, table.metadata.num_rows), 0, path.stat().st_size
-    for batch in table.iter_batches(batch_size=256, columns=["text"]):
-        for text in batch.column(0).to_pylist():
-            done += 1
-            yield from _document(text or "", size * done // rows - size * (done - 1) // rows)
+    rows, size = max(1, table.metadata.num_rows), path.stat().st_size
+    for done, text in enumerate(_texts(table), start=1):
+        yield from document_pieces(text or "", size * done // rows - size * (done - 1) // rows)
+
+
+def _texts(table) -> Iterator[str | None]:  # type: ignore[no-untyped-def]
+    """Of the column `text`. Raises InvalidTrainingFile where a page of it is damaged."""
+    import pyarrow
+
+    read = 0
+    try:
+        for batch in table.iter_batches(batch_size=256, columns=["text"]):
+            found = batch.column(0).to_pylist()
+            yield from found
+            read += len(found)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        said = str(error).splitlines()[0].rstrip(".")[:200]
+        raise InvalidTrainingFile(f"This Parquet file is damaged after row {read} ({said}). Write it again.") from error
 
 
 def open_parquet(path: Path):  # type: ignore[no-untyped-def]  # pyarrow has no types
@@ -164,7 +177,8 @@ def open_parquet(path: Path):  # type: ignore[no-untyped-def]  # pyarrow has no 
     return table
 
 
-def _document(text: str, size: int) -> Iterator[Piece]:
+def document_pieces(text: str, size: int) -> Iterator[Piece]:
+    """One document; a long one in parts. Nothing of one without a word."""
     if not text.strip():
         return
     parts = list(_cut(text))
