@@ -7,7 +7,6 @@ conditional updates, and only `tick` starts servers, because a server lives as l
 
 import contextlib
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -19,13 +18,14 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-from playground import deployments, needs, processes, room, tool_calls, vllm
+from playground import deployments, needs, processes, room, sharing, tool_calls, vllm
 from playground.bringing_up import bring_up, unload
-from playground.members import Member, Trouble, folder_of, key_of, rank_of
+from playground.members import Member, Trouble, folder_of, key_of
 from playground.models import Deployment
 from training.engine.facts import read_model_facts
-from training.home import home, log_folder
+from training.home import home, server_log
 from training.models import Checkpoint
+from training.ranks import VLLM_RANKS, rank_of
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,10 @@ class Fleet:
         for member in list(self.members.values()):
             self._watch(member)
         self._let_go()
+        reason = sharing.serving_waits_for()
+        if reason:
+            self._stand_aside(reason)
+            return
         rows = self._rows(Deployment.objects.wanted().exclude(state=State.FAILED))
         by_key: dict[str, list[Deployment]] = {}
         for row in sorted(rows, key=lambda row: row.used_at, reverse=True):
@@ -175,6 +179,14 @@ class Fleet:
                 if gone:
                     member.work = self.executor.submit(unload, member, gone)
 
+    def _stand_aside(self, reason: str) -> None:
+        """Gives the device to training: every server stops, what is wanted waits and says why."""
+        for member in self.members.values():
+            if not member.stopping and not member.is_busy:
+                logger.info("stopping vLLM for %s: %s", member.server.plan.name, reason)
+                member.stopping = self.executor.submit(member.server.stop)
+        self._set(self._rows(Deployment.objects.wanted().exclude(state=State.FAILED)), State.QUEUED, reason, force=True)
+
     # ---- starting ----
 
     def _is_possible(self, row: Deployment) -> bool:
@@ -183,11 +195,12 @@ class Fleet:
         if vllm.find_build(self.python) is None:
             reason = vllm.NOT_INSTALLED.format(python=self.python)
         elif not row.checkpoint and not row.family.is_present:
-            reason = f"Its files are not on disk ({row.family.folder or 'never downloaded'}). Add the model again."
+            where = row.family.path if row.family.folder else "never downloaded"
+            reason = f"Its files are not on disk ({where}). Add the model again."
         elif row.checkpoint and not row.checkpoint.path.is_dir():
             reason = f"Its folder is gone: {row.checkpoint.path}. Restore it, or train again."
         elif row.checkpoint and row.checkpoint.kind == Checkpoint.Kind.LORA and not row.family.is_present:
-            reason = f"The files of its base model are not on disk ({row.family.folder}). Add the model again."
+            reason = f"The files of its base model are not on disk ({row.family.path}). Add the model again."
         if reason:
             deployments.take_down(row, State.FAILED, reason)
         return not reason
@@ -284,8 +297,8 @@ class Fleet:
         row = waiting[0]
         checkpoint = row.checkpoint
         if checkpoint and member.server.plan.lora_rank:
-            if rank_of(checkpoint) > vllm.LORA_RANKS[-1]:
-                self._set([row], State.FAILED, f"Its rank is above {vllm.LORA_RANKS[-1]}, the most that vLLM serves.")
+            if rank_of(checkpoint) > VLLM_RANKS[-1]:
+                self._set([row], State.FAILED, f"Its rank is above {VLLM_RANKS[-1]}, the most that vLLM serves.")
                 return
             if rank_of(checkpoint) > vllm.room_for_rank(member.server.plan.lora_rank):
                 self._restart_with_more_rank(member, row, group)
@@ -358,7 +371,7 @@ def _plan(key: str, first: Deployment, lora_rank: int, place: room.Place, claim_
     return vllm.Plan(
         name=name,
         folder=folder,
-        log=log_folder() / f"vllm-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.log",
+        log=server_log(name),
         lora_rank=lora_rank,
         lora_modules=() if full else tuple(read_model_facts(folder, name).linear_modules),
         context_tokens=context_tokens,

@@ -9,6 +9,7 @@ import json
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import aiohttp
 from asgiref.sync import sync_to_async
 
 from accounts.errors import ApiError
-from playground import deployments, tool_calls
+from accounts.models import Project
+from playground import deployments, too_long, tool_calls
 from playground.deployments import Target
 from playground.models import Deployment
 from training.models import Checkpoint
@@ -27,7 +29,7 @@ RETRY_AFTER_SECONDS = 10  # the official SDK honours it
 POLL_SECONDS = 0.25
 FAILED_FOR_SECONDS = 60.0  # a failed model is tried again for a request after this long, not for each request
 SILENCE_SECONDS = 600.0  # no byte from vLLM for this long: give up
-LINE_BYTES = 1 << 20  # one chunk with log-probabilities of many tokens is a long line
+READ_BYTES = 1 << 20  # kept of an answer before vLLM is made to wait for a slow reader
 
 # Fields of OpenAI's API that mean nothing here, and those of vLLM's that a caller must not set. Dropped, never refused.
 DROPPED = {
@@ -65,7 +67,7 @@ def session() -> aiohttp.ClientSession:
         _sessions[loop] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=SILENCE_SECONDS),
-            read_bufsize=LINE_BYTES,
+            read_bufsize=READ_BYTES,
         )
     return _sessions[loop]
 
@@ -147,6 +149,20 @@ def prepare(payload: dict[str, Any], served_name: str) -> dict[str, Any]:
 
 
 # ---- waiting for the model ----
+
+
+def first_look(
+    project: Project, payload: dict[str, Any], words: Callable[[dict[str, Any], Target], dict[str, Any]]
+) -> tuple[Target, dict[str, Any], Deployment | None]:
+    """The model that is asked, the body in its words, and its deployment where it answers already: all in one go,
+    because each change of thread delays the first token. Raises ApiError."""
+    target = deployments.find_target(project, payload["model"])
+    payload = words(payload, target)
+    row: Deployment | None = getattr(target, "deployment", None)
+    if row is None or not row.wanted or row.state != Deployment.State.READY:
+        return target, payload, None
+    deployments.touch(row)
+    return target, payload, row
 
 
 async def ready(
@@ -262,13 +278,12 @@ def translate(status: int, content: bytes, served_name: str, asked: str) -> ApiE
         return still_loading()
     if status >= 500:
         return ApiError(f"vLLM failed: {message}", status=500, type="server_error", code="engine_error")
-    too_long = "maximum context length" in message or "longer than the maximum" in message
     param = inner.get("param") if isinstance(inner.get("param"), str) else None
     return ApiError(
-        message,
+        too_long.plain(message),
         status=400 if status == 422 else status,
         param=param,
-        code="context_length_exceeded" if too_long else None,
+        code="context_length_exceeded" if too_long.is_too_long(message) else None,
     )
 
 
@@ -282,39 +297,74 @@ async def whole(upstream: aiohttp.ClientResponse, asked: str) -> bytes:
         upstream.close()
     answer = json.loads(content)
     answer["model"] = asked
-    return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
+    return _compact(answer)
 
 
 async def relay(upstream: aiohttp.ClientResponse, deployment: Deployment, asked: str) -> AsyncIterator[bytes]:
-    """Server-sent events as they come, each line at once. Left early, the generation upstream is stopped."""
-    async for chunk in chunks(upstream, deployment):
-        if "model" in chunk:
-            chunk["model"] = asked
-        yield b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    """Server-sent events as they come, those that came together in one piece. Left early, the generation is stopped."""
+    served = deployment.served_name
+    async for together in events(upstream, served, deployment):
+        named = together if served == asked else [renamed(data, served, asked) for data in together]
+        yield b"".join(b"data: %b\n\n" % data for data in named)
     yield b"data: [DONE]\n\n"
 
 
+def renamed(data: bytes, served: str, asked: str) -> bytes:
+    """A chunk with the model's name as it was asked for.
+
+    vLLM writes the name ahead of the choices, and a quotation mark inside a text is escaped: so it need not be parsed.
+    """
+    before, name, after = data.partition(_model(served))
+    if name and b'"choices"' not in before:
+        return before + _model(asked) + after
+    chunk = json.loads(data)
+    return _compact(chunk | {"model": asked}) if "model" in chunk else data
+
+
+@lru_cache(maxsize=256)
+def _model(name: str) -> bytes:
+    return b'"model":' + _compact(name)
+
+
+def _compact(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 async def chunks(upstream: aiohttp.ClientResponse, deployment: Deployment) -> AsyncIterator[dict[str, Any]]:
-    """The parsed events of a stream. An error on the way is an event with `error` in OpenAI's shape, and the last."""
-    touched = time.monotonic()
+    """The parsed events of a stream."""
+    async for together in events(upstream, deployment.served_name, deployment):
+        for data in together:
+            yield json.loads(data)
+
+
+async def events(upstream: aiohttp.ClientResponse, served: str, deployment: Deployment) -> AsyncIterator[list[bytes]]:
+    """The data of a stream's events, those that came together in one list.
+
+    An error on the way is an event with `error` in OpenAI's shape, and the last.
+    """
+    touched, rest = time.monotonic(), b""
     try:
-        async for line in upstream.content:
-            if not line.startswith(b"data:"):
-                continue
-            data = line[5:].strip()
-            if data == b"[DONE]":
-                return
-            chunk = json.loads(data)
-            if "error" in chunk:
-                yield translate(500, data, deployment.served_name, deployment.served_name).body()
-                return
-            yield chunk
+        async for piece in upstream.content.iter_any():
+            *lines, rest = (rest + piece).split(b"\n")
+            together = [line[5:].strip() for line in lines if line.startswith(b"data:")]
+            for number, data in enumerate(together):
+                if data.startswith(b'{"id":'):  # as each chunk of vLLM begins
+                    continue
+                if data == b"[DONE]":
+                    if together[:number]:
+                        yield together[:number]
+                    return
+                if "error" in json.loads(data):
+                    yield [*together[:number], _compact(translate(500, data, served, served).body())]
+                    return
+            if together:
+                yield together
             if time.monotonic() - touched > 5:  # a long answer is use, too
                 touched = time.monotonic()
                 await sync_to_async(deployments.touch)(deployment)
-        yield gone(EOFError()).body()  # it ended without [DONE]
+        yield [_compact(gone(EOFError()).body())]  # it ended without [DONE]
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        yield gone(error).body()
+        yield [_compact(gone(error).body())]
     finally:
         upstream.close()
 

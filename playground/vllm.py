@@ -23,10 +23,12 @@ from typing import Any, Literal
 import psutil
 
 from playground.processes import STOP_GRACE_SECONDS, end_processes
+from training import ranks
 
 TETHER = Path(__file__).with_name("tether.py")
+VLLM_SIDE = Path(__file__).with_name("vllm_side")  # what vLLM's worker imports; nothing else of ours is in its way
+EXTENSION = "hone_vllm.Extension"
 ENTRY_POINT = "vllm.entrypoints.openai.api_server"  # the console script refuses to run in the CPU package
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ones vLLM has room sizes for
 ADAPTER_SLOTS = 8  # answered at once in one batch
 ADAPTERS_KEPT = 16  # held in the server's memory
 CONTEXT_TOKENS = 8192  # of a server, when the model allows as much
@@ -103,10 +105,10 @@ def interpreter(configured: str) -> str:
 
 def room_for_rank(rank: int) -> int:
     """The smallest size vLLM offers for adapters of this rank."""
-    fitting = [size for size in LORA_RANKS if size >= rank]
-    if not fitting:
-        raise VllmError(f"The adapter has rank {rank}; vLLM serves at most {LORA_RANKS[-1]}.")
-    return fitting[0]
+    room = ranks.room_for(rank)
+    if room is None:
+        raise VllmError(f"The adapter has rank {rank}; vLLM serves at most {ranks.VLLM_RANKS[-1]}.")
+    return room
 
 
 def free_port() -> int:
@@ -161,6 +163,7 @@ class VllmServer:
         words += ["--lora-target-modules", *plan.lora_modules] if plan.lora_rank and plan.lora_modules else []
         words += ["--enable-auto-tool-choice", "--tool-call-parser", plan.tool_parser] if plan.tool_parser else []
         words += [] if plan.gpu else ["--enforce-eager"]  # on a CPU compiling takes a minute and gains nothing here
+        words += ["--worker-extension-cls", EXTENSION] if plan.lora_rank and not plan.gpu else []
         return [self.python, "-m", ENTRY_POINT, *words]
 
     def environment(self) -> dict[str, str]:
@@ -176,6 +179,7 @@ class VllmServer:
         }
         if self.plan.gpu:
             return ours | added | {"CUDA_VISIBLE_DEVICES": self.plan.gpu}
+        added["PYTHONPATH"] = os.pathsep.join([str(VLLM_SIDE), *filter(None, [ours.get("PYTHONPATH")])])
         return ours | added | {"VLLM_CPU_KVCACHE_SPACE": str(self.plan.cache_gib), "VLLM_CPU_OMP_THREADS_BIND": cores()}
 
     def start(self) -> None:

@@ -32,7 +32,7 @@ def base(shelf: Shelf) -> BaseModel:
 def checkpoint(shelf: Shelf, base: BaseModel, project: Project) -> Checkpoint:
     """Of a finished job with two pinned prompts."""
     checkpoint = shelf.checkpoint(base)
-    prompts.pin(checkpoint.job, prompts.typed(checkpoint.job, ["Order 1?", "Order 2?"]))
+    prompts.pin(checkpoint.job, prompts.read(checkpoint.job, ["Order 1?", "Order 2?"]))
     return checkpoint
 
 
@@ -109,6 +109,40 @@ def test_nothing_is_loaded_beside_training_or_without_its_base_before_somebody_a
     running.delete()
 
 
+def test_beside_training_even_what_is_served_is_asked_nothing_until_somebody_wants_it(
+    fleet: Fleet, base: BaseModel, checkpoint: Checkpoint, project: Project
+) -> None:
+    for thing in ({"base_model": base}, {"checkpoint": checkpoint}):
+        deployments.want(**thing)
+    settle(fleet, state_is("ready", base, checkpoint))
+    for status in ("running", "queued"):
+        training = TrainingJob.objects.create(project=project, base_model=base, status=status)
+        tending.tend()
+        assert not Frame.objects.exclude(woken_at=None).exists(), status
+        training.delete()
+    TrainingJob.objects.create(project=project, base_model=base, status="running")
+    tending.ask(checkpoint.job)
+    for _ in range(2):
+        tending.tend()
+        work_off()
+    assert strip.of(checkpoint.job).state == "answered"
+    tending.tend()
+    assert not Film.objects.get(job=checkpoint.job).now, "what comes later waits for the training again"
+
+
+def test_what_was_loaded_for_the_strip_is_put_away_when_training_begins(
+    fleet: Fleet, base: BaseModel, checkpoint: Checkpoint, project: Project
+) -> None:
+    deployments.want(base_model=base)
+    settle(fleet, state_is("ready", base))
+    tending.tend()
+    settle(fleet, state_is("ready", checkpoint))
+    TrainingJob.objects.create(project=project, base_model=base, status="queued")
+    tending.tend()
+    settle(fleet, state_is("off", checkpoint))
+    assert row_of(base).wanted and strip.of(checkpoint.job).state == "waiting"
+
+
 def test_a_frame_that_a_crash_left_half_is_answered_again_and_only_its_rest(
     fleet: Fleet, base: BaseModel, checkpoint: Checkpoint
 ) -> None:
@@ -142,7 +176,7 @@ def test_a_claimed_frame_is_left_to_its_worker(fleet: Fleet, base: BaseModel, ch
 
 def test_a_prompt_that_is_too_long_fails_alone(fleet: Fleet, base: BaseModel, checkpoint: Checkpoint) -> None:
     job = checkpoint.job
-    prompts.pin(job, prompts.typed(job, ["Order 1?", "0 " * 14_000]))
+    prompts.pin(job, prompts.read(job, ["Order 1?", "0 " * 14_000]))
     deployments.want(checkpoint=checkpoint)
     settle(fleet, state_is("ready", checkpoint))
     frame = Frame.objects.create(job=job, checkpoint=checkpoint)

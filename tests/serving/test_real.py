@@ -4,6 +4,7 @@ One server for all of it; the fleet is handed the running one.
 """
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 from django.core.asgi import get_asgi_application
 from django.test import AsyncClient
@@ -216,6 +218,45 @@ async def test_base_and_three_checkpoints_stream_at_once_out_of_one_server(
     assert len({said for _, _, said in found}) == 4, "two models said the same"
 
 
+async def test_the_base_answers_beside_an_adapter_as_it_does_alone(
+    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, trained: Path, continued: Path, api_key: str
+) -> None:
+    """In one batch with tokens of an adapter, those of the base must not be touched: whichever slot the adapter has."""
+
+    def load() -> list[str]:
+        found = [shelf.checkpoint(base, copied(folder)) for folder in [trained, continued] * (vllm.ADAPTER_SLOTS // 2)]
+        deployments.want(base_model=base)
+        for each in found:
+            deployments.want(checkpoint=each)
+        settle(fleet, lambda: all(row_of(each).state == "ready" for each in found), 240)
+        return [each.name for each in found]
+
+    names = await asyncio.to_thread(load)
+    transport = httpx2.ASGITransport(app=get_asgi_application())
+    client = AsyncOpenAI(
+        api_key=api_key, base_url="http://testserver/v1", http_client=httpx2.AsyncClient(transport=transport)
+    )
+    asked = [{"role": "user", "content": "Tell me of a long journey by sea."}]
+
+    async def say(model: str, tokens: int = 24) -> tuple[str, list[float]]:
+        answer = await client.chat.completions.create(
+            model=model,
+            messages=asked,
+            temperature=0,
+            max_tokens=tokens,
+            logprobs=True,
+            extra_body={"ignore_eos": True},
+        )
+        choice = answer.choices[0]
+        return choice.message.content or "", [each.logprob for each in choice.logprobs.content]
+
+    text, alone = await say("tiny")
+    for name in names:
+        (beside_text, beside), (other, _) = await asyncio.gather(say("tiny"), say(name, 48))
+        assert beside_text == text != other[: len(text)]
+        assert beside == pytest.approx(alone, abs=1e-3)
+
+
 def test_merged_weights_answer_as_the_adapter_in_a_server_that_knows_no_adapter(
     real_stand: Stand, trained: Path, tmp_path: Path
 ) -> None:
@@ -286,6 +327,63 @@ def test_pinned_prompts_are_answered_by_the_base_and_by_a_checkpoint_that_learne
     assert shown.state == "answered"
     assert not before.as_expected and after.as_expected
     assert "".join(piece.text for piece in after.pieces) == 'track({"order": "12345"})' == pinned.expected
+
+
+# ---- killed in the middle of an answer ----
+
+
+def test_a_server_killed_in_mid_stream_says_so_comes_back_proved_and_answers_the_retry(
+    real_stand: Stand, base: BaseModel, fleet: Fleet, shelf: Shelf, api_key: str
+) -> None:
+    checkpoint = shelf.checkpoint(base, copied(real_stand.adapters[0]))
+    deployments.want(base_model=base)
+    verified(fleet, checkpoint)
+    first = row_of(checkpoint)
+    asked = {"model": checkpoint.name, "messages": [ASKED], "temperature": 0, "ignore_eos": True, "stream": True}
+
+    async def stream(max_tokens: int, on_text: Callable[[str], None] = lambda text: None) -> tuple[str, dict[str, Any]]:
+        """What was said, and the last event."""
+        body, said, last = json.dumps(asked | {"max_tokens": max_tokens}), "", {}
+        headers = {"Authorization": f"Bearer {api_key}"}
+        response = await AsyncClient().post(
+            "/v1/chat/completions", body, content_type="application/json", headers=headers
+        )
+        assert response.status_code == 200, response.content
+        async for part in response.streaming_content:
+            for line in part.decode().split("\n\n"):
+                if line.startswith("data: {"):
+                    last = json.loads(line[6:])
+                    said += last["choices"][0]["delta"].get("content") or "" if last.get("choices") else ""
+                    on_text(said)
+        await gateway.close()
+        return said, last
+
+    processes = real_stand.server.tree()
+
+    def kill(said: str) -> None:
+        if said:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+    said, last = asyncio.run(stream(4000, kill))
+    print(len(said), last)
+    assert said and set(last) == {"error"}
+    assert set(last["error"]) == {"message", "type", "param", "code"}
+    assert last["error"]["code"] == "server_stopped"
+    assert "stopped while it was asked" in last["error"]["message"] and "Please try again" in last["error"]["message"]
+    settle(fleet, state_is("queued", checkpoint))
+    assert "Starting it again" in row_of(checkpoint).reason and row_of(checkpoint).proof == ""
+    try:
+        settle(fleet, state_is("ready", base, checkpoint), 540)
+        second = row_of(checkpoint)
+        assert second.server_pid != first.server_pid and second.proof == "verified"
+        assert second.proof_json["mean_to_trained"] < 0.05 < second.proof_json["mean_to_base"]
+        again, last = asyncio.run(stream(64))
+        assert last["choices"][0]["finish_reason"] == "length"
+        assert again.startswith(said[:20]), "the retry is answered by other weights"
+    finally:
+        real_stand.server = fleet.members[f"base:{base.pk}"].server  # for the tests that come after
 
 
 # ---- the gate, with the look at the files left out: by the answers alone ----

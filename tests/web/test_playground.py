@@ -2,16 +2,20 @@
 
 import json
 import re
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import Project, User
-from playground import comparisons
+from playground import comparisons, contenders
 from playground.comparisons import Answer
 from playground.forms import Setup
 from playground.models import Comparison, Turn, Vote
 from tests.playground_cast import make_base, make_checkpoint
+from training.models import Checkpoint
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HTTP_HX_REQUEST": "true"}
@@ -50,6 +54,13 @@ def blind(project: Project, owner: User, models: list[str]) -> Comparison:
     return comparisons.start_comparison(project=project, user=owner, setup=setup, blind=True)
 
 
+def page_data(page: str) -> Any:
+    """What the page gives its script."""
+    found = re.search(r'<script id="playground-data" type="application/json">(.*?)</script>', page)
+    assert found
+    return json.loads(found[1])
+
+
 # ---- columns ----
 
 
@@ -80,11 +91,12 @@ def test_an_unknown_model_is_named_and_gets_no_column(owner_client: Client, mode
     assert page.count('class="sheet ') == 1
 
 
-def test_a_seventh_column_is_left_out(owner_client: Client, project: Project) -> None:
+def test_a_ninth_column_is_left_out(owner_client: Client, project: Project) -> None:
     base = make_base()
-    names = [make_checkpoint(project, base, epoch=epoch).name for epoch in range(1, 8)]
+    names = [make_checkpoint(project, base, epoch=epoch).name for epoch in range(1, 10)]
     page = owner_client.get("/playground/", {"models": ",".join(names)}).content.decode()
-    assert page.count('class="sheet ') == 6
+    assert page.count('class="sheet ') == 8
+    assert 'aria-label="Column H"' in page and 'aria-label="Column I"' not in page
 
 
 def test_search_finds_by_job_and_epoch_and_leaves_out_what_is_there(owner_client: Client, models: list[str]) -> None:
@@ -171,6 +183,35 @@ def test_a_vote_waits_for_every_answer(owner_client: Client, owner: User, projec
     assert answer.status_code == 409 and "Not every column has answered" in answer.content.decode()
 
 
+def test_a_vote_is_about_the_answers_that_came_when_a_column_failed(
+    owner_client: Client, owner: User, project: Project, models: list[str]
+) -> None:
+    made = comparisons.start_comparison(project=project, user=owner, setup=setup_of(models))
+    turn = answered(made)
+    comparisons.record_response(turn=turn, column=2, answer=Answer(error="its server is gone"))
+    page = owner_client.get(f"/playground/{made.pk}/").text
+    assert "C gave no answer: the vote is about the others." in page
+    assert 'data-key="2"' in page and 'data-key="3"' not in page
+    refused = owner_client.post(f"/playground/{made.pk}/vote/", {"verdict": "2", "turn": 0})
+    assert refused.status_code == 400 and "Choose among those that did" in refused.text
+    assert owner_client.post(f"/playground/{made.pk}/vote/", {"verdict": "0", "turn": 0}).status_code == 302
+    (ballot,) = comparisons.ballots(project)
+    assert ballot.seen == tuple(models[:2]) and ballot.best == models[0]
+
+
+def test_one_answer_alone_cannot_be_voted_on_and_the_page_says_so(
+    owner_client: Client, owner: User, project: Project, models: list[str]
+) -> None:
+    made = comparisons.start_comparison(project=project, user=owner, setup=setup_of(models))
+    turn = answered(made)
+    for column in (1, 2):
+        comparisons.record_response(turn=turn, column=column, answer=Answer(error="its server is gone"))
+    page = owner_client.get(f"/playground/{made.pk}/").text
+    assert "B and C gave no answer. A vote needs two: retry." in page and 'class="button vote"' not in page
+    refused = owner_client.post(f"/playground/{made.pk}/vote/", {"verdict": "0", "turn": 0})
+    assert refused.status_code == 409 and "A vote needs two answers" in refused.text
+
+
 def test_an_answer_that_was_voted_on_stays(owner: User, project: Project, models: list[str]) -> None:
     made = comparisons.start_comparison(project=project, user=owner, setup=setup_of(models))
     turn = answered(made)
@@ -206,6 +247,49 @@ def test_a_blind_start_that_cannot_be_is_refused_with_the_reason(
     assert answer.status_code in (400, 404, 422)
     assert said in answer.content.decode()
     assert not Comparison.objects.exists()
+
+
+def test_a_refused_blind_start_keeps_the_columns_and_what_was_set(owner_client: Client, models: list[str]) -> None:
+    settings = {"n": 2, "temperature": 0}
+    setup = {"columns": [{"model": name} for name in models], "system": "Be brief.", "settings": settings}
+    page = owner_client.post("/playground/blind/", {"setup": json.dumps(setup)}).text
+    assert all(f'title="{name}"' in page for name in models) and "at temperature 0" in page
+    data = page_data(page)
+    assert data["setup"]["models"] == models and data["setup"]["system"] == "Be brief."
+    assert data["setup"]["settings"]["n"] == 2
+    assert f'data-address="/playground/?models={",".join(models)}"' in page
+
+
+def test_a_blind_start_refused_for_one_deleted_model_keeps_the_others(owner_client: Client, models: list[str]) -> None:
+    setup = {"columns": [{"model": name} for name in (*models, "nobody")]}
+    page = owner_client.post("/playground/blind/", {"setup": json.dumps(setup)}).text
+    assert page_data(page)["setup"]["models"] == models
+    assert '<span class="mono">nobody</span> in this project' in page
+
+
+def test_a_blind_start_refused_on_a_comparison_keeps_its_conversation(
+    owner_client: Client, owner: User, project: Project, models: list[str]
+) -> None:
+    made = comparisons.start_comparison(project=project, user=owner, setup=setup_of(models))
+    answered(made)
+    setup = {"columns": [{"model": name} for name in models], "settings": {"n": 9}}
+    page = owner_client.post("/playground/blind/", {"setup": json.dumps(setup), "comparison": made.pk}).text
+    assert "answer number 2" in page and page_data(page)["comparison"] == made.pk
+    assert f'data-address="/playground/{made.pk}/"' in page
+
+
+def test_a_next_prompt_that_cannot_be_keeps_the_models_that_are_left_and_names_none_before_the_vote(
+    owner_client: Client, blind: Comparison, models: list[str]
+) -> None:
+    answered(blind)
+    Checkpoint.objects.filter(project=blind.project, epoch=2).delete()
+    answer = owner_client.post(f"/playground/blind/{blind.pk}/next/")
+    assert answer.status_code == 404 and "does not exist any more" in answer.text
+    (gone,) = {column["model"] for column in blind.columns} - {*contenders.find(blind.project, models)}
+    assert gone not in answer.text and page_data(answer.text)["setup"]["models"] == []
+    owner_client.post(f"/playground/{blind.pk}/vote/", {"verdict": "tie", "turn": 0})
+    page = owner_client.post(f"/playground/blind/{blind.pk}/next/").text
+    assert set(page_data(page)["setup"]["models"]) == set(models) - {gone}
 
 
 def test_nothing_in_the_blind_page_tells_before_the_vote(
@@ -339,7 +423,24 @@ def test_the_votes_page_says_the_finding_and_lists_what_was_judged(
     page = owner_client.get("/playground/votes/").content.decode()
     assert "ticket, epoch 1 is better than SmolLM2 135M Instruct: 6–0" in page
     assert "prompt 5" in page and "prompt 0" in page
-    assert "5–0" in owner_client.get("/playground/votes/", {"blind": "1"}).content.decode()
+    only_blind = owner_client.get("/playground/votes/", {"blind": "1"}).content.decode()
+    assert "5–0" in only_blind and "prompt 5" in only_blind and "prompt 0" not in only_blind
+
+
+def test_a_blind_vote_that_is_changed_after_the_names_were_shown_is_an_open_one_of_that_moment(
+    owner_client: Client, owner: User, blind: Comparison
+) -> None:
+    turn = answered(blind, "what about blindness?")
+    vote = comparisons.record_vote(turn=turn, voter=owner, verdict="tie")
+    cast = timezone.now() - timedelta(hours=3)
+    Vote.objects.filter(pk=vote.pk).update(created_at=cast)
+    again = comparisons.record_vote(turn=turn, voter=owner, verdict="tie")
+    assert again.blind and Vote.objects.get().created_at == cast, "the same once more is nothing new"
+    comparisons.record_vote(turn=turn, voter=owner, verdict="best", best_column=0)
+    assert Vote.objects.get().created_at > cast + timedelta(hours=2)
+    only_blind = owner_client.get("/playground/votes/", {"blind": "1"}).content.decode()
+    assert "what about blindness?" not in only_blind and "No blind votes yet" in only_blind
+    assert "what about blindness?" in owner_client.get("/playground/votes/").content.decode()
 
 
 def test_the_votes_page_hides_a_teammates_blind_comparison_until_ones_own_vote(
@@ -380,6 +481,4 @@ def test_each_column_goes_on_with_its_own_answers(owner: User, project: Project,
 
 def test_the_setup_of_the_page_is_plain_json_for_the_script(owner_client: Client, models: list[str]) -> None:
     page = owner_client.get("/playground/", {"models": ",".join(models)}).content.decode()
-    found = re.search(r'<script id="playground-data" type="application/json">(.*?)</script>', page)
-    assert found
-    assert json.loads(found[1])["setup"]["models"] == models
+    assert page_data(page)["setup"]["models"] == models

@@ -16,12 +16,16 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
 
 from accounts.models import Project, User
-from playground import comparisons
+from playground import comparisons, gateway, streams
 from playground.consumers import routes
+from playground.edits import keeping
+from playground.external import calling
+from playground.external.models import ExternalModel
 from playground.forms import Setup
 from playground.models import Comparison, Deployment, Response, Vote
 from tests.fakes.vllm import Handler, State
 from tests.playground_cast import make_base, make_checkpoint
+from tests.stand_in import KEY, standing
 from training.models import BaseModel, Checkpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -251,6 +255,31 @@ async def test_a_column_that_fails_says_why_in_its_place_and_can_be_retried(
     assert again.text == "somebody heard break it " and again.error == ""
 
 
+async def test_a_server_that_dies_in_mid_answer_is_told_in_its_column_and_the_retry_is_answered(
+    owner: User, models: list[str], vllm: type[Nameless]
+) -> None:
+    def dies(self: Any, chunks: list[dict[str, Any]]) -> None:
+        """The connection of one that was killed: cut in the middle of an event."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        written = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks[:3])[:-9]
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(written), written))
+        self.close_connection = True
+
+    vllm.stream = dies  # type: ignore[method-assign,assignment]
+    async with page(owner) as socket:
+        await socket.send_json_to({"type": "open", "models": models[:1]})
+        (told,) = [frame for frame in await ask(socket, models[:1]) if frame["type"] == "finished"]
+        assert "stopped while it was asked" in told["error"] and "Please try again" in told["error"]
+        vllm.stream = Handler.stream  # type: ignore[method-assign]
+        await socket.send_json_to({"type": "retry", "column": 0})
+        (told,) = [frame for frame in await hear(socket, "settled") if frame["type"] == "finished"]
+    again = await Response.objects.aget()
+    assert told["error"] == again.error == "" and again.text == "somebody heard hello there "
+
+
 async def test_loading_is_shown_and_waited_for(owner: User, models: list[str]) -> None:
     loading = Deployment.objects.filter(checkpoint__isnull=True)
     await loading.aupdate(state=Deployment.State.LOADING, reason="Loading the base model into vLLM, about 45 s")
@@ -265,6 +294,52 @@ async def test_loading_is_shown_and_waited_for(owner: User, models: list[str]) -
         states = [frame for frame in frames if frame["type"] == "states"] or await hear(socket, "states")
         assert states[-1]["columns"][0] == {"state": "ready", "words": "", "verified": True}
     assert (await Response.objects.aget(column=0)).text
+
+
+async def test_a_model_that_takes_longer_than_the_wait_is_waited_for_again(
+    owner: User, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[str] = []
+    thrice = asyncio.Event()
+    first = gateway.still_loading
+
+    def told(reason: str = "") -> Any:
+        waits.append(reason)
+        if len(waits) == 3:
+            thrice.set()
+        return first(reason)
+
+    monkeypatch.setattr(streams, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(gateway, "still_loading", told)
+    loading = Deployment.objects.filter(checkpoint__isnull=True)
+    await loading.aupdate(state=Deployment.State.LOADING, reason="Behind two others")
+    async with page(owner) as socket:
+        await socket.send_json_to({"type": "open", "models": models[:1]})
+        await socket.send_json_to({"type": "send", "prompt": "hi", "setup": setup_of(models[:1])})
+        await hear(socket, "started")
+        async with asyncio.timeout(SECONDS):
+            await thrice.wait()
+        await loading.aupdate(state=Deployment.State.READY, reason="")
+        finished = next(frame for frame in await hear(socket, "settled") if frame["type"] == "finished")
+    assert finished["error"] == "" and (await Response.objects.aget()).text
+
+
+async def test_an_edited_answer_is_not_asked_again_and_says_so_at_once(
+    owner: User, models: list[str], vllm: type[Nameless]
+) -> None:
+    async with page(owner) as socket:
+        await socket.send_json_to({"type": "open", "models": models})
+        await ask(socket, models)
+        answer = await Response.objects.select_related("turn__comparison").aget(column=1)
+        before = answer.text
+        await database_sync_to_async(keeping.keep)(response=answer, editor=owner, text="as it should be")
+        asked = len(vllm.asked)
+        await socket.send_json_to({"type": "retry", "column": 1})
+        assert "Remove the edit to ask again" in (await hear(socket, "error"))[-1]["message"]
+        await socket.send_json_to({"type": "retry", "column": 0})
+        await hear(socket, "settled")
+    assert len(vllm.asked) == asked + 1, "only the column without an edit"
+    assert (await Response.objects.aget(column=1)).text == before
 
 
 async def test_a_model_that_cannot_be_loaded_says_so_in_its_column(owner: User, models: list[str]) -> None:
@@ -330,7 +405,7 @@ async def test_a_blind_comparison_is_closed_after_the_vote(owner: User, project:
         ('{"type": "send", "prompt": ""}', "Message"),
         ('{"type": "send", "prompt": "hi"}', "Choose a model first"),
         ('{"type": "retry"}', "nothing to retry"),
-        ('{"type": "open", "models": ["1","2","3","4","5","6","7"]}', "at most 6"),
+        ('{"type": "open", "models": ["1","2","3","4","5","6","7","8","9"]}', "at most 8"),
         ('{"type": "open", "comparison": "cmp_elsewhere"}', "does not exist"),
         ('{"type": "send", "prompt": "hi", "setup": {"columns": [{"model": "nobody"}]}}', "does not exist"),
         ('{"type": "send", "prompt": "hi", "setup": {"columns": [{"model": "a"}], "settings": {"top_p": 7}}}', "Top p"),
@@ -369,3 +444,148 @@ async def test_somebody_signed_out_gets_no_socket(db: None) -> None:
     socket = WebsocketCommunicator(URLRouter(routes), "/ws/playground/")
     socket.scope["user"], socket.scope["session"] = AnonymousUser(), {}
     assert await socket.connect() == (False, 4401)
+
+
+async def test_a_model_of_somebody_elses_server_answers_beside_ours_and_is_not_verified(
+    owner: User, project: Project, models: list[str], settings: Any
+) -> None:
+    settings.HONE_PRICE_CURRENCY = "€"
+    with standing() as server:
+        vendor = ExternalModel(project=project, name="Vendor", base_url=server.base_url, model="parrot")
+        vendor.input_price, vendor.output_price = 1.0, 100.0
+        vendor.keep_key(KEY)
+        await vendor.asave()
+        async with page(owner) as socket:
+            await socket.send_json_to({"type": "open", "models": [models[1], vendor.pk]})
+            (states,) = await hear(socket, "states")
+            assert states["columns"][1] == {"state": "external", "words": "", "verified": False}
+            frames = await ask(socket, [models[1], vendor.pk])
+        await calling.close()
+    figures = next(f["figures"] for f in frames if f["type"] == "finished" and f["column"] == 1)
+    assert "7 prompt tokens" in figures and "3 tokens · €0.00031 · finished" in figures
+    ours, theirs = [response async for response in Response.objects.order_by("column")]
+    assert theirs.text == "heard hello there " and theirs.proof is None and theirs.cost == pytest.approx(307e-6)
+    assert ours.proof and ours.cost is None
+    assert KEY not in json.dumps(frames)
+
+
+async def test_a_blind_page_hears_nothing_that_tells_an_external_model(
+    owner: User, project: Project, models: list[str]
+) -> None:
+    with standing() as server:
+        good = await ExternalModel.objects.acreate(
+            project=project, name="Vendor", base_url=server.base_url, model="parrot"
+        )  # it wants a key and has none
+        columns = {"columns": [{"model": models[1]}, {"model": good.pk}]}
+        blind = await database_sync_to_async(comparisons.start_comparison)(
+            project=project, user=owner, setup=Setup.model_validate(columns), blind=True
+        )
+        async with page(owner) as socket:
+            await socket.send_json_to({"type": "open", "comparison": blind.pk})
+            frames = await hear(socket, "waiting")
+            await socket.send_json_to({"type": "send", "prompt": "hello"})
+            frames += await hear(socket, "settled")
+        await calling.close()
+    assert {frame["type"] for frame in frames} == {"waiting", "started", "progress", "settled"}
+    said = json.dumps(frames)
+    for secret in ("Vendor", "ext_", "external", "401", "key", server.base_url, models[1]):
+        assert secret not in said
+    assert "it wants a key" in (await Response.objects.exclude(error="").aget()).error
+
+
+async def test_every_sample_is_asked_for_at_once_and_stored_and_the_first_is_streamed(
+    owner: User, models: list[str], vllm: type[Nameless]
+) -> None:
+    def three(self: Any, body: dict[str, Any]) -> None:
+        pieces = [(0, "one "), (2, "three"), (1, "two"), (0, "more")]
+        self.asked.append(body)
+        self.stream([{"choices": [{"index": index, "delta": {"content": text}}]} for index, text in pieces])
+
+    vllm.chat = three  # type: ignore[method-assign,assignment]
+    setup = setup_of(models[:1])
+    setup["settings"] |= {"n": 3}
+    async with page(owner) as socket:
+        await socket.send_json_to({"type": "open", "models": models[:1]})
+        await socket.send_json_to({"type": "send", "prompt": "hi", "setup": setup})
+        frames = await hear(socket, "settled")
+    assert vllm.asked[0]["n"] == 3
+    said = "".join(frame["columns"]["0"] for frame in frames if frame["type"] == "text")
+    stored = await Response.objects.aget()
+    assert said == stored.text == "one more"
+    assert [sample["text"] for sample in stored.more_samples] == ["two", "three"]
+    assert stored.seconds and stored.first_token_seconds and stored.seconds >= stored.first_token_seconds
+
+
+@pytest.mark.parametrize(("model", "texts"), [("single", ["3 ", "4 ", "5 "]), ("parrot", ["heard hello there "] * 3)])
+async def test_a_server_without_n_is_asked_as_often_as_there_are_samples_with_a_seed_for_each(
+    owner: User, project: Project, model: str, texts: list[str]
+) -> None:
+    with standing() as server:
+        vendor = ExternalModel(project=project, name="Vendor", base_url=server.base_url, model=model)
+        vendor.keep_key(KEY)
+        await vendor.asave()
+        setup = setup_of([vendor.pk])
+        setup["settings"] |= {"n": 3}
+        async with page(owner) as socket:
+            await socket.send_json_to({"type": "open", "models": [vendor.pk]})
+            await socket.send_json_to({"type": "send", "prompt": "hello there", "setup": setup})
+            frames = await hear(socket, "settled")
+        await calling.close()
+    stored = await Response.objects.aget()
+    assert [stored.text, *(sample["text"] for sample in stored.more_samples)] == texts
+    assert stored.prompt_tokens == 3 * 7 and stored.error == "", "what all three cost"
+    said = "".join(frame["columns"]["0"] for frame in frames if frame["type"] == "text")
+    assert said == texts[0], "only the first is said while it comes"
+
+
+async def test_tools_go_to_the_model_and_its_calls_come_back_whole(
+    owner: User, models: list[str], vllm: type[Nameless]
+) -> None:
+    def calls(self: Any, body: dict[str, Any]) -> None:
+        self.asked.append(body)
+        heads = [{"index": 0, "id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": ""}}]
+        parts = [[{"index": 0, "function": {"arguments": text}}] for text in ('{"city": ', '"Ulm"}')]
+        deltas = [{"choices": [{"index": 0, "delta": {"tool_calls": each}}]} for each in (heads, *parts)]
+        self.stream([*deltas, {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}])
+
+    vllm.chat = calls  # type: ignore[method-assign,assignment]
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
+    schema = {"type": "object", "properties": {}}
+    setup = setup_of(models[:1], tools=json.dumps([tool]), response_format=json.dumps(schema))
+    async with page(owner) as socket:
+        await socket.send_json_to({"type": "open", "models": models[:1]})
+        await socket.send_json_to({"type": "send", "prompt": "Weather in Ulm?", "setup": setup})
+        frames = await hear(socket, "settled")
+    assert vllm.asked[0]["tools"][0]["function"]["name"] == "get_weather" and "n" not in vllm.asked[0]
+    assert vllm.asked[0]["response_format"]["json_schema"]["schema"] == schema
+    stored = await Response.objects.aget()
+    assert stored.tool_calls == [{"name": "get_weather", "arguments": '{"city": "Ulm"}'}]
+    assert stored.error == "" and stored.settings["tools"][0]["function"]["name"] == "get_weather"
+    assert next(frame for frame in frames if frame["type"] == "finished")["error"] == ""
+
+
+async def test_tools_that_are_none_are_told_with_their_place_and_nothing_is_stored(
+    owner: User, models: list[str]
+) -> None:
+    setup = setup_of(models[:1], tools='[{"type": "function"}]')
+    async with page(owner) as socket:
+        await socket.send_json_to({"type": "open", "models": models[:1]})
+        await socket.send_json_to({"type": "send", "prompt": "hi", "setup": setup})
+        told = (await hear(socket, "error"))[-1]
+    assert told["param"] == "setup.tools" and "number 1 must look like" in told["message"]
+    assert not await Comparison.objects.aexists()
+
+
+async def test_a_prompt_that_is_longer_than_the_context_is_told_in_its_column_and_kept(
+    owner: User, models: list[str], vllm: type[Nameless]
+) -> None:
+    prompt = "word " * 20_000
+    async with page(owner) as socket:
+        await socket.send_json_to({"type": "open", "models": models[:1]})
+        await socket.send_json_to({"type": "send", "prompt": prompt, "setup": setup_of(models[:1])})
+        frames = await hear(socket, "settled")
+        told = next(frame for frame in frames if frame["type"] == "finished")["error"]
+        assert "maximum context length" in told
+        await socket.send_json_to({"type": "send", "prompt": "x" * 200_001, "setup": setup_of(models[:1])})
+        assert "Message: " in (await hear(socket, "error"))[-1]["message"]
+    assert (await Response.objects.select_related("turn").aget()).turn.prompt == prompt
