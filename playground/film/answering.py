@@ -14,10 +14,11 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from playground import gateway
+from playground.claims import is_claimed
 from playground.deployments import Target
 from playground.film import prompts
 from playground.film.models import Frame
-from playground.film.tending import is_claimed, row_of, target_of
+from playground.film.tending import row_of, target_of
 from playground.models import Deployment
 from training.notify import job_changed
 from training.recording import add_event

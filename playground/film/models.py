@@ -15,6 +15,7 @@ class Film(models.Model):
     job = models.OneToOneField(TrainingJob, on_delete=models.CASCADE, related_name="film")
     prompts = models.JSONField(default=list)  # of playground.film.prompts.Pinned, in the order of the page
     open = models.BooleanField(default=True)  # a frame is missing, or may still come
+    now = models.BooleanField(default=False)  # a person asked for what is missing: it does not wait for training
 
 
 class Frame(models.Model):

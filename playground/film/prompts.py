@@ -1,8 +1,9 @@
-"""Which prompts are pinned to a job: those that somebody chose, else a few of its validation rows."""
+"""Which prompts are pinned to a job: those that somebody chose, else its stage's, else a few of its validation rows."""
 
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Final
@@ -10,15 +11,15 @@ from typing import Any, Final
 from django.db import transaction
 
 from accounts.errors import ApiError
+from playground.film import written
 from playground.film.models import Film
+from playground.film.written import LONGEST, MOST, Entry
 from training import jsonl, texts
 from training.engine.pairs import is_preference, spelling_of
 from training.models import DatasetFile, TrainingJob
 from training.notify import job_changed
 
 DRAWN: Final = 4
-MOST: Final = 12
-LONGEST: Final = 8_000  # characters of what is asked; longer rows are not drawn
 ROWS_LOOKED_AT: Final = 500  # of the file's beginning, so that a large file costs a page nothing
 DOCUMENTS_LOOKED_AT: Final = 40
 BEGINNING: Final = 160  # characters of a raw text that are given
@@ -62,13 +63,22 @@ class Pinned:
 def of(job: TrainingJob) -> list[Pinned]:
     """As chosen, else as they would be drawn now."""
     film = Film.objects.filter(job=job).first()
-    return [Pinned(**each) for each in film.prompts] if film else drawn(job)
+    return [Pinned(**each) for each in film.prompts] if film else first(job)
+
+
+def first(job: TrainingJob) -> list[Pinned]:
+    """Before anybody chose on its page: those of its stage, where it is one of a recipe, else drawn."""
+    return read(job, _of_stage(job)) or drawn(job)
+
+
+def _of_stage(job: TrainingJob) -> list[Entry]:
+    return list(job.chain.stages[job.stage - 1].pinned_prompts) if job.chain else []
 
 
 def begin(job: TrainingJob) -> Film:
     """Its film; the prompts that are drawn now stay, whatever becomes of the validation file. Not stored where there
     are none."""
-    film = Film.objects.filter(job=job).first() or Film(job=job, prompts=_stored(drawn(job)))
+    film = Film.objects.filter(job=job).first() or Film(job=job, prompts=_stored(first(job)))
     if film.pk is None and film.prompts:
         film, _ = Film.objects.get_or_create(job=job, defaults={"prompts": film.prompts})
     return film
@@ -94,14 +104,36 @@ def keep_from(parent: TrainingJob, job: TrainingJob) -> None:
         pin(job, [Pinned(**each) for each in film.prompts])
 
 
-def typed(job: TrainingJob, written: list[str]) -> list[Pinned]:
-    """What a person wrote, as this job's rows ask: as a chat, or as the beginning of a text."""
-    bare = not job.base_model.facts_json.get("has_chat_template", True) or _format(job) in ("completion", "text")
-    return [Pinned({"prompt": text} if bare else {"messages": [{"role": "user", "content": text}]}) for text in written]
+def read(job: TrainingJob, entries: Sequence[Entry]) -> list[Pinned]:
+    """What was written, a text as this job's rows ask: as a chat, or as the beginning of a text."""
+    bare = _asks_bare(job)
+    return [Pinned(*written.ask_of(entry, bare)) for entry in entries]
 
 
-def _format(job: TrainingJob) -> str:
-    return job.training_file.format if job.training_file else ""
+def as_written(job: TrainingJob) -> list[Entry] | None:
+    """For another job that is to be asked the same; None where nothing was pinned yet."""
+    film = Film.objects.filter(job=job).first()
+    if film is None:
+        return _of_stage(job) or None
+    return _entries(job, [Pinned(**each) for each in film.prompts])
+
+
+def of_rerun(parent: TrainingJob, validation_file: DatasetFile | None, seed: int | None) -> list[Entry] | None:
+    """What a rerun with this file and seed is asked besides what would be drawn for it anyway; None: nothing else."""
+    asked = of(parent)
+    if (validation_file, seed) == (parent.validation_file, parent.seed) and asked == drawn(parent):
+        return None
+    return _entries(parent, asked)
+
+
+def _entries(job: TrainingJob, asked: Sequence[Pinned]) -> list[Entry]:
+    bare = _asks_bare(job)
+    return [written.entry_of(each.ask, each.expected, bare) for each in asked]
+
+
+def _asks_bare(job: TrainingJob) -> bool:
+    kind = job.training_file.format if job.training_file else ""
+    return not job.base_model.facts_json.get("has_chat_template", True) or kind in ("completion", "text")
 
 
 def _stored(pinned: list[Pinned]) -> list[dict[str, Any]]:

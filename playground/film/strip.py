@@ -5,9 +5,10 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from playground import deployments, sheets
+from playground import deployments, sharing, sheets
+from playground.claims import is_claimed
 from playground.film import prompts, tending
-from playground.film.models import Frame
+from playground.film.models import Film, Frame
 from playground.film.prompts import Pinned
 from playground.models import Deployment
 from training.models import TrainingJob
@@ -45,6 +46,7 @@ class Head:
     loss: float | None
     state: str
     words: str = ""  # why it waits or failed
+    cells: str = ""  # what stands in the place of its answers, where there is something to say
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,16 @@ def of(job: TrainingJob) -> Strip:
     if not pinned:
         return Strip([], [], "none", _why_none(job))
     keys = [each.key for each in pinned]
-    heads = [_head(frame, keys) for frame in frames]
+    held = sharing.training_goes_first() and not Film.objects.filter(job=job, now=True).exists()
+    heads = [_head(frame, keys, held) for frame in frames]
     lines = [_line(each, frames, heads) for each in pinned]
     state, words, can_ask = _sum(job, heads)
     return Strip(heads, lines, state, words, can_ask)
 
 
 def _why_none(job: TrainingJob) -> str:
+    if Film.objects.filter(job=job).exists():
+        return "None were chosen for this job. Write some, and every checkpoint answers them."
     if job.status == "validating_files":
         return "They are drawn from the validation file when it has been checked."
     if job.validation_file is None:
@@ -81,7 +86,8 @@ def _why_none(job: TrainingJob) -> str:
     return "Write some, and every checkpoint answers them."
 
 
-def _head(frame: Frame, keys: list[str]) -> Head:
+def _head(frame: Frame, keys: list[str], held: bool) -> Head:
+    """`held`: it waits for the training on the same device."""
     checkpoint, target = frame.checkpoint, tending.target_of(frame)
     title = (checkpoint.label or checkpoint.when.capitalize()) if checkpoint else "Before"
     note = target.name
@@ -93,13 +99,14 @@ def _head(frame: Frame, keys: list[str]) -> Head:
         return Head(title, note, loss, "failed", failure)
     if not tending.is_missing(frame, keys):
         return Head(title, note, loss, "answered")
-    if tending.is_claimed(frame):
+    if is_claimed(frame):
         return Head(title, note, loss, "answering")
     row = tending.known_row(target)
     if row and row.wanted and row.state == Deployment.State.FAILED:
         return Head(title, note, loss, "failed", row.reason)
     loading = row and row.wanted and row.state != Deployment.State.READY
-    return Head(title, note, loss, "waiting", sheets.state_words(row) if loading else "")
+    words = sheets.state_words(row) if loading and not held else ""
+    return Head(title, note, loss, "waiting", words, "after the training" if held else "")
 
 
 def _line(pinned: Pinned, frames: list[Frame], heads: list[Head]) -> Line:
@@ -152,8 +159,9 @@ def _waits_for(job: TrainingJob, first: Head) -> tuple[str, str, bool]:
         return "waiting", f"Nothing is served now. {deployments.SERVE_IS_GONE}", False
     if first.words:
         return "waiting", f"{first.title}: {first.words}", False
-    if tending.trains_beside():
-        text = "A job trains on the device that would answer, so the answers wait until it is done."
+    if first.cells:
+        does = "trains" if sharing.trains_beside() else "is about to train"
+        text = f"A job {does} on the device that would answer, so the answers wait until it is done."
         return "waiting", f"{text} Asked now, they slow it down for a while.", True
     if not tending.is_served(job.base_model):
         return "waiting", f"{job.base_model.name} is not loaded, so nothing can answer.", True

@@ -1,29 +1,27 @@
 """Which frames are missing, and having them answered: looked at by `manage.py serve` while it serves.
 
-Nothing is loaded for a film strip while a job trains on what serving uses, nor where its base model is not served
-anyway; a person who asks for the answers has both. What was loaded for a frame alone is put away when it has answered.
+Nothing is loaded or answered for a film strip while a job trains (or is about to) on what serving uses, and nothing is
+loaded where its base model is not served anyway; a person who asks for the answers has both. What was loaded for a
+frame alone is put away when it has answered, and when training begins.
 """
 
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from playground import deployments
+from playground import deployments, sharing
+from playground.claims import WOKEN_SECONDS, is_claimed
 from playground.deployments import Target
 from playground.film import prompts
 from playground.film.models import Film, Frame
 from playground.models import Deployment
-from training import devices
 from training.models import BaseModel, Checkpoint, TrainingJob
 from training.notify import job_changed
 from training.tasks import wake
-from training.workers import holder_is_gone
 
 FILMS_LOOKED_AT: Final = 20  # the newest that are not complete
-WOKEN_SECONDS: Final = 30.0  # a worker that was told and did not begin by then is told again
 State = Deployment.State
 
 
@@ -42,13 +40,6 @@ def row_of(target: Target) -> Deployment | None:
 def known_row(target: Target) -> Deployment | None:
     """The same, as it was read with the target."""
     return getattr(target, "deployment", None)
-
-
-def is_claimed(frame: Frame) -> bool:
-    """A living worker answers."""
-    expired = timezone.now() - timedelta(seconds=settings.HONE_LEASE_SECONDS)
-    beats = bool(frame.heartbeat_at and frame.heartbeat_at > expired)
-    return bool(frame.claim) and beats and not holder_is_gone(frame.claim)
 
 
 def frames_of(job: TrainingJob) -> list[Frame]:
@@ -83,7 +74,7 @@ def tend() -> None:
     start = "job__start_checkpoint"
     related = ("job__base_model__deployment", f"{start}__deployment", f"{start}__base_model")
     films = Film.objects.filter(open=True, job__archived_at=None).select_related(*related)
-    quiet = not trains_beside()
+    quiet = not sharing.training_goes_first()
     for film in films.order_by("-job__created_at")[:FILMS_LOOKED_AT]:
         _tend(film, quiet)
 
@@ -92,13 +83,17 @@ def _tend(film: Film, quiet: bool) -> None:
     keys = [prompts.Pinned(**each).key for each in film.prompts]
     frames = frames_of(film.job)
     for frame in frames:
-        if frame.asked_at and not is_missing(frame, keys) and not is_claimed(frame):
+        done = not is_missing(frame, keys) or not (quiet or film.now)
+        if frame.asked_at and done and not is_claimed(frame):
             _put_away(frame)
     missing = [frame for frame in frames if is_missing(frame, keys)]
     if not missing and film.job.is_final:
         Film.objects.filter(pk=film.pk, prompts=film.prompts).update(open=False)
+    if not missing and film.now:
+        Film.objects.filter(pk=film.pk).update(now=False)
     for frame in missing:
-        _bring_on(frame, quiet)
+        if quiet or film.now:
+            _bring_on(frame, quiet)
 
 
 def _bring_on(frame: Frame, quiet: bool) -> None:
@@ -111,7 +106,7 @@ def _bring_on(frame: Frame, quiet: bool) -> None:
         if frame.asked_at:
             Frame.objects.filter(pk=frame.pk).update(failure=row.reason, asked_at=None, changed_at=timezone.now())
             job_changed(frame.job_id)
-    elif not (row and row.wanted) and quiet and may_load(target):
+    elif not (row and row.wanted) and quiet and may_load(target) and not is_somebody_waiting():
         _load(frame, target)
 
 
@@ -156,22 +151,16 @@ def may_load(target: Target) -> bool:
     return not (isinstance(target, Checkpoint) and target.kind == Checkpoint.Kind.FULL) and is_served(target)
 
 
+def is_somebody_waiting() -> bool:
+    """Some model is on its way already: who asked for it goes first, and films load one at a time."""
+    return Deployment.objects.wanted().filter(state__in=(State.QUEUED, State.LOADING)).exists()
+
+
 def is_served(target: Target) -> bool:
     """The server of its base model runs."""
     base = target if isinstance(target, BaseModel) else target.base_model
     same_server = Q(base_model=base) | Q(checkpoint__base_model=base, checkpoint__kind=Checkpoint.Kind.LORA)
     return Deployment.objects.ready().filter(same_server).exists()
-
-
-def trains_beside() -> bool:
-    """A job trains on a device that serving uses as well: this machine's CPU, or a GPU of both."""
-    return TrainingJob.objects.filter(status="running").exists() and shares_device()
-
-
-def shares_device() -> bool:
-    found, wanted = devices.all_gpus(), set(settings.HONE_SERVE_GPUS)
-    serving = {gpu.uuid for gpu in found if not wanted or gpu.index in wanted or gpu.uuid in wanted}
-    return not found or bool(serving & {gpu.uuid for gpu in devices.training_gpus()})
 
 
 # ---- what a person asks for ----
@@ -180,7 +169,7 @@ def shares_device() -> bool:
 def ask(job: TrainingJob) -> None:
     """Everything that is missing, now: loads what is not loaded, tries again what failed."""
     film = prompts.begin(job)
-    Film.objects.filter(pk=film.pk).update(open=True)
+    Film.objects.filter(pk=film.pk).update(open=True, now=True)
     keys = [prompts.Pinned(**each).key for each in film.prompts]
     for frame in frames_of(job):
         frame.answers = {key: each for key, each in frame.answers.items() if not each.get("error")}

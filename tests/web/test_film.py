@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import Project
 from playground import deployments
-from playground.film import prompts, strip
+from playground.film import prompts, strip, tending
 from playground.film.models import Film, Frame
 from playground.film.prompts import Pinned
 from playground.models import Deployment
@@ -121,6 +121,30 @@ def test_answers_wait_while_a_job_trains_on_the_same_device(
     makers.make_job(project, steps=3)
     said = page(owner_client, job)
     assert "A job trains on the device that would answer" in said and "Answer now" in said
+    assert said.count("after the training") == 20, "four prompts to five weights"
+    owner_client.post(reverse("ask-film", args=[job.id]))
+    assert "after the training" not in page(owner_client, job), "somebody asked for them now"
+
+
+def test_answers_also_wait_for_a_job_whose_turn_comes_next(
+    owner_client: Client, project: Project, job: TrainingJob, served: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "all_gpus", list)
+    makers.make_job(project, status="queued")
+    said = page(owner_client, job)
+    assert "A job is about to train on the device" in said and "after the training" in said
+
+
+def test_every_job_with_two_checkpoints_leads_to_the_comparison_of_its_epochs(
+    owner_client: Client, project: Project
+) -> None:
+    job = makers.make_job(project)
+    makers.make_checkpoint(job, step=10)
+    assert "Compare its epochs" not in page(owner_client, job)
+    makers.make_checkpoint(job, step=20, epoch=2)
+    said = page(owner_client, job)
+    assert "No prompts are pinned" in said and reverse("epochs", args=[job.id]) in said
+    assert "Ask all checkpoints" in owner_client.get(reverse("epochs", args=[job.id])).text
 
 
 def test_answers_that_grow_are_shown_as_far_as_they_are(owner_client: Client, job: TrainingJob, served: None) -> None:
@@ -201,11 +225,51 @@ def test_the_form_pins_prompts_and_a_rerun_keeps_them(owner_client: Client, proj
     first = TrainingJob.objects.get()
     assert [each.text for each in prompts.of(first)] == ["Where is my parcel?", "Who are you?"]
     assert (
-        f"those of {first.display_name}" in owner_client.get(f"{reverse('new-job')}?from={first.id}").content.decode()
+        f"Those of {first.display_name}" in owner_client.get(f"{reverse('new-job')}?from={first.id}").content.decode()
     )
     owner_client.post(reverse("new-job"), sent | {"parent": first.id, "seed": 5})
     again = TrainingJob.objects.get(parent=first)
     assert prompts.of(again) == prompts.of(first)
+
+
+def test_the_form_turns_the_film_strip_off_and_a_rerun_keeps_it_off(owner_client: Client, project: Project) -> None:
+    base, file, valid = makers.make_base_model(), makers.make_file(project), makers.make_file(project, "valid.jsonl")
+    sent = {
+        "model": f"base:{base.name}", "training_file": file.id, "validation": "file", "validation_file": valid.id,
+        "adaptation": "lora", "film": "off", "pinned_prompts": "typed before it was turned off",
+    }  # fmt: skip
+    card = owner_client.post(reverse("estimate-job"), sent).text
+    assert "&quot;pinned_prompts&quot;: []" in card, "the same as code says so too"
+    owner_client.post(reverse("new-job"), sent)
+    job = TrainingJob.objects.get()
+    assert prompts.of(job) == [] and prompts.drawn(job), "its rows would have been asked"
+    tending.tend()
+    assert not job.frames.exists() and "None were chosen for this job" in page(owner_client, job)
+    again = owner_client.get(f"{reverse('new-job')}?from={job.id}").text
+    assert 'name="film" value="off" checked' in again
+    owner_client.post(reverse("new-job"), sent | {"parent": job.id})
+    assert prompts.of(TrainingJob.objects.get(parent=job)) == []
+
+
+def test_the_form_says_what_the_film_strip_costs(
+    owner_client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = owner_client.get(reverse("new-job")).text
+    assert 'name="film" value="drawn" checked' in shown and "up to 160 tokens to each prompt" in shown
+    assert "Serving uses the device that trains." in shown
+    monkeypatch.setattr("playground.sharing.shares_device", lambda: False)
+    assert "training is not slowed down" in owner_client.get(reverse("new-job")).text
+
+
+@pytest.mark.parametrize(("written", "refused"), [("", True), ("Hello?", False)])
+def test_prompts_of_ones_own_must_be_written(
+    owner_client: Client, project: Project, written: str, refused: bool
+) -> None:
+    base, file = makers.make_base_model(), makers.make_file(project)
+    sent = {"model": f"base:{base.name}", "training_file": file.id, "validation": "none", "adaptation": "lora"}
+    answer = owner_client.post(reverse("new-job"), sent | {"film": "own", "pinned_prompts": written})
+    assert (answer.status_code == 400) is refused
+    assert ("Write at least one prompt, or choose" in answer.text) is refused
 
 
 CALL = {"type": "function", "function": {"name": "track", "arguments": '{"order": 5}'}}
