@@ -51,6 +51,11 @@ class Pair:
             for number, (prompt, point) in enumerate(zip(prompts, points, strict=True))
         )
 
+    def turned(self) -> "Pair":
+        """The same seen from the other one."""
+        points = [1 - point for point in self.points]
+        return Pair(self.second, self.first, self.losses, self.wins, self.ties, self.both_bad, self.prompts, points)
+
     @property
     def enough(self) -> bool:
         return self.votes >= FEWEST_VOTES and bool(self.interval and self.interval.decided)
@@ -97,10 +102,7 @@ def _add(pair: Pair, ballot: Ballot, point: float) -> None:
 
 
 def _leader_first(pair: Pair) -> Pair:
-    if pair.losses <= pair.wins:
-        return pair
-    turned = [1 - point for point in pair.points]
-    return Pair(pair.second, pair.first, pair.losses, pair.wins, pair.ties, pair.both_bad, pair.prompts, turned)
+    return pair if pair.losses <= pair.wins else pair.turned()
 
 
 def sentence(pair: Pair, name: dict[str, str] | None = None) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from playground.statistics.agreement import alpha, consistency, position_bias
+from playground.statistics.agreement import alpha, consistency, kappa, kappa_interval, position_bias
 from playground.statistics.shares import clustered, student_t, wilson
 from playground.statistics.strengths import Judgement, log_strengths, rate
 
@@ -119,7 +119,7 @@ def test_intervals_hold_a_planted_win_rate_in_95_per_cent_of_campaigns(
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 5, 10, 30, 200])
 def test_students_quantile_is_scipys(degrees: int) -> None:
-    assert student_t(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=0.004)
+    assert student_t(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)
 
 
 def test_agreement_is_that_of_krippendorffs_example() -> None:
@@ -140,3 +140,19 @@ def test_planted_repeats_and_sides_are_told_with_their_intervals() -> None:
     assert same and same.rate == 0.9
     bias = position_bias([1.0] * 45 + [0.0] * 15)
     assert bias and bias.decided and bias.rate == 0.75
+
+
+def test_kappa_is_that_of_the_textbook_and_its_interval_holds_a_planted_one() -> None:
+    """50 applications read by two people (J. L. Fleiss's and Cohen's form; the worked example of most textbooks)."""
+    said = [("yes", "yes")] * 20 + [("yes", "no")] * 5 + [("no", "yes")] * 10 + [("no", "no")] * 15
+    assert kappa(said) == pytest.approx(0.4)
+    assert kappa([]) is None and kappa([("a", "a")] * 3) is None and kappa_interval([("one", "a", "b")]) is None
+    held = 0
+    for seed in range(60):
+        chance = np.random.default_rng(seed)
+        truth = chance.choice(["a", "b"], 150)
+        other = np.where(chance.random(150) < 0.8, truth, np.where(truth == "a", "b", "a"))
+        found = kappa_interval([(n // 2, str(truth[n]), str(other[n])) for n in range(150)], rounds=200, seed=seed)
+        assert found
+        held += found[0] <= 0.6 <= found[1]
+    assert held >= 53, held
