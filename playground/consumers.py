@@ -6,7 +6,7 @@ The page says open, send, stop, retry (playground.forms). It hears:
     {"type": "text", "columns": {"0": "piece", ...}}                  at most 20 a second; never when blind
     {"type": "finished", "column", "figures", "error"}                one column; blind: {"type": "progress", ...}
     {"type": "settled", "turn"}                                       all columns: fetch how it looks now
-    {"type": "error", "message"}
+    {"type": "error", "message", "param"}                             param: the field at fault, "setup.tools", or null
 A page that goes away stops its answers; what had come is stored, and the page that comes back shows it.
 """
 
@@ -21,7 +21,7 @@ from django.urls import URLPattern, path
 
 from accounts.errors import ApiError
 from accounts.models import Project, User
-from playground import comparisons, contenders, deployments, sheets, streams, views
+from playground import comparisons, contenders, deployments, figures, sheets, streams, views
 from playground.comparisons import Answer
 from playground.forms import Open, Retry, Send, Stop, parse_frame
 from playground.models import Comparison, Deployment, Turn
@@ -80,7 +80,7 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
             elif isinstance(frame, Retry):
                 await self._retry(frame)
         except ApiError as error:
-            await self.send_json({"type": "error", "message": error.message})
+            await self.send_json({"type": "error", "message": error.message, "param": error.param})
 
     # ---- what the page asks for ----
 
@@ -126,8 +126,7 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
         blind_only_failed = self.comparison.blind or frame.column is None
         wanted = await database_sync_to_async(_unanswered)(self.turn) if blind_only_failed else [frame.column]
         columns = [index for index in wanted if index is not None and index not in self.running]
-        if await self.turn.votes.aexists():
-            raise ApiError("This answer has been voted on and stays as it is.", status=409)
+        await database_sync_to_async(comparisons.check_can_be_replaced)(self.turn, columns)
         if any(not 0 <= index < len(self.comparison.columns) for index in columns):
             raise ApiError("There is no such column.", param="column")
         await database_sync_to_async(_want_all)(self.project, self.models)  # a model that failed is tried again
@@ -149,7 +148,7 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
             deployment = await stream
         except asyncio.CancelledError:
             answer.stop_reason = "stopped"  # before it had begun
-        if answer.stop_reason == "stopped" and not answer.text:
+        if answer.stop_reason == "stopped" and not answer.text and not answer.tool_calls:
             answer.error = "Stopped before it answered."
         await self._store(turn, column, answer, deployment)
         await self._flush()
@@ -173,8 +172,8 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
         if self.comparison.blind:
             await self._tell({"type": "progress", "finished": of - len(self.running), "of": of})
         else:
-            figures = sheets.figures_line(answer)
-            await self._tell({"type": "finished", "column": column, "figures": figures, "error": answer.error})
+            said = figures.line(answer)
+            await self._tell({"type": "finished", "column": column, "figures": said, "error": answer.error})
         if not self.running:
             await self._tell({"type": "settled", "turn": turn.position})
 
@@ -248,14 +247,20 @@ def _states(project: Project, models: list[str], blind: bool) -> dict[str, Any]:
     """Each column's state; blind only how many are ready, since a state can tell a base from its checkpoint."""
     found = contenders.named(project, models)
     if blind:
-        ready = sum(bool(one.deployment and one.deployment.state == Deployment.State.READY) for one in found)
+        ready = sum(one.external is not None or _is_ready(one.deployment) for one in found)
         return {"type": "waiting", "ready": ready, "of": len(found)}
     return {"type": "states", "columns": [_state(one) for one in found]}
+
+
+def _is_ready(deployment: Deployment | None) -> bool:
+    return bool(deployment and deployment.state == Deployment.State.READY)
 
 
 def _state(contender: contenders.Contender) -> dict[str, Any]:
     if contender.gone:
         return {"state": "failed", "words": "This model has been deleted.", "verified": False}
+    if contender.external:
+        return {"state": "external", "words": "", "verified": False}
     deployment = contender.deployment
     state = deployment.state if deployment else Deployment.State.OFF
     return {"state": state, "words": sheets.state_words(deployment), "verified": contender.verified}

@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 from django.db.models import Q
 
 from accounts.models import Project
+from playground.external.models import ExternalModel
 from playground.models import Deployment
 from training.aliases.models import Alias
 from training.models import BEST, BaseModel, Checkpoint
+from training.unjudged import unjudged_because
 
 MOST_FOUND = 60
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A base model or a checkpoint as a column header and the picker show it."""
+    """A base model, a checkpoint or an external model as a column header and the picker show it."""
 
     model: str  # the name the API answers to
     title: str
@@ -23,11 +25,24 @@ class Contender:
     base: BaseModel | None = None
     checkpoint: Checkpoint | None = None
     deployment: Deployment | None = None
+    external: ExternalModel | None = None
     best: bool = False  # lowest loss over the whole validation set among its job's epochs; known in a search only
 
     @property
     def gone(self) -> bool:
-        return self.base is None and self.checkpoint is None
+        there = self.external is not None and self.external.removed_at is None
+        return self.base is None and self.checkpoint is None and not there
+
+    @property
+    def known_as(self) -> str:
+        """The name that people know it by beside its title: of an external model the one at its server."""
+        return self.external.model if self.external else self.model
+
+    @property
+    def trouble(self) -> str:
+        """Why an external model's last test failed; empty where none did."""
+        tested = self.external.tested if self.external else None
+        return str(tested["words"]) if tested and not tested["ok"] else ""
 
     @property
     def when(self) -> str:
@@ -36,6 +51,11 @@ class Contender:
     @property
     def loss(self) -> float | None:
         return self.checkpoint.full_valid_loss if self.checkpoint else None
+
+    @property
+    def unjudged(self) -> str:
+        """Why a checkpoint has no such loss."""
+        return unjudged_because(self.checkpoint) if self.checkpoint else ""
 
     @property
     def label(self) -> str:
@@ -49,6 +69,8 @@ class Contender:
     @property
     def proof_words(self) -> str:
         """What the mark beside the name says."""
+        if self.external:
+            return NOT_OURS
         return PROOF_WORDS.get(self.deployment.proof, "") if self.deployment else ""
 
 
@@ -57,6 +79,13 @@ PROOF_WORDS = {
     Deployment.Proof.TOO_CLOSE: "Too close to the base model to tell them apart",
     Deployment.Proof.REFUSED: "Refused: the server does not answer as the trained weights do",
 }
+
+
+NOT_OURS = "Not verified: it runs on somebody else's server"
+
+
+def of_external(external: ExternalModel) -> Contender:
+    return Contender(external.pk, external.name, "run-external", external=external)
 
 
 def of_base(base: BaseModel) -> Contender:
@@ -77,7 +106,8 @@ def of_checkpoint(checkpoint: Checkpoint, name: str = "") -> Contender:
 
 
 def find(project: Project, names: Iterable[str]) -> dict[str, Contender]:
-    """By name, what this project may use; a name that is not there is left out."""
+    """By name, what this project may use; a name that is not there is left out. An external model that was removed is
+    there under its name, and `gone`."""
     wanted = list(names)
     found = {
         base.name: of_base(base) for base in BaseModel.objects.filter(name__in=wanted).select_related("deployment")
@@ -90,17 +120,18 @@ def find(project: Project, names: Iterable[str]) -> dict[str, Contender]:
     for checkpoint in checkpoints:
         for name in {checkpoint.step_name, checkpoint.final_name} & set(wanted):
             found[name] = of_checkpoint(checkpoint, name)
-    return found
+    externals = ExternalModel.objects.of(project).filter(pk__in=wanted)
+    return found | {external.pk: of_external(external) for external in externals}
 
 
 def named(project: Project, names: Iterable[str]) -> list[Contender]:
     """In the given order; one that has been deleted since stays under its name."""
-    wanted = [_lasting(project, name) for name in names]
+    wanted = [lasting(project, name) for name in names]
     found = find(project, wanted)
     return [found.get(name) or Contender(name, name, "run-base") for name in wanted]
 
 
-def _lasting(project: Project, name: str) -> str:
+def lasting(project: Project, name: str) -> str:
     """NAME:best and aliases as the name of what they mean now: what people judge must not change under them."""
     if alias := Alias.objects.of(project).filter(name=name).prefetch_related("promotions").first():
         return alias.current.model_name
@@ -109,23 +140,25 @@ def _lasting(project: Project, name: str) -> str:
 
 
 def search(project: Project, query: str = "") -> list[Contender]:
-    """Base models on disk, then checkpoints, newest job first and each job's epochs in order.
+    """Base models on disk, external models, then checkpoints, newest job first and each job's epochs in order.
 
     Every word must occur in the name, the job, its base model or its id; a short number means an epoch.
     """
     bases = BaseModel.objects.ready().select_related("deployment")
+    externals = ExternalModel.objects.of(project).kept()
     checkpoints = Checkpoint.objects.of(project).filter(archived_at=None)
     checkpoints = checkpoints.select_related("job__base_model", "base_model", "deployment")
     for word in query.split():
         epochs = word.lower() == "epoch" or (word.isdecimal() and len(word) < 4)
         bases = bases.none() if epochs else bases.filter(Q(name__icontains=word) | Q(title__icontains=word))
+        named = Q(name__icontains=word) | Q(model__icontains=word)
+        externals = externals.none() if epochs else externals.filter(named)
         if word.lower() != "epoch":
             checkpoints = checkpoints.filter(_mentions(word))
     newest = list(checkpoints.order_by("-job__created_at", "job_id", "step")[:MOST_FOUND])
     best = _best_of_jobs({checkpoint.job_id for checkpoint in newest})
-    return [of_base(base) for base in bases] + [
-        replace(of_checkpoint(checkpoint), best=checkpoint.pk in best) for checkpoint in newest
-    ]
+    ours = [replace(of_checkpoint(checkpoint), best=checkpoint.pk in best) for checkpoint in newest]
+    return [*map(of_base, bases), *map(of_external, externals), *ours]
 
 
 def _best_of_jobs(job_ids: set[str]) -> set[str]:

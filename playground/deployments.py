@@ -32,11 +32,12 @@ def find_target(project: Project, model_name: str) -> Target:
     """
     name = model_name.strip()
     if name.startswith("ft:") or name.endswith(BEST):
-        checkpoint = Checkpoint.objects.of(project).named(name).select_related("job", "base_model").first()
+        found_by_name = Checkpoint.objects.of(project).named(name)
+        checkpoint = found_by_name.select_related("job", "base_model", "deployment").first()
         if checkpoint:
             return checkpoint
     else:
-        bases = BaseModel.objects.all()
+        bases = BaseModel.objects.select_related("deployment")
         found: Target | None = bases.filter(name=name).first() or bases.filter(name__iexact=name).first()
         found = found or bases.filter(source="hub", source_id__iexact=name).first()
         found = found or aliases.resolve(project, name)
@@ -79,7 +80,9 @@ def want_target(target: Target) -> Deployment:
 def touch(deployment: Deployment) -> None:
     """It is in use now: the least recently used is put away first."""
     now = timezone.now()
-    Deployment.objects.filter(pk=deployment.pk, used_at__lt=now - TOUCH_EVERY).update(used_at=now)
+    if deployment.used_at < now - TOUCH_EVERY:  # as it was read: else not even the lock of a write that changes nothing
+        Deployment.objects.filter(pk=deployment.pk, used_at__lt=now - TOUCH_EVERY).update(used_at=now)
+        deployment.used_at = now
 
 
 def release(deployment: Deployment) -> None:

@@ -1,14 +1,28 @@
 """What a person sends from the playground, cleaned and converted; nothing is written here."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from django import forms
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from accounts.errors import ApiError
+from playground import structured
 from playground.models import Vote
 
-MOST_COLUMNS = 6
+MOST_COLUMNS = 8
+LETTERS = "ABCDEFGH"  # of the columns, as people call them
+MOST_SAMPLES = 5
 LONGEST_PROMPT = 200_000  # characters
 
 
@@ -25,6 +39,12 @@ class Sampling(Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 256
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = 1  # None: another answer each time
+    n: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 1  # answers of each column to one message
+
+    @model_serializer(mode="wrap")
+    def without_one(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """One sample is not said: not every server knows `n`."""
+        return {name: value for name, value in dumped(self).items() if (name, value) != ("n", 1)}
 
 
 class ColumnSampling(Strict):
@@ -44,12 +64,35 @@ class Column(Strict):
     settings: ColumnSampling | None = None
 
 
+def _said(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A check whose ValueError is shown to a person word for word."""
+
+    def checked(value: Any) -> Any:
+        try:
+            return check(value)
+        except ValueError as error:
+            raise PydanticCustomError("structured", "{words}", {"words": str(error)}) from error
+
+    return checked
+
+
 class Setup(Strict):
     """Everything that is decided before a message is sent."""
 
     columns: Annotated[list[Column], Field(min_length=1, max_length=MOST_COLUMNS)]
     system: Annotated[str, Field(max_length=LONGEST_PROMPT)] = ""
     settings: Sampling = Sampling()
+    tools: Annotated[list[dict[str, Any]] | None, BeforeValidator(_said(structured.tools_from))] = None
+    response_format: Annotated[dict[str, Any] | None, BeforeValidator(_said(structured.format_from))] = None
+
+    @model_validator(mode="after")
+    def samples_can_differ(self) -> "Setup":
+        """At temperature 0 there is one answer only: a column of its own at 0 gives one (comparisons.sampling_of), and
+        where every column is at 0, several are refused."""
+        own = [column.settings.temperature if column.settings else None for column in self.columns]
+        if self.settings.n > 1 and not any(self.settings.temperature if each is None else each for each in own):
+            raise PydanticCustomError("samples", "At temperature 0 the samples are all the same: ask for one")
+        return self
 
 
 # ---- what the page says over its websocket ----
@@ -101,13 +144,20 @@ def parse(kind: type[Model], content: Any) -> Model:
         raise ApiError(problem(error), param=".".join(map(str, error.errors()[0]["loc"]))) from error
 
 
-LABELS = {"max_tokens": "Longest answer", "top_p": "Top p", "prompt": "Message"}
+LABELS = {
+    "max_tokens": "Longest answer",
+    "top_p": "Top p",
+    "prompt": "Message",
+    "n": "Samples",
+    "response_format": "Answer format",
+}
 
 
 def problem(error: ValidationError) -> str:
     """The first problem as 'field: what is wrong'."""
     first = error.errors()[0]
     field = next((str(part) for part in reversed(first["loc"]) if isinstance(part, str)), "")
+    field = "n" if first["type"] == "samples" else field  # that one is about several fields at once
     return f"{LABELS.get(field, field.replace('_', ' ').capitalize())}: {first['msg'][:1].lower()}{first['msg'][1:]}."
 
 
@@ -126,6 +176,12 @@ class VoteForm(forms.Form):
             return Vote.Verdict.BEST, int(value)
         raise forms.ValidationError("Choose the better answer, a tie, or all bad.")
 
+    @property
+    def samples(self) -> dict[int, int]:
+        """By column, which of its answers was judged: `sample-0=2` is the third of the first column."""
+        given = ((column, self.data.get(f"sample-{column}", "")) for column in range(MOST_COLUMNS))
+        return {column: int(value) for column, value in given if value.isdecimal() and len(value) < 3}
+
 
 class SetupForm(forms.Form):
     """The playground's set-up as JSON, from the button "Judge blind"."""
@@ -137,3 +193,10 @@ class SetupForm(forms.Form):
             return parse(Setup, self.cleaned_data["setup"])
         except ApiError as error:
             raise forms.ValidationError(error.message) from error
+
+
+class DifferenceForm(forms.Form):
+    """The shared system prompt and a column's own; either may be empty."""
+
+    shared = forms.CharField(max_length=LONGEST_PROMPT, required=False, strip=False)
+    own = forms.CharField(max_length=LONGEST_PROMPT, required=False, strip=False)

@@ -1,6 +1,5 @@
 """One running vLLM server and what is loaded in it; which server a deployment belongs to."""
 
-import json
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -52,12 +51,3 @@ def key_of(deployment: Deployment) -> str:
 def folder_of(key: str, deployment: Deployment) -> Path:
     """Where the weights of its server lie."""
     return deployment.checkpoint.path if key.startswith("full:") else deployment.family.path  # type: ignore[union-attr]
-
-
-def rank_of(checkpoint: Checkpoint) -> int:
-    """The highest rank in an adapter; 0 when it cannot be read (the gate says why)."""
-    try:
-        config = json.loads((checkpoint.path / "adapter_config.json").read_text())
-        return max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0

@@ -1,5 +1,7 @@
 """What is served, what was compared, and how people voted."""
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -102,7 +104,12 @@ class Verification(models.Model):
         """For people: how near the served weights were to the trained ones and to the base."""
         if self.mean_to_trained is None or self.mean_to_base is None:
             return self.reason
-        return f"{self.mean_to_trained:.2g} nats from the trained weights, {self.mean_to_base:.2g} from the base"
+        return f"{_nats(self.mean_to_trained)} nats from the trained weights, {_nats(self.mean_to_base)} from the base"
+
+
+def _nats(mean: float) -> str:
+    """Two digits; what is next to nothing says so instead of 8e-05."""
+    return "under 0.0001" if 0 < mean < 0.0001 else f"{mean:.2g}"
 
 
 class ComparisonQuerySet(models.QuerySet["Comparison"]):
@@ -120,7 +127,9 @@ class Comparison(models.Model):
     # in the order of the page: {"model": name, "system": str|null, "settings": {...}|null}; shuffled when blind
     columns = models.JSONField(default=list)
     system_prompt = models.TextField(blank=True)
-    settings = models.JSONField(default=dict)  # temperature, top_p, max_tokens, seed
+    settings = models.JSONField(default=dict)  # temperature, top_p, max_tokens, seed, n
+    tools = models.JSONField(null=True, blank=True)  # as OpenAI's API takes them
+    response_format = models.JSONField(null=True, blank=True)  # likewise
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = ComparisonQuerySet.as_manager()
@@ -150,15 +159,24 @@ class Response(models.Model):
     model = models.CharField(max_length=250)
     checkpoint = models.ForeignKey(Checkpoint, on_delete=models.SET_NULL, null=True, blank=True)
     text = models.TextField(blank=True)
+    tool_calls = models.JSONField(default=list, blank=True)  # [{"name": str, "arguments": str}]
+    # further answers to the same message: [{"text", "tool_calls", "stop_reason"}]; edits are of the first
+    more_samples = models.JSONField(default=list, blank=True)
     prompt_tokens = models.IntegerField(null=True)
     completion_tokens = models.IntegerField(null=True)
     first_token_seconds = models.FloatField(null=True)
     tokens_per_second = models.FloatField(null=True)
+    cost = models.FloatField(null=True)  # in HONE_PRICE_CURRENCY, where the model's prices are known
+    seconds = models.FloatField(null=True)  # from the question to the last token, without loading the model
     stop_reason = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
     settings = models.JSONField(default=dict)
     proof = models.JSONField(null=True, blank=True)  # the deployment's proof when it answered
     created_at = models.DateTimeField(default=timezone.now)
+
+    def sample(self, index: int) -> dict[str, Any]:
+        """{"text", "tool_calls"} of one of its answers; 0 is the first."""
+        return self.more_samples[index - 1] if index else {"text": self.text, "tool_calls": self.tool_calls}
 
     class Meta:
         ordering = ["column"]
@@ -178,8 +196,13 @@ class Vote(models.Model):
     voter = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True)
     verdict = models.CharField(max_length=10, choices=Verdict)
     best = models.ForeignKey(Response, on_delete=models.CASCADE, null=True, blank=True, related_name="won")
+    samples = models.JSONField(default=list, blank=True)  # by column, which sample was judged; empty: each first one
     blind = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now)
+
+    def sample_of(self, column: int) -> int:
+        """Which answer of this column the vote is about: 0 is Response.text."""
+        return self.samples[column] if column < len(self.samples) else 0
 
     class Meta:
         ordering = ["-created_at"]
@@ -192,4 +215,10 @@ class Vote(models.Model):
         ]
 
 
+from playground.campaigns.models import Assignment, Campaign, Evaluator, Invitation  # noqa: E402, F401
+from playground.edits.models import EditedAnswer  # noqa: E402, F401
+from playground.external.models import ExternalModel  # noqa: E402, F401
 from playground.film.models import Film, Frame  # noqa: E402, F401 - Django looks for models here
+from playground.judge.models import JudgeRun, JudgeVerdict  # noqa: E402, F401
+from playground.matrix.models import KeptAnswer, Matrix, Prompt, PromptSet  # noqa: E402, F401
+from playground.refusals.models import RefusalCheck, RefusalPolicy  # noqa: E402, F401

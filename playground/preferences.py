@@ -7,14 +7,18 @@ kept when enough of its votes agree.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from accounts.models import Project, User
-from playground.models import Comparison, Response, Vote
+from playground import judged_pairs
+from playground.campaigns.models import Assignment, Campaign
+from playground.edits.models import EditedAnswer
+from playground.judged_pairs import Judged
+from playground.models import Comparison, Vote
 from training import files
 from training.models import Checkpoint, DatasetFile
 
@@ -25,32 +29,39 @@ class Filters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     blind_only: bool = False
+    edits: bool = True  # answers that somebody edited, over the original; none of them is blind
     voter: int | None = None  # a user's id
     model: str = ""  # one of the two answers is by this model
     agreement: Annotated[float, Field(ge=0.5, le=1)] = 0.5  # more than half, or at least this share of a pair's points
+    least_votes: Annotated[int, Field(ge=1)] = 1  # on a pair
+    campaign: str = ""  # its id; PLAYGROUND: no campaign's votes; empty: all
+    evaluator: int | None = None  # of a campaign
+    without: tuple[int, ...] = ()  # evaluators of campaigns whose votes are left out
 
 
 @dataclass(frozen=True)
 class Preference:
     """One pair: `preferred` is by one of `models[0]`, `other` by one of `models[1]`."""
 
-    system: str
-    prompt: str
+    asked: dict[str, Any]  # {"messages", "tools"?}
     preferred: str
     other: str
     votes: int
     share: float  # of the points of its votes, for the preferred one; a tie is half a point
     models: tuple[str, str]
-    comparison: Comparison  # the first one it was judged in
+    source: Comparison | Campaign  # where it was judged first
     checkpoint_id: str | None = None  # that gave the preferred answer
+    edited_by: str = ""  # who changed its answer into the preferred one
+
+    @property
+    def turns(self) -> list[dict[str, str]]:
+        """What was asked, for people."""
+        return [{"role": each["role"], "text": str(each.get("content") or "")} for each in self.asked["messages"]]
 
     def row(self) -> dict[str, Any]:
         """As a line of the file."""
-        asked = [{"role": "user", "content": self.prompt}]
-        if self.system.strip():
-            asked.insert(0, {"role": "system", "content": self.system})
         return {
-            "input": {"messages": asked},
+            "input": self.asked,
             "preferred_output": [{"role": "assistant", "content": self.preferred}],
             "non_preferred_output": [{"role": "assistant", "content": self.other}],
         }
@@ -62,47 +73,75 @@ class Gathered:
 
     pairs: list[Preference]
     votes: int = 0
+    edits: int = 0  # edited answers
     left_out: Counter[str] = field(default_factory=Counter)  # reason in words -> judgements
 
     @property
     def preferred_models(self) -> list[tuple[str, int]]:
         """Whose answers were preferred, most often first."""
-        return Counter(pair.models[0] for pair in self.pairs).most_common()
+        return Counter(pair.models[0] for pair in self.pairs if not pair.edited_by).most_common()
+
+    @property
+    def in_pairs(self) -> int:
+        """Judgements of two answers that went into the pairs."""
+        return sum(pair.votes for pair in self.pairs)
+
+    @property
+    def merged(self) -> int:
+        """Of these: those that said something of two answers of which another had."""
+        return self.in_pairs - len(self.pairs)
+
+    @property
+    def judgements(self) -> int:
+        """What people said of two answers: a vote among more than two columns says several things."""
+        return self.in_pairs + self.left
+
+    @property
+    def left(self) -> int:
+        """Judgements that are in no pair."""
+        return self.left_out.total()
 
     def content(self) -> bytes:
         return "".join(json.dumps(pair.row(), ensure_ascii=False) + "\n" for pair in self.pairs).encode()
 
 
-LATER = "on a later message of a conversation, where each answer has another history"
-UNEQUAL = "between columns with system prompts of their own"
 TIED = "a tie, or too little agreement"
-ALIKE = "on two answers that are the same, or empty"
+PLAYGROUND = "playground"
 
-Key = tuple[str, str, str, str]  # system prompt, message, and the two answers in alphabetical order
+Key = tuple[str, str, str]  # what was asked, and the two answers in alphabetical order
 
 
 def gather(project: Project, filters: Filters) -> Gathered:
-    """All pairs that pass the filters, in the order of their first vote."""
+    """All pairs that pass the filters, in the order of their first vote; the playground's before the campaigns'."""
     found = Gathered([])
     points: dict[Key, list[float]] = defaultdict(list)  # of the alphabetically first answer
-    sides: dict[Key, dict[str, Response]] = {}
-    for vote in _votes(project, filters):
-        found.votes += 1
-        if vote.turn.position:
-            found.left_out[LATER] += 1
-            continue
-        for first, second, point in _judged(vote, filters, found.left_out):
-            texts = tuple(sorted((first.text, second.text)))
-            key: Key = (vote.turn.comparison.system_prompt, vote.turn.prompt, texts[0], texts[1])
-            points[key].append(point if first.text == texts[0] else 1 - point)
-            sides.setdefault(key, {first.text: first, second.text: second})
+    firsts: dict[Key, Judged] = {}
+    for judged in _judged(project, filters, found):
+        texts = sorted((judged.first.text, judged.second.text))
+        key: Key = (judged.key, texts[0], texts[1])
+        points[key].append(judged.point if judged.first.text == texts[0] else 1 - judged.point)
+        firsts.setdefault(key, judged)
     for key, given in points.items():
-        pair = _decided(key, given, sides[key], filters.agreement)
+        pair = _decided(key, given, firsts[key], filters)
         if pair:
             found.pairs.append(pair)
         else:
             found.left_out[TIED] += len(given)
     return found
+
+
+def _judged(project: Project, filters: Filters, found: Gathered) -> Iterator[Judged]:
+    if filters.campaign in ("", PLAYGROUND) and filters.evaluator is None:
+        votes = list(_votes(project, filters))
+        found.votes += len(votes)
+        yield from judged_pairs.of_votes(votes, filters.model, found.left_out)
+        edits = list(_edits(project, filters)) if filters.edits and not filters.blind_only else []
+        found.edits += len(edits)
+        yield from judged_pairs.of_edits(edits, filters.model, found.left_out)
+    if filters.campaign != PLAYGROUND:
+        said = list(_assignments(project, filters))
+        found.votes += len(said)
+        yield from judged_pairs.of_campaigns(project, said, filters.model, found.left_out)
 
 
 def _votes(project: Project, filters: Filters) -> Iterable[Vote]:
@@ -111,50 +150,44 @@ def _votes(project: Project, filters: Filters) -> Iterable[Vote]:
         votes = votes.filter(blind=True)
     if filters.voter is not None:
         votes = votes.filter(voter=filters.voter)
-    return votes.select_related("turn__comparison").prefetch_related("turn__responses__turn__comparison")
+    return votes.select_related("turn__comparison").prefetch_related("turn__responses")
 
 
-def _judged(vote: Vote, filters: Filters, left_out: Counter[str]) -> Iterable[tuple[Response, Response, float]]:
-    """The pairs of answers that the vote says something about: (better or tied, other, point of the first)."""
-    columns = vote.turn.comparison.columns
-    answers = list(vote.turn.responses.all())
-    best = next((answer for answer in answers if answer.pk == vote.best_id), None)
-    if best is None:
-        ties = [(one, other) for index, one in enumerate(answers) for other in answers[index + 1 :]]
-        # half a point each: it counts against what others decided on the same two answers
-        yield from ((one, other, 0.5) for one, other in ties if _comparable(one, other, columns, filters))
-        return
-    for other in answers:
-        if other.pk == best.pk or (filters.model and filters.model not in (best.model, other.model)):
-            continue
-        if not best.text.strip() or not other.text.strip() or best.text == other.text:
-            left_out[ALIKE] += 1
-        elif not _same_prompt(best, other, columns):
-            left_out[UNEQUAL] += 1
-        else:
-            yield best, other, 1.0
+def _edits(project: Project, filters: Filters) -> Iterable[EditedAnswer]:
+    edits = EditedAnswer.objects.of(project)
+    if filters.voter is not None:
+        edits = edits.filter(editor=filters.voter)
+    return edits.select_related("editor", "response__turn__comparison")
 
 
-def _comparable(one: Response, other: Response, columns: list[dict[str, Any]], filters: Filters) -> bool:
-    named = not filters.model or filters.model in (one.model, other.model)
-    return named and one.text != other.text and _same_prompt(one, other, columns)
+def _assignments(project: Project, filters: Filters) -> Iterable[Assignment]:
+    """All of campaigns are blind. Repeats only measure the evaluator."""
+    votes = Assignment.objects.filter(campaign__project=project, repeat_of=None).judged()
+    if filters.campaign:
+        votes = votes.filter(campaign=filters.campaign)
+    if filters.evaluator is not None:
+        votes = votes.filter(evaluator=filters.evaluator)
+    if filters.without:
+        votes = votes.exclude(evaluator__in=filters.without)
+    if filters.voter is not None:
+        votes = votes.filter(evaluator__user=filters.voter)
+    return votes.select_related("campaign__matrix__prompt_set").order_by("campaign", "judged_at", "pk")
 
 
-def _same_prompt(one: Response, other: Response, columns: list[dict[str, Any]]) -> bool:
-    return not any("system" in columns[answer.column] for answer in (one, other))
-
-
-def _decided(key: Key, points: list[float], sides: dict[str, Response], agreement: float) -> Preference | None:
-    system, prompt, first, second = key
+def _decided(key: Key, points: list[float], judged: Judged, filters: Filters) -> Preference | None:
+    _, first, second = key
     share = sum(points) / len(points)
     if share < 0.5:
         first, second, share = second, first, 1 - share
-    if share == 0.5 or share < agreement:
+    if share == 0.5 or share < filters.agreement or len(points) < filters.least_votes:
         return None
-    better, other = sides[first], sides[second]
+    better, other = judged.first, judged.second
+    if better.text != first:
+        better, other = other, better
     models = (better.model, other.model)
-    comparison = better.turn.comparison
-    return Preference(system, prompt, first, second, len(points), share, models, comparison, better.checkpoint_id)
+    return Preference(
+        judged.asked, first, second, len(points), share, models, judged.source, better.checkpoint_id, better.edited_by
+    )
 
 
 def make_file(project: Project, user: User, name: str, filters: Filters, gathered: Gathered) -> DatasetFile:
@@ -164,8 +197,11 @@ def make_file(project: Project, user: User, name: str, filters: Filters, gathere
         "kind": "votes",
         "filters": filters.model_dump(),
         "votes": gathered.votes,
+        "edits": gathered.edits,
+        "edited_by": sorted({pair.edited_by for pair in gathered.pairs if pair.edited_by}),
         "pairs": len(gathered.pairs),
         "preferred_models": gathered.preferred_models,
+        "campaigns": {pair.source.pk: pair.source.name for pair in gathered.pairs if isinstance(pair.source, Campaign)},
     }
     file.save(update_fields=["origin"])
     return file

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Router
 
-from playground import deployments, gateway
+from playground import gateway
 from playground.deployments import Target
 
 router = Router()
@@ -32,9 +32,9 @@ async def pass_through(
 ) -> HttpResponseBase:
     payload = gateway.parse(request.body)
     asked = payload["model"]
-    target = await sync_to_async(deployments.find_target)(request.project, asked)  # type: ignore[attr-defined]
-    payload = await sync_to_async(words)(payload, target)
-    deployment = await gateway.ready(target)
+    look = sync_to_async(gateway.first_look)
+    target, payload, deployment = await look(request.project, payload, words)  # type: ignore[attr-defined]
+    deployment = deployment or await gateway.ready(target)
     body = gateway.prepare(payload, deployment.served_name)
     upstream = await gateway.send(deployment, path, body, asked)
     if not body.get("stream"):

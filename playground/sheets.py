@@ -6,16 +6,19 @@ nothing either.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode
 
 from accounts.models import Project, User
-from playground import comparisons, contenders, deployments
-from playground.comparisons import Answer
+from playground import comparisons, contenders, deployments, figures, structured
 from playground.contenders import Contender
-from playground.forms import MOST_COLUMNS
+from playground.differences import Difference, difference
+from playground.edits.models import EditedAnswer
+from playground.forms import LETTERS, MOST_COLUMNS
 from playground.models import Comparison, Deployment, Response, Turn, Vote
 from playground.statistics.pairs import Pair, pairs, sentence
 from playground.statistics.shares import FEWEST_VOTES
+from playground.structured import Checked
 
 HIDDEN_FAILURE = "This column gave no answer."
 
@@ -28,10 +31,11 @@ class Sheet:
     contender: Contender | None = None
     own: list[str] = field(default_factory=list)  # what it does differently, in words
     links: dict[str, str] = field(default_factory=dict)  # left, right, remove
+    folded: bool = False
 
     @property
     def letter(self) -> str:
-        return "ABCDEF"[self.index]
+        return LETTERS[self.index]
 
     @property
     def number(self) -> int:
@@ -47,7 +51,22 @@ class Sheet:
 
     @property
     def words(self) -> str:
-        return state_words(self.deployment)
+        return "" if self.contender and self.contender.external else state_words(self.deployment)
+
+
+@dataclass
+class Sample:
+    """One answer as it is shown."""
+
+    text: str = ""
+    calls: list[tuple[str, str]] = field(default_factory=list)  # a function's name and its arguments, indented
+    checked: Checked | None = None  # beside the answer format, where there is one
+    difference: Difference | None = None  # to the column that the others are compared with
+
+    @property
+    def plain(self) -> bool:
+        """Shown letter by letter, not as Markdown."""
+        return self.checked is not None or self.difference is not None
 
 
 @dataclass
@@ -55,11 +74,29 @@ class Cell:
     """One column's answer in one turn."""
 
     sheet: Sheet
-    text: str = ""
+    samples: list[Sample] = field(default_factory=lambda: [Sample()])  # at least one
+    judged: int = 0  # which of them this person's vote is about
+    wanted: int = 1  # samples that were asked for; 1 while names are hidden
     figures: str = ""
     error: str = ""
     pending: bool = False  # nothing to show yet
     won: bool = False
+    beside: str = ""  # what takes how many times as much as in another column
+    response: Response | None = None  # a whole answer whose column is known: it can be edited
+
+    @property
+    def fewer_words(self) -> str:
+        """Where a server gave fewer samples than it was asked for."""
+        there = len(self.samples)
+        return f"{there} of the {self.wanted} samples that were asked for came." if there < self.wanted else ""
+
+    @property
+    def empty(self) -> bool:
+        return not any(sample.text or sample.calls for sample in self.samples)
+
+    @property
+    def edits(self) -> list[EditedAnswer]:
+        return list(self.response.edits.all()) if self.response else []
 
 
 @dataclass
@@ -77,11 +114,30 @@ class Round:
         return any(cell.error or cell.pending for cell in self.cells)
 
     @property
+    def unjudged_words(self) -> str:
+        """Which columns a vote is not about, or why there can be none; empty where all answered."""
+        failed = [cell.sheet.letter for cell in self.cells if cell.error]
+        if not failed or any(cell.pending for cell in self.cells) or len(self.cells) < 2:
+            return ""
+        names = " and ".join(filter(None, [", ".join(failed[:-1]), failed[-1]]))
+        if self.votable:
+            return f"{names} gave no answer: the vote is about the others."
+        return f"{names} gave no answer. A vote needs two: retry."
+
+    @property
+    def several(self) -> bool:
+        """Some column answered more than once."""
+        return any(len(cell.samples) > 1 for cell in self.cells)
+
+    @property
     def verdict(self) -> str:
         """The person's own vote in words."""
         if self.vote is None:
             return ""
-        best = next((cell.sheet.letter for cell in self.cells if cell.won), "")
+        won = next((cell for cell in self.cells if cell.won), None)
+        best = won.sheet.letter if won else ""
+        if won and len(won.samples) > 1:
+            best += f", sample {won.judged + 1}"
         return {"best": f"You chose {best}.", "tie": "You called it a tie.", "both_bad": "You found all bad."}[
             self.vote.verdict
         ]
@@ -94,6 +150,19 @@ class Record:
     pair: Pair
     first: str
     second: str
+    alike: int = 0  # votes on two answers of the very same text
+    alike_ties: int = 0  # of these: ties
+
+    @property
+    def alike_words(self) -> str:
+        """'20 of 27 ties: both wrote the same'; empty where no two answers were alike."""
+        parts = []
+        if self.alike_ties:
+            ties = f"{self.alike_ties} of {self.pair.ties} {'tie' if self.pair.ties == 1 else 'ties'}"
+            parts.append(f"{ties}: both wrote the same")
+        if chosen := self.alike - self.alike_ties:
+            parts.append(f"{chosen} {'vote' if chosen == 1 else 'votes'} chose between two answers of the same text")
+        return "; ".join(parts)
 
     @property
     def bar(self) -> dict[str, float] | None:
@@ -128,8 +197,13 @@ class Record:
         return self.words.replace("–", "\u2060–\u2060")
 
     @property
+    def names(self) -> dict[str, str]:
+        """Both contenders' keys with their labels."""
+        return {self.pair.first: self.first, self.pair.second: self.second}
+
+    @property
     def words(self) -> str:
-        return sentence(self.pair, {self.pair.first: self.first, self.pair.second: self.second})
+        return sentence(self.pair, self.names)
 
 
 def columns_address(models: list[str]) -> str:
@@ -160,7 +234,7 @@ def sheets_of(comparison: Comparison, user: User) -> list[Sheet]:
         return [Sheet(index) for index in range(len(comparison.columns))]
     sheets = sheets_for(comparison.project, [column["model"] for column in comparison.columns])
     for sheet, column in zip(sheets, comparison.columns, strict=True):
-        sheet.own = _own(column)
+        sheet.own = own_words(column, comparison.system_prompt, comparison.settings)
     return sheets
 
 
@@ -177,68 +251,130 @@ def given(comparison: Comparison) -> Given:
     drawn = comparisons.setup_of(comparison).settings
     seed = "a new seed each time" if drawn.seed is None else f"seed {drawn.seed}"
     words = f"temperature {drawn.temperature:g} · top p {drawn.top_p:g} · up to {drawn.max_tokens:,} tokens · {seed}"
-    return Given(comparison.system_prompt.strip(), words, any(_own(column) for column in comparison.columns))
+    if drawn.n > 1:
+        words += f" · {drawn.n} samples each"
+    words += "".join(f" · {part}" for part in structure_words(comparison))
+    return Given(comparison.system_prompt.strip(), words, any(_has_own(column) for column in comparison.columns))
+
+
+def structure_words(comparison: Comparison) -> list[str]:
+    """'tools: get_weather, get_time', 'answers by a JSON schema'"""
+    names = [tool["function"]["name"] for tool in comparison.tools or []]
+    wanted = (comparison.response_format or {}).get("type")
+    said = {"json_schema": "answers by a JSON schema", "json_object": "answers as JSON"}.get(wanted or "", "")
+    return [*([f"tools: {', '.join(names)}"] if names else []), *([said] if said else [])]
+
+
+def _has_own(column: dict[str, Any]) -> bool:
+    return column.get("system") is not None or any(each is not None for each in (column.get("settings") or {}).values())
 
 
 OWN_WORDS = {"temperature": "temperature", "top_p": "top p", "max_tokens": "longest answer", "seed": "seed"}
 
 
-def _own(column: dict[str, object]) -> list[str]:
-    settings = column.get("settings") or {}
-    assert isinstance(settings, dict)
-    words = [f"{OWN_WORDS[name]} {value}" for name, value in settings.items() if value is not None]
-    return ["own system prompt", *words] if column.get("system") is not None else words
+def own_words(column: dict[str, Any], shared_system: str, shared: dict[str, Any]) -> list[str]:
+    """What a column has otherwise than all: 'system prompt 3 words (all: 412)', 'temperature 0 (all: 0.7)'.
+    static/js/playground.js says the same while it is being set."""
+    words = []
+    system = column.get("system")
+    if system is not None:
+        own, all_have = (_count(text) for text in (system, shared_system))
+        words.append(f"{f'system prompt {own}' if system.strip() else 'no system prompt'} (all: {all_have})")
+    for name, value in (column.get("settings") or {}).items():
+        if value is not None:
+            all_have = shared.get(name)
+            words.append(
+                f"{OWN_WORDS[name]} {_figure(value)} (all: {'new' if all_have is None else _figure(all_have)})"
+            )
+    return words
 
 
-def rounds_of(comparison: Comparison, user: User, sheets: list[Sheet]) -> list[Round]:
-    """All turns as this person may see them."""
+def _figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _count(text: str) -> str:
+    words = len(text.split())
+    return f"{words:,} word{'' if words == 1 else 's'}" if words else "none"
+
+
+def rounds_of(comparison: Comparison, user: User, sheets: list[Sheet], *, against: int | None = None) -> list[Round]:
+    """All turns as this person may see them; `against`: the column that the others are compared with."""
     hidden = not comparisons.is_revealed(comparison, user)
-    turns = comparison.turns.prefetch_related("responses", "votes").select_related("comparison")
-    return [_round(turn, user, sheets, hidden) for turn in turns]
+    turns = comparison.turns.prefetch_related("responses__edits__editor", "votes").select_related("comparison")
+    rounds = [_round(turn, user, sheets, hidden, against) for turn in turns]
+    if against is not None:
+        for each in rounds:
+            _mark_differences(each.cells, against)
+    return rounds
 
 
-def _round(turn: Turn, user: User, sheets: list[Sheet], hidden: bool) -> Round:
+def _mark_differences(cells: list[Cell], against: int) -> None:
+    """Of the first samples, as a person sees them: before a blind vote that is the words and nothing else."""
+    first = cells[against].samples[0]
+    for sample in (cell.samples[0] for cell in cells):
+        if sample is not first and sample.text and first.text:
+            sample.difference = difference(_words(first), _words(sample))
+
+
+def _words(sample: Sample) -> str:
+    return sample.checked.text if sample.checked else sample.text
+
+
+def _round(turn: Turn, user: User, sheets: list[Sheet], hidden: bool, against: int | None) -> Round:
     responses = {response.column: response for response in turn.responses.all()}
     vote = next((vote for vote in turn.votes.all() if vote.voter_id == user.pk), None)
     all_there = len(responses) == len(sheets)
     cells = [_cell(sheet, responses.get(sheet.index), vote, hidden, all_there) for sheet in sheets]
-    return Round(turn, cells, comparisons.is_complete(turn) and len(sheets) > 1, vote)
+    if hidden:
+        _same_number_of_samples(cells)
+    else:
+        _mark_costs(cells, responses, against or 0)
+    return Round(turn, cells, comparisons.can_be_judged(turn), vote)
+
+
+def _same_number_of_samples(cells: list[Cell]) -> None:
+    """A server that gives fewer than it was asked for would tell itself."""
+    fewest = min(len(cell.samples) for cell in cells)
+    for cell in cells:
+        del cell.samples[fewest:]
+
+
+def _mark_costs(cells: list[Cell], responses: dict[int, Response], against: int) -> None:
+    other = responses.get(against)
+    for cell in cells:
+        response = responses.get(cell.sheet.index)
+        if response and other and response is not other and not (response.error or other.error):
+            cell.beside = figures.beside(response, other, LETTERS[against])
 
 
 def _cell(sheet: Sheet, response: Response | None, vote: Vote | None, hidden: bool, all_there: bool) -> Cell:
     if response is None or (hidden and not all_there):
         return Cell(sheet, pending=True)
     if hidden:
-        return Cell(sheet, text=response.text, error=HIDDEN_FAILURE if response.error else "")
-    won = bool(vote and vote.best_id == response.pk)
-    return Cell(sheet, response.text, figures_line(response), response.error, won=won)
+        return Cell(sheet, samples_of(response), error=HIDDEN_FAILURE if response.error else "")
+    return Cell(
+        sheet,
+        samples_of(response),
+        vote.sample_of(sheet.index) if vote else 0,
+        1 if response.error else response.settings.get("n", 1),
+        figures.line(response),
+        response.error,
+        won=bool(vote and vote.best_id == response.pk),
+        response=response if response.text and not response.error else None,
+    )
 
 
-STOPPED = {"stop": "finished", "length": "cut at the limit", "stopped": "stopped"}
+def samples_of(response: Response) -> list[Sample]:
+    """All answers of a column to one message."""
+    first = response.sample(0)
+    wanted = response.settings.get("response_format")
+    return [_sample(each["text"], each["tool_calls"], wanted) for each in (first, *response.more_samples)]
 
 
-def figures_line(response: Response | Answer) -> str:
-    """'18 prompt tokens · first token 0.21 s · 48 tok/s · 212 tokens · finished'."""
-    parts = []
-    if response.prompt_tokens is not None:
-        parts.append(f"{response.prompt_tokens:,} prompt tokens")
-    if response.first_token_seconds is not None:
-        parts.append(f"first token {_seconds(response.first_token_seconds)}")
-    if response.tokens_per_second is not None:
-        parts.append(f"{_rate(response.tokens_per_second)} tok/s")
-    if response.completion_tokens is not None:
-        parts.append(f"{response.completion_tokens:,} {'token' if response.completion_tokens == 1 else 'tokens'}")
-    if response.stop_reason:
-        parts.append(STOPPED.get(response.stop_reason, response.stop_reason))
-    return " · ".join(parts)
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
-
-
-def _rate(value: float) -> str:
-    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+def _sample(text: str, calls: list[dict[str, str]], wanted: dict[str, Any] | None) -> Sample:
+    shown = [(call["name"], structured.pretty_arguments(call["arguments"])) for call in calls]
+    return Sample(text, shown, structured.check(text, wanted) if text else None)
 
 
 def records(project: Project, *, blind_only: bool = False, among: set[str] | None = None) -> list[Record]:

@@ -9,3 +9,19 @@ def answer_frame(frame_id: int) -> None:
     from playground.film import answering
 
     answering.answer(frame_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def fill_matrix(matrix_id: str) -> None:
+    """Have every contender of a matrix answer the prompts that it has not answered."""
+    from playground.matrix import filling
+
+    filling.fill(matrix_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def judge_pairs(run_id: str) -> None:
+    """Have one model judge the pairs that people judged."""
+    from playground.judge import judging
+
+    judging.judge(run_id)

@@ -1,5 +1,7 @@
 """Screens: the playground, the blind comparison, the votes."""
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -10,10 +12,12 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
 from playground import comparisons, contenders, sheets
-from playground.forms import MOST_COLUMNS, Sampling, Setup, SetupForm, VoteForm
-from playground.leaderboard import leaderboard
-from playground.models import Comparison
-from playground.sheets import Cell, Sheet
+from playground.differences import difference
+from playground.forms import MOST_COLUMNS, DifferenceForm, Sampling, Setup, SetupForm, VoteForm
+from playground.leaderboard import FEWEST_CONTENDERS, headline, leaderboard, short_of_votes
+from playground.looks import look_of
+from playground.models import Comparison, Vote
+from playground.sheets import Cell, Record, Sheet
 
 PAGE = "playground/playground.html"
 
@@ -33,14 +37,14 @@ def comparison(request: HttpRequest, comparison_id: str) -> HttpResponse:
     found = get_object_or_404(Comparison.objects.of(request.project), pk=comparison_id)
     if found.blind:
         return redirect("blind-comparison", found.pk)
-    return _show(request, found)
+    return show(request, found)
 
 
 @require_GET
 def blind_comparison(request: HttpRequest, comparison_id: str) -> HttpResponse:
     """Letters instead of names until this person has voted."""
     found = get_object_or_404(Comparison.objects.of(request.project).filter(blind=True), pk=comparison_id)
-    return _show(request, found)
+    return show(request, found)
 
 
 @require_POST
@@ -48,13 +52,13 @@ def start_blind(request: HttpRequest) -> HttpResponse:
     """Shuffles the columns of the playground and goes to the address that hides them."""
     form = SetupForm(request.POST)
     if not form.is_valid():
-        return _refused(request, form.errors["setup"][0])
+        return _blind_refused(request, form.errors["setup"][0])
     try:
         made = comparisons.start_comparison(
             project=request.project, user=request.user, setup=form.cleaned_data["setup"], blind=True
         )
     except ApiError as error:
-        return _refused(request, error.message, error.status)
+        return _blind_refused(request, error.message, error.status)
     return redirect("blind-comparison", made.pk)
 
 
@@ -65,7 +69,9 @@ def next_blind(request: HttpRequest, comparison_id: str) -> HttpResponse:
     try:
         made = comparisons.next_blind(comparison=found, user=request.user)
     except ApiError as error:  # one of them has been deleted
-        return _refused(request, error.message, error.status)
+        seen = comparisons.is_revealed(found, request.user)
+        names = [column["model"] for column in found.columns] if seen else []
+        return _refused(request, error.message if seen else ONE_IS_GONE, error.status, names, found if seen else None)
     return redirect("blind-comparison", made.pk)
 
 
@@ -75,15 +81,17 @@ def vote(request: HttpRequest, comparison_id: str) -> HttpResponse:
     found = get_object_or_404(Comparison.objects.of(request.project), pk=comparison_id)
     form = VoteForm(request.POST)
     if not form.is_valid():
-        return _show(request, found, problem=next(iter(form.errors.values()))[0], status=422)
+        return show(request, found, problem=next(iter(form.errors.values()))[0], status=422)
     turn = get_object_or_404(found.turns, position=form.cleaned_data["turn"])
     verdict, best_column = form.cleaned_data["verdict"]
     try:
-        comparisons.record_vote(turn=turn, voter=request.user, verdict=verdict, best_column=best_column)
+        comparisons.record_vote(
+            turn=turn, voter=request.user, verdict=verdict, best_column=best_column, samples=form.samples
+        )
     except ApiError as error:
         status = 422 if request.htmx else error.status  # the one error that htmx shows in place
-        return _show(request, found, problem=error.message, status=status)
-    return _show(request, found) if request.htmx else redirect(address(found))
+        return show(request, found, problem=error.message, status=status)
+    return show(request, found) if request.htmx else redirect(address(found))
 
 
 @require_GET
@@ -93,16 +101,44 @@ def picker(request: HttpRequest) -> HttpResponse:
     return render(request, f"{PAGE}#choices", _choices(request, names))
 
 
+@require_POST
+def prompt_difference(request: HttpRequest) -> HttpResponse:
+    """How a column's system prompt differs from the shared one, while it is being written; nothing is stored."""
+    form = DifferenceForm(request.POST)
+    if not form.is_valid():
+        return HttpResponse(next(iter(form.errors.values()))[0], status=422, content_type="text/plain")
+    found = difference(form.cleaned_data["shared"], form.cleaned_data["own"])
+    return render(request, f"{PAGE}#prompt_difference", {"difference": found})
+
+
 @require_GET
 def votes(request: HttpRequest) -> HttpResponse:
     """Each pair's record in words and numbers, then the comparisons that were judged."""
     blind_only = request.GET.get("blind") == "1"
-    page = Paginator(comparisons.judged(request.project), 30).get_page(request.GET.get("page"))
+    page = Paginator(comparisons.judged(request.project, blind_only=blind_only), 30).get_page(request.GET.get("page"))
     rows = [_judged_row(request, found) for found in page]
     records = sheets.records(request.project, blind_only=blind_only)
     board = leaderboard(request.project, blind_only=blind_only)
-    context = {"records": records, "board": board, "rows": rows, "page": page, "blind_only": blind_only}
+    first, note = headline(records, board)
+    context = {
+        "records": records,
+        "headline": first,
+        "headline_note": note,
+        "board": board,
+        "short": _short(records) if board is None else [],
+        "given": Vote.objects.filter(project=request.project, **({"blind": True} if blind_only else {})).count(),
+        "counted": sum(each.pair.votes for each in records),
+        "rows": rows,
+        "page": page,
+        "blind_only": blind_only,
+    }
     return render(request, "playground/votes.html", context)
+
+
+def _short(records: list[Record]) -> list[str]:
+    """Why nobody is ranked yet; nothing where there are only two, whose own record tells more."""
+    labels = {key: label for each in records for key, label in each.names.items()}
+    return short_of_votes([each.pair for each in records], labels) if len(labels) >= FEWEST_CONTENDERS else []
 
 
 def address(found: Comparison) -> str:
@@ -124,22 +160,69 @@ def _judged_row(request: HttpRequest, found: Comparison) -> dict[str, Any]:
 
 
 def _models(request: HttpRequest) -> tuple[list[str], list[str]]:
-    """The names in `?models=` that exist, at most six, and those that do not."""
-    asked = list(dict.fromkeys(name.strip() for name in request.GET.get("models", "").split(",") if name.strip()))
-    known = contenders.find(request.project, asked)
+    """The names in `?models=` that exist, at most eight, and those that do not."""
+    return _known(request, [name.strip() for name in request.GET.get("models", "").split(",")])
+
+
+def _known(request: HttpRequest, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    asked = list(dict.fromkeys(filter(None, names)))
+    known = {name for name, one in contenders.find(request.project, asked).items() if not one.gone}
     return [name for name in asked if name in known][:MOST_COLUMNS], [name for name in asked if name not in known]
 
 
-def _show(request: HttpRequest, found: Comparison, *, problem: str = "", status: int = 200) -> HttpResponse:
+def show(request: HttpRequest, found: Comparison, *, problem: str = "", status: int = 200) -> HttpResponse:
     headers = sheets.sheets_of(found, request.user)
     context = _context(request, headers, found, problem=problem)
     template = f"{PAGE}#arena" if request.htmx else PAGE
     return render(request, template, context, status=status)
 
 
-def _refused(request: HttpRequest, problem: str, status: int = 422) -> HttpResponse:
-    """The playground without columns, saying what could not be done."""
-    return render(request, PAGE, _context(request, [], None, problem=problem), status=status)
+ONE_IS_GONE = "One of these models does not exist any more. Choose the columns anew."
+
+
+def _blind_refused(request: HttpRequest, problem: str, status: int = 422) -> HttpResponse:
+    """The page that "Judge blind" was pressed on, with its columns and what was set there."""
+    posted = _as_posted(request.POST.get("setup", ""))
+    names = [column["model"] for column in posted.columns]
+    open_ones = Comparison.objects.of(request.project).filter(blind=False)
+    found = open_ones.filter(pk=request.POST.get("comparison", "")).first()
+    if found and [column["model"] for column in found.columns] == names:
+        headers = sheets.sheets_of(found, request.user)
+        context = _context(request, headers, found, problem=problem, source=posted)
+        return render(request, PAGE, context | {"page_address": address(found)}, status=status)
+    return _refused(request, problem, status, names, posted)
+
+
+def _as_posted(text: str) -> Comparison:
+    """What of a refused set-up can be shown again; never stored."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        given = None
+    given = given if isinstance(given, dict) else {}
+    columns = given.get("columns") if isinstance(given.get("columns"), list) else []
+    settings = given.get("settings") if isinstance(given.get("settings"), dict) else {}
+    return Comparison(
+        columns=[each for each in columns if isinstance(each, dict) and isinstance(each.get("model"), str)],
+        system_prompt=str(given.get("system") or ""),
+        settings=Sampling().model_dump() | settings,
+        tools=given.get("tools"),
+        response_format=given.get("response_format"),
+    )
+
+
+def _refused(
+    request: HttpRequest,
+    problem: str,
+    status: int = 422,
+    names: Iterable[str] = (),
+    source: Comparison | None = None,
+) -> HttpResponse:
+    """The playground with those of these columns that exist, saying what could not be done."""
+    known, unknown = _known(request, names)
+    headers = sheets.sheets_for(request.project, known)
+    context = _context(request, headers, None, problem=problem, unknown=unknown, source=source)
+    return render(request, PAGE, context | {"page_address": sheets.columns_address(known)}, status=status)
 
 
 def _context(
@@ -151,13 +234,19 @@ def _context(
     unknown: list[str] | None = None,
     source: Comparison | None = None,
 ) -> dict[str, Any]:
-    rounds = sheets.rounds_of(found, request.user, headers) if found else []
+    look = look_of(request, len(headers))
+    for sheet in headers:
+        sheet.folded = sheet.index in look.folded
+    rounds = sheets.rounds_of(found, request.user, headers, against=look.against) if found else []
     revealed = comparisons.is_revealed(found, request.user) if found else True
     names = [sheet.contender.model for sheet in headers if sheet.contender]
     keys = {comparisons.contender_key(column) for column in found.columns} if found and revealed else set()
     voted = bool(rounds and rounds[-1].vote)
+    over, changing = bool(found and found.blind and revealed), request.GET.get("change") == "1"
     return {
         "sheets": headers,
+        "look": look,
+        "against_letter": "" if look.against is None else headers[look.against].letter,
         "rounds": rounds,
         "empty_cells": [Cell(sheet) for sheet in headers],  # what the script makes a new turn of
         "last": rounds[-1] if rounds else None,
@@ -165,9 +254,10 @@ def _context(
         "blind": bool(found and found.blind),
         "hidden": not revealed,
         "names_hidden": not revealed,  # the frame says nothing of what serves either
-        "over": bool(found and found.blind and revealed),
+        "over": over,
+        "can_vote": bool(rounds and ((rounds[-1].votable and not over) or (changing and voted))),
         "given": sheets.given(found) if found and found.blind else None,
-        "changing": request.GET.get("change") == "1",
+        "changing": changing,
         "records": sheets.records(request.project, blind_only=bool(found and found.blind), among=keys) if voted else [],
         "problem": problem,
         "unknown": unknown or [],
@@ -175,7 +265,7 @@ def _context(
         "columns_address": sheets.columns_address(names) if revealed else "",
         "can_add": sheets.can_add(headers) and not (found and found.blind),
         "setup_json": _setup_json(found, names) if len(names) > 1 else "",
-        "page_data": _page_data(headers, found or source, found, revealed),
+        "page_data": _page_data(headers, source or found, found, revealed),
         **({} if found and found.blind else _choices(request, names)),
     }
 
@@ -192,8 +282,16 @@ def _page_data(
         "system": shown.system_prompt if shown else "",
         "settings": shown.settings if shown else Sampling().model_dump(),
         "own": {column["model"]: column for column in shown.columns} if shown else {},
+        "tools": _as_text(shown.tools if shown else None),
+        "response_format": _as_text(shown.response_format if shown else None),
     }
     return {**plain, "setup": setup}
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):  # of a set-up that was refused
+        return value
+    return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
 
 
 def _setup_json(found: Comparison | None, names: list[str]) -> str:

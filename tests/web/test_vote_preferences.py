@@ -6,10 +6,10 @@ import pytest
 from django.test import Client
 
 from accounts.models import Project, User
-from playground import comparisons, preferences
+from playground import comparisons, judged_pairs, preferences
 from playground.comparisons import Answer
 from playground.forms import Setup
-from playground.models import Comparison
+from playground.models import Comparison, Response
 from playground.preferences import Filters, gather
 from tests.playground_cast import make_base, make_checkpoint
 from training.models import DatasetFile
@@ -88,7 +88,30 @@ def test_ties_later_messages_own_prompts_and_equal_answers_teach_nothing(
     judged(project, {owner: tuned}, {base: "e", tuned: "f"}, columns=own)
     found = gather(project, Filters())
     assert found.pairs == [] and found.votes == 4
-    assert found.left_out == {preferences.TIED: 2, preferences.ALIKE: 1, preferences.UNEQUAL: 1}
+    assert found.left_out == {preferences.TIED: 2, judged_pairs.ALIKE: 1, judged_pairs.UNEQUAL: 1}
+
+
+def test_every_judgement_of_two_answers_is_in_a_pair_or_left_out_and_the_page_says_the_sum(
+    owner_client: Client, project: Project, owner: User, teammate: User, models: list[str]
+) -> None:
+    base, first, second = models
+    judged(project, {owner: first, teammate: first}, {base: "dull", first: "good"})
+    judged(project, {owner: "tie"}, {base: "same", first: "same"}, prompt="Two")
+    judged(project, {owner: second}, {base: "dull", first: "odd", second: "fine"}, prompt="Three")
+    found = gather(project, Filters())
+    assert (found.votes, found.judgements, found.in_pairs, found.merged, len(found.pairs)) == (4, 5, 4, 1, 3)
+    page = owner_client.get("/playground/votes/preferences/").text
+    assert "3 preference pairs from 4 votes" in page
+    assert "These make 5 judgements" in page and "4 in the pairs, 1 of them merged with another" in page
+    assert "1 left out: 1 on two answers that are the same, or empty." in page
+
+
+def test_an_answer_that_calls_a_tool_is_left_out(project: Project, owner: User, models: list[str]) -> None:
+    base, tuned, _ = models
+    judged(project, {owner: tuned}, {base: "a", tuned: "b"})
+    Response.objects.filter(model=tuned).update(tool_calls=[{"name": "look", "arguments": "{}"}])
+    found = gather(project, Filters())
+    assert found.pairs == [] and found.left_out == {judged_pairs.UNFIT: 1}
 
 
 def test_a_vote_on_a_later_message_is_left_out(project: Project, owner: User, models: list[str]) -> None:
@@ -98,7 +121,7 @@ def test_a_vote_on_a_later_message_is_left_out(project: Project, owner: User, mo
         comparisons.record_response(turn=turn, column=column, answer=Answer(text=f"more {column}"))
     comparisons.record_vote(turn=turn, voter=owner, verdict="best", best_column=0)
     found = gather(project, Filters())
-    assert len(found.pairs) == 1 and found.left_out == {preferences.LATER: 1}
+    assert len(found.pairs) == 1 and found.left_out == {judged_pairs.LATER: 1}
 
 
 def test_filters_choose_votes_by_voter_model_and_blindness(

@@ -9,14 +9,16 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
-from playground import deployments
+from playground import deployments, sharing
 from playground.film import tending
 from playground.fleet import Fleet
+from playground.judge import judging
+from playground.matrix import filling
 
 logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
 BEAT_SECONDS = 1.0
-FILM_SECONDS = 1.0
+TEND_SECONDS = 1.0
 
 
 class Command(BaseCommand):
@@ -29,17 +31,18 @@ class Command(BaseCommand):
         fleet = Fleet()
         fleet.begin()
         logger.info("serving: waiting for models that somebody wants")
-        beaten_at = filmed_at = 0.0
+        beaten_at = tended_at = 0.0
         try:
             while not stop.is_set():
                 try:
                     close_old_connections()
+                    sharing.tend()
                     fleet.tick()
                 except Exception:  # the loop is a process border: a fault in one tick must not end serving
                     logger.exception("a tick failed")
-                if time.monotonic() - filmed_at >= FILM_SECONDS:
-                    filmed_at = time.monotonic()
-                    self._tend_films()
+                if time.monotonic() - tended_at >= TEND_SECONDS:
+                    tended_at = time.monotonic()
+                    self._tend_answers()
                 if time.monotonic() - beaten_at >= BEAT_SECONDS:
                     beaten_at = time.monotonic()
                     deployments.beat(servers=fleet.figures())
@@ -49,8 +52,10 @@ class Command(BaseCommand):
             fleet.end()
             deployments.heartbeat_path().unlink(missing_ok=True)
 
-    def _tend_films(self) -> None:
+    def _tend_answers(self) -> None:
         try:
             tending.tend()
-        except Exception:  # as above: what a film strip lacks must not end serving
-            logger.exception("the film strips could not be looked at")
+            filling.tend()
+            judging.tend()
+        except Exception:  # as above: what a film strip, a matrix or a judge lacks must not end serving
+            logger.exception("the film strips, matrices and judges could not be looked at")
