@@ -6,6 +6,9 @@ complete, `lines.idx` with the place of every thousandth line.
 
 import io
 import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
@@ -27,6 +30,7 @@ from training.models import DatasetFile, TrainingJob, TrainingJobQuerySet
 Status = DatasetFile.Status
 
 STALE_UPLOAD = timedelta(days=7)
+UNBORN = timedelta(days=1)
 SAMPLES = Path(__file__).parent / "samples"
 SAMPLE_TASKS = ("ticket", "tone", "steer", "pairs")
 
@@ -84,8 +88,8 @@ def add_folder(project: Project, user: User | None, folder: str) -> DatasetFile:
     return file
 
 
-def arrived(file: DatasetFile) -> DatasetFile:
-    """The part file becomes the content; datasets are checked now or by the worker."""
+def arrived(file: DatasetFile, save: Callable[[], object] | None = None) -> DatasetFile:
+    """The part file becomes the content; datasets are checked now or by the worker. `save` writes the row its way."""
     if file.purpose != "fine-tune":
         file.status = Status.PROCESSED
         file.sha256 = file.sha256 or sha256_of(file.part_path)
@@ -93,7 +97,7 @@ def arrived(file: DatasetFile) -> DatasetFile:
         file.status = Status.UPLOADED
     file.part_path.replace(file.path)
     try:
-        file.save()
+        (save or file.save)()
     except Exception:  # not known to the database, so not there yet: finishing it can be tried again
         file.path.replace(file.part_path)
         raise
@@ -125,6 +129,14 @@ def rename(file: DatasetFile, filename: str) -> DatasetFile:
         raise ApiError("A file needs a name.", param="filename")
     file.filename = clean_name(filename)
     file.save(update_fields=["filename"])
+    notify.project_changed(file.project_id)
+    return file
+
+
+def expire(file: DatasetFile, days: int | None) -> DatasetFile:
+    """It is removed by itself after so many days, though never while a job needs it; None keeps it for good."""
+    file.expires_at = _expiry(days * 86_400 if days else None)
+    file.save(update_fields=["expires_at"])
     notify.project_changed(file.project_id)
     return file
 
@@ -166,6 +178,24 @@ def remove_stale() -> int:
         if not jobs_using(file).unfinished().exists():
             remove(file)
             gone += 1
+    return gone
+
+
+def remove_unborn() -> int:
+    """Half files without a row, a day old: whoever wrote them was killed. A folder with a whole file in it is never
+    touched, whatever the database knows of it. Returns how many went."""
+    gone = 0
+    for part in home.file_folder("").glob("file-*/content.part"):
+        folder = part.parent
+        with suppress(OSError):  # another process may be at it, too
+            fresh = time.time() - part.stat().st_mtime < UNBORN.total_seconds()
+            if (
+                not fresh
+                and not (folder / "content").exists()
+                and not DatasetFile.objects.filter(pk=folder.name).exists()
+            ):
+                shutil.rmtree(folder)
+                gone += 1
     return gone
 
 

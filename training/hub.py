@@ -69,15 +69,15 @@ def describe(hub_id: str, timeout: float = ASK_TIMEOUT_SECONDS) -> HubModel:
     """Asks the hub; raises HubError where the model is not there or cannot be used, with the reason."""
     if not HUB_ID.match(hub_id) or ".." in hub_id:
         raise HubError(f"“{hub_id}” is not a hub id. It looks like owner/name, for example Qwen/Qwen3-0.6B.")
-    answer = json.loads(_get(f"api/models/{hub_id}?blobs=true", hub_id, timeout))
-    files = [_file(entry) for entry in answer.get("siblings", [])]
+    answer = json.loads(get(f"api/models/{hub_id}?blobs=true", hub_id, timeout))
+    files = [file_of(entry) for entry in answer.get("siblings", [])]
     revision = answer.get("sha") or "main"
     refuse_unusable(hub_id, {file.path for file in files})
     refuse_code(hub_id, _json(f"{hub_id}/resolve/{revision}/config.json", hub_id, timeout))
-    return HubModel(answer.get("id") or hub_id, revision, _licence(answer), wanted(files))
+    return HubModel(answer.get("id") or hub_id, revision, licence_of(answer), wanted(files))
 
 
-def _file(entry: dict[str, Any]) -> HubFile:
+def file_of(entry: dict[str, Any]) -> HubFile:
     large = entry.get("lfs") or {}
     return HubFile(entry["rfilename"], int(large.get("size") or entry.get("size") or 0), large.get("sha256") or "")
 
@@ -114,7 +114,7 @@ def refuse_code(hub_id: str, config: dict[str, Any]) -> None:
         raise HubError(f"{hub_id} needs Python code of its own (auto_map in config.json). Hone runs no foreign code.")
 
 
-def _licence(answer: dict[str, Any]) -> str:
+def licence_of(answer: dict[str, Any]) -> str:
     card = (answer.get("cardData") or {}).get("license")
     tags = [tag.removeprefix("license:") for tag in answer.get("tags", []) if tag.startswith("license:")]
     return str(card or (tags[0] if tags else ""))
@@ -195,12 +195,12 @@ def _check(file: HubFile, part: Path) -> None:
 
 def _json(address: str, hub_id: str, timeout: float) -> dict[str, Any]:
     try:
-        return json.loads(_get(address, hub_id, timeout))
+        return json.loads(get(address, hub_id, timeout))
     except ValueError as error:
         raise HubError(f"{hub_id}: the config.json there is not valid JSON.") from error
 
 
-def _get(address: str, hub_id: str, timeout: float) -> bytes:
+def get(address: str, hub_id: str, timeout: float) -> bytes:
     with _open(address, hub_id, timeout) as answer:
         try:
             return answer.read()
@@ -229,13 +229,15 @@ def _open(address: str, hub_id: str, timeout: float, headers: dict[str, str] | N
 
 
 def _refusal(error: urllib.error.HTTPError, hub_id: str) -> HubError:
+    name = hub_id.removeprefix("datasets/")
+    what = "dataset" if hub_id.startswith("datasets/") else "model"
     if error.code in {401, 403}:
         return HubError(
-            f"The hub does not give out {hub_id}: it does not exist, is private, or asks you to accept its terms. "
-            "Accept them on the hub's page of the model, then start Hone with HONE_HUB_TOKEN set to your access token."
+            f"The hub does not give out {name}: it does not exist, is private, or asks you to accept its terms. "
+            f"Accept them on the hub's page of the {what}, then start Hone with your access token as HONE_HUB_TOKEN."
         )
     if error.code == 404:
-        return HubError(f"{settings.HONE_HUB} has no model {hub_id}. Check the spelling; case matters.")
+        return HubError(f"{settings.HONE_HUB} has no {what} {name}. Check the spelling; case matters.")
     if error.code == 429 or error.code >= 500:
         return HubUnreachable(f"The hub answered {error.code}.")
-    return HubError(f"The hub answered {error.code} for {hub_id}.")
+    return HubError(f"The hub answered {error.code} for {name}.")

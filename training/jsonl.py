@@ -2,6 +2,7 @@
 is said in rules.py, what is wrong with a file in datasets.py.
 """
 
+import gc
 import json
 import random
 import re
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 from training.rules import Row, kind_of
 
 MAX_LINE_BYTES = 10 << 20
+LONG_LINE = 1 << 20  # characters
 INDEX_EVERY = 1000  # the line index holds the place of every thousandth line
 
 
@@ -31,7 +33,7 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
+decoder = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def parse(line: bytes, first: bool = False) -> Row:
@@ -45,7 +47,7 @@ def parse(line: bytes, first: bool = False) -> Row:
             "not_utf8",
         ) from None
     try:
-        row = _decoder.decode(text)
+        row = _decoded(text)
     except json.JSONDecodeError as error:
         raise BadRow(*_not_json(text, error), "not_json") from None
     except (ValueError, RecursionError) as error:
@@ -66,6 +68,17 @@ def parse(line: bytes, first: bool = False) -> Row:
     return row
 
 
+def _decoded(text: str) -> Any:
+    """A long line may hold millions of lists; the collector would walk through all of them again and again."""
+    if len(text) < LONG_LINE or not gc.isenabled():
+        return decoder.decode(text)
+    gc.disable()
+    try:
+        return decoder.decode(text)
+    finally:
+        gc.enable()
+
+
 _surrogate = re.compile(r"\\u(d[89a-f])", re.IGNORECASE)
 
 
@@ -82,7 +95,8 @@ def _has_lone_surrogate(text: str) -> bool:
 
 def _not_json(text: str, error: json.JSONDecodeError) -> tuple[str, str]:
     near = text[max(0, error.pos - 20) : error.pos + 20].strip()
-    message = f"This line is not valid JSON: {error.msg} at character {error.pos + 1}"
+    said = error.msg.removesuffix(" at")  # as in "Unterminated string starting at"
+    message = f"This line is not valid JSON: {said} at character {error.pos + 1}"
     message += f", near {near!r}" if near else ""
     stripped = text.strip()
     if stripped in ("[", "{") or stripped.startswith("["):

@@ -47,6 +47,9 @@ class OneTokenACharacter:
         length = len(row["messages"][0]["content"])
         return Encoded(token_ids=[0] * length, weights=[0.0] * (length - 2) + [1.0, 1.0])
 
+    def encode_texts(self, texts: list[str]) -> list[list[int]]:
+        return [[0] * len(text) for text in texts]
+
 
 def test_a_small_file_is_checked_before_create_returns(project: Project) -> None:
     file = make(project, rows())

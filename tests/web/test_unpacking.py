@@ -1,0 +1,79 @@
+"""Packed datasets: uploaded like any other, unpacked by the worker, told of on their page."""
+
+import gzip
+import hashlib
+import json
+from unittest.mock import patch
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from accounts.models import Project
+from tests.factories import chat_rows
+from training import checks, files
+from training.intake import arriving
+from training.models import DatasetFile
+
+ROWS = "".join(json.dumps(row) + "\n" for row in chat_rows(12)).encode()
+PACKED = gzip.compress(ROWS)
+
+
+def packed_file(project: Project, content: bytes = PACKED, name: str = "rows.jsonl.gz") -> DatasetFile:
+    return files.create_file(project, None, name, "fine-tune", content)
+
+
+def checked(file: DatasetFile) -> DatasetFile:
+    checks.check(file.id)
+    file.refresh_from_db()
+    return file
+
+
+def test_a_packed_upload_becomes_the_dataset_inside_and_remembers_what_came(
+    owner_client: Client, project: Project
+) -> None:
+    owner_client.post("/datasets/upload", {"file": SimpleUploadedFile("rows.jsonl.gz", PACKED)})
+    file = checked(project.files.get())
+    assert (file.filename, file.status, file.rows, file.format) == ("rows.jsonl", "processed", 12, "chat")
+    assert file.path.read_bytes() == ROWS
+    assert (file.bytes, file.sha256) == (len(ROWS), hashlib.sha256(ROWS).hexdigest())
+    assert file.origin["kind"] == "unpacked"
+    assert file.origin["packed_sha256"] == hashlib.sha256(PACKED).hexdigest()
+    assert file.origin["packed_name"] == "rows.jsonl.gz"
+
+
+def test_a_packed_upload_is_never_unpacked_while_its_sender_waits(project: Project) -> None:
+    assert packed_file(project).status == "uploaded"
+
+
+def test_a_damaged_packed_file_says_so_and_keeps_what_came(project: Project) -> None:
+    file = checked(packed_file(project, PACKED[:-20]))
+    assert (file.status, file.problem_count) == ("error", 1)
+    assert "cut off" in file.problems[0]["message"]
+    assert file.path.read_bytes() == PACKED[:-20]
+
+
+def test_a_check_that_dies_before_the_content_is_replaced_ends_the_same_when_done_again(project: Project) -> None:
+    file = packed_file(project)
+    with patch("pathlib.Path.replace", side_effect=OSError(5, "Input/output error")), pytest.raises(OSError):
+        checks.check(file.id)
+    again = checked(DatasetFile.objects.get(pk=file.pk))
+    assert (again.filename, again.status, again.origin["packed_name"]) == ("rows.jsonl", "processed", "rows.jsonl.gz")
+    assert again.origin["packed_sha256"] == hashlib.sha256(PACKED).hexdigest()
+    assert again.sha256 == hashlib.sha256(ROWS).hexdigest()
+
+
+def test_a_disk_without_room_for_what_is_inside_says_so(project: Project) -> None:
+    with patch("training.intake.arriving.free_bytes", return_value=arriving.SPARE_BYTES + 100):
+        file = checked(packed_file(project))
+    assert file.status == "error" and "no room on this server's disk" in file.status_details
+    assert checked(file).status == "processed"
+
+
+def test_the_api_takes_no_packed_file_and_keeps_none(client: Client, api_key: str, project: Project) -> None:
+    sent = {"purpose": "fine-tune", "file": SimpleUploadedFile("rows.jsonl.gz", PACKED)}
+    answer = client.post("/v1/files", sent, headers={"Authorization": f"Bearer {api_key}"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "file")
+    assert error["message"].startswith("Expected file to have JSONL format, where every line is a JSON dictionary.")
+    assert not project.files.exists()
