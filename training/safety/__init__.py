@@ -1,0 +1,6 @@
+"""What should not be in a dataset: secrets and personal data, and text that a moderation classifier flags.
+
+kinds.py names what is looked for, keys.py and personal.py find it in a text, finders.py in any text at once, rows.py in
+the rows of a file; scanning.py goes through whole files and keeps what was found, reviewing.py what people decided.
+embedded.py and endpoint.py judge texts, moderation.py has whole files judged by what the project has chosen.
+"""

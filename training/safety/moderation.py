@@ -1,0 +1,334 @@
+"""Moderation of whole files by the project's policy: looked at once by each classifier, kept, and asked by every job.
+
+A row is flagged when any of its texts is. People may keep a flagged row, which then blocks nothing, or drop it; both
+stand with the decisions about secrets (reviewing.py) under the kind `flagged`.
+"""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.errors import ApiError
+from training import home, jsonl, notify, texts
+from training.engine.errors import EngineError
+from training.job_log import add_event
+from training.models import DatasetFile, TrainingJob
+from training.safety.classifiers import Classifier, classifier_of
+from training.safety.embedded import Verdict
+from training.safety.finders import find, masked_text
+from training.safety.kinds import FLAGGED
+from training.safety.models import WHOLE_KIND, ModerationCheck, ModerationPolicy, SafetyDecision
+from training.safety.rows import document_pieces, texts_of
+
+log = logging.getLogger(__name__)
+Status = ModerationCheck.Status
+Policy = ModerationPolicy.Policy
+
+BATCH = 256  # texts judged at once
+EXCERPT = 200  # characters
+PROGRESS_SECONDS = 0.5
+HELD_UP_BYTES = 256 << 20  # a job does not wait for a warning about a larger file: judging takes about 5 minutes a GB
+TOO_LARGE = (
+    "{name} was not moderated: it is so large that the job would have waited for minutes. The policy is to warn, so it "
+    "goes on; the Safety tab of the dataset has every row judged."
+)
+GIVEN_UP = timedelta(minutes=5)
+LINES_TOLD = 50  # in the message of a job; the page lists all
+_NO_TEXT = (".role", ".type", ".id", ".name", "tool_call_id")  # fields of a row that nobody reads
+
+
+@dataclass(frozen=True)
+class Flagged:
+    """A row that was flagged, by its most telling text."""
+
+    line: int
+    field: str
+    categories: list[str]
+    score: float
+    excerpt: str
+
+
+# ---- a file ----
+
+
+def known(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck | None:
+    """What this policy's classifier said about this file, or is saying; None when it was not asked."""
+    found = ModerationCheck.objects.filter(file=file, classifier=classifier_of(policy).key).first()
+    if found and found.status in (Status.WAITING, Status.RUNNING) and found.changed_at < timezone.now() - GIVEN_UP:
+        return None
+    return found
+
+
+def known_or_start(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck | None:
+    """For a page: a worker is woken here, since loading the embedded classifier takes seconds and 150 MB that the web
+    process has better use for. Somebody else's endpoint costs time and money, so that is asked only on a person's wish
+    or for a job."""
+    found = known(file, policy)
+    return found if found or policy.policy == Policy.OFF or policy.base_url else start(file, policy)
+
+
+def start(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck:
+    """Another look by a worker, whatever there was before."""
+    classifier = classifier_of(policy)
+    fresh = {"status": Status.WAITING, "share": 0.0, "trouble": "", "changed_at": timezone.now()}
+    check, _ = ModerationCheck.objects.update_or_create(file=file, classifier=classifier.key, defaults=fresh)
+    from training.tasks import moderate_file, wake
+
+    transaction.on_commit(lambda: wake(moderate_file, check.pk))
+    return check
+
+
+def run_in_worker(check_id: int) -> None:
+    """Body of the actor. One whose policy has changed meanwhile is not asked."""
+    check = ModerationCheck.objects.filter(pk=check_id).select_related("file__project").first()
+    if check is None:
+        return
+    classifier = classifier_of(ModerationPolicy.of(check.file.project))
+    if classifier.key == check.classifier:
+        run(check, classifier)
+
+
+def run(check: ModerationCheck, classifier: Classifier) -> None:
+    """Judges every row and stores what came of it; a second one at the same time leaves."""
+    waiting = ModerationCheck.objects.filter(pk=check.pk, status=Status.WAITING)
+    if not waiting.update(status=Status.RUNNING, changed_at=timezone.now()):
+        return
+    began = time.monotonic()
+    try:
+        flagged, categories = _judge_file(check, classifier)
+    except FileNotFoundError:
+        _store(check, status=Status.FAILED, trouble=f"{check.file.filename} is gone from the disk. Upload it again.")
+        return
+    except (ApiError, EngineError) as error:
+        _store(check, status=Status.FAILED, trouble=error.message)
+        return
+    except Exception:
+        log.exception("moderating %s failed", check.file_id)
+        _store(check, status=Status.FAILED, trouble="The check itself failed; the reason stands in the server's log.")
+        raise
+    _store(
+        check,
+        status=Status.DONE,
+        share=1.0,
+        sha256=check.file.sha256,
+        flagged=flagged,
+        categories=dict(categories),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _judge_file(check: ModerationCheck, classifier: Classifier) -> tuple[int, Counter[str]]:
+    count, last, categories = 0, 0, Counter[str]()
+    path = flagged_path(check)
+    part, told = path.with_suffix(".part"), time.monotonic()
+    with part.open("w", encoding="utf-8") as out:
+        for share, rows in _batches(check.file):
+            for flagged in _judge(rows, classifier):
+                if flagged.line == last:  # a document that comes in pieces
+                    continue
+                count, last = count + 1, flagged.line
+                categories.update(flagged.categories)
+                out.write(json.dumps(asdict(flagged), ensure_ascii=False) + "\n")
+            if time.monotonic() - told > PROGRESS_SECONDS:
+                told = time.monotonic()
+                _store(check, share=share)
+    part.replace(path)
+    return count, categories
+
+
+Batch = list[tuple[int, str, str]]  # line, field, text
+
+
+def _batches(file: DatasetFile) -> Iterator[tuple[float, Batch]]:
+    """Texts of whole rows, about BATCH at a time, with the share of the file that is read."""
+    batch: Batch = []
+    for line, share, row in _rows(file):
+        batch += [
+            (line, place.field, place.text)
+            for place in texts_of(row)
+            if place.text.strip() and not place.field.endswith(_NO_TEXT)
+        ]
+        if len(batch) >= BATCH:
+            yield share, batch
+            batch = []
+    yield 1.0, batch
+
+
+def _rows(file: DatasetFile) -> Iterator[tuple[int, float, dict[str, Any]]]:
+    if texts.is_raw_text(file.path, file.filename):
+        for number, _, words, _ in document_pieces(file.path):
+            yield number, number / max(1, file.rows, number), {"text": words}
+        return
+    lines = max(1, int(file.statistics.get("lines") or file.rows))
+    for number, row in jsonl.iterate(file.path):
+        yield number, min(1.0, number / lines), row
+
+
+def _judge(batch: Batch, classifier: Classifier) -> Iterator[Flagged]:
+    """One of each flagged row: its text with the highest score."""
+    worst: dict[int, tuple[float, Verdict, str, str]] = {}
+    every: dict[int, set[str]] = {}
+    for (line, field, words), verdict in zip(batch, classifier.judge([each[2] for each in batch]), strict=True):
+        if verdict.flagged:
+            score = max(verdict.scores.values(), default=1.0)
+            every.setdefault(line, set()).update(verdict.categories)
+            if line not in worst or score > worst[line][0]:
+                worst[line] = (score, verdict, field, words)
+    for line, (score, _, field, words) in sorted(worst.items()):
+        yield Flagged(line, field, sorted(every[line]), round(score, 4), _excerpt(words))
+
+
+def _excerpt(words: str) -> str:
+    """The beginning, with secrets and personal data masked."""
+    head = words[: 4 * EXCERPT]
+    shown = masked_text(head, find(head))[0]
+    return shown if len(shown) <= EXCERPT else shown[:EXCERPT] + "…"
+
+
+def _store(check: ModerationCheck, **columns: Any) -> None:
+    if ModerationCheck.objects.filter(pk=check.pk).update(changed_at=timezone.now(), **columns):
+        notify.project_changed(check.file.project_id)
+
+
+# ---- what was flagged ----
+
+
+def flagged_path(check: ModerationCheck) -> Path:
+    return home.file_folder(check.file_id) / f"flagged-{sha256(check.classifier.encode()).hexdigest()[:12]}.jsonl"
+
+
+def flagged_rows(check: ModerationCheck, first: int = 0, count: int | None = None) -> Iterator[Flagged]:
+    try:
+        with flagged_path(check).open(encoding="utf-8") as lines:
+            for line in islice(lines, first, None if count is None else first + count):
+                yield Flagged(**json.loads(line))
+    except FileNotFoundError:
+        return
+
+
+class Kept:
+    """Which flagged rows people have decided about."""
+
+    def __init__(self, file: DatasetFile) -> None:
+        made = SafetyDecision.objects.filter(file=file, kind=FLAGGED)
+        self.lines: dict[int, str] = dict(made.values_list("line", "decision"))
+
+    def about(self, line: int) -> str:
+        """keep | drop | "" while nobody has decided."""
+        return self.lines.get(line) or self.lines.get(WHOLE_KIND, "")
+
+
+def blocking(file: DatasetFile, check: ModerationCheck) -> Iterator[Flagged]:
+    """Flagged rows that nobody has kept."""
+    kept = Kept(file)
+    return (row for row in flagged_rows(check) if kept.about(row.line) != SafetyDecision.Decision.KEEP)
+
+
+def dropped_lines(file: DatasetFile, policy: ModerationPolicy) -> set[int]:
+    """Flagged rows that a new version leaves out."""
+    check, kept = known(file, policy), Kept(file)
+    if check is None or check.status != Status.DONE or SafetyDecision.Decision.DROP not in kept.lines.values():
+        return set()
+    return {row.line for row in flagged_rows(check) if kept.about(row.line) == SafetyDecision.Decision.DROP}
+
+
+# ---- a job ----
+
+
+def refusal(job: TrainingJob) -> ApiError | None:
+    """Judges the job's training file if nobody has yet; an event tells what was flagged. What blocks the job is
+    returned, in OpenAI's words with the rows named."""
+    file, policy = job.training_file, ModerationPolicy.of(job.project)
+    if file is None or policy.policy == Policy.OFF:
+        return None
+    if policy.policy == Policy.WARN and file.bytes > HELD_UP_BYTES and not _is_judged(file, known(file, policy)):
+        add_event(job, TOO_LARGE.format(name=file.filename), type="moderation_checks", once=True)
+        return None
+    check = _judged(file, policy)
+    name = classifier_of(policy).name
+    if check.status != Status.DONE:
+        return _unjudged(job, policy, check)
+    open_rows = list(blocking(file, check))
+    if not open_rows:
+        return None
+    categories = Counter(category for row in open_rows for category in row.categories)
+    said = in_words(open_rows, categories, file.rows, name)
+    blocks = policy.policy == Policy.BLOCK
+    data = {
+        "policy": policy.policy,
+        "classifier": name,
+        "flagged": len(open_rows),
+        "flagged_lines": [row.line for row in open_rows[:1000]],
+        "categories": dict(categories),
+        "enforcement": "blocked" if blocks else "none",
+    }
+    add_event(job, said, level="error" if blocks else "warn", type="moderation_checks", data=data, once=True)
+    return _blocked(open_rows, categories) if blocks else None
+
+
+def _is_judged(file: DatasetFile, check: ModerationCheck | None) -> bool:
+    return check is not None and check.status == Status.DONE and check.sha256 == file.sha256
+
+
+def _judged(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck:
+    """Here and now; what is being judged elsewhere at this moment is judged again, so that a job never waits for a
+    worker that is busy with it."""
+    found = known(file, policy)
+    if found and _is_judged(file, found):
+        return found
+    classifier = classifier_of(policy)
+    fresh = {"status": Status.WAITING, "share": 0.0, "trouble": "", "changed_at": timezone.now()}
+    check, _ = ModerationCheck.objects.update_or_create(file=file, classifier=classifier.key, defaults=fresh)
+    run(check, classifier)
+    check.refresh_from_db()
+    return check
+
+
+def _unjudged(job: TrainingJob, policy: ModerationPolicy, check: ModerationCheck) -> ApiError | None:
+    """A policy that blocks does not let through what nobody could judge; one that warns says so and goes on."""
+    said = check.trouble or "The training file could not be moderated."
+    if policy.policy == Policy.BLOCK:
+        return ApiError(
+            f"{said} The project's policy is to block, so nothing was trained.", code="moderation_unavailable"
+        )
+    add_event(job, said, level="warn", type="moderation_checks", data={"policy": policy.policy}, once=True)
+    return None
+
+
+def in_words(rows: list[Flagged], categories: Counter[str], total: int, name: str) -> str:
+    flagged = f"{name} flagged {len(rows):,} of {total:,} examples for {_names(categories)}"
+    return f"Moderation: {flagged}. Flagged lines: {lines_in_words(rows)}"
+
+
+def lines_in_words(rows: list[Flagged]) -> str:
+    told = ", ".join(str(row.line) for row in rows[:LINES_TOLD])
+    return told + (f" and {len(rows) - LINES_TOLD:,} more" if len(rows) > LINES_TOLD else "")
+
+
+def _names(categories: Counter[str]) -> str:
+    return ", ".join(name for name, _ in categories.most_common()) or "reasons of its own"
+
+
+def _blocked(rows: list[Flagged], categories: Counter[str]) -> ApiError:
+    text = (
+        "The job failed due to an invalid training file. This file failed moderation safety checks. To fine tune on "
+        "this data, please try removing the flagged lines and uploading the file again, or keep them on the Safety tab "
+        f"of the dataset. Flagged lines: {lines_in_words(rows)}. Flagged categories: {_names(categories)}"
+    )
+    return ApiError(text, param="training_file", code="invalid_training_file")
+
+
+def by(policy: ModerationPolicy) -> str:
+    """Who judges, for a page."""
+    return classifier_of(policy).name

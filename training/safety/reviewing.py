@@ -1,0 +1,246 @@
+"""What people decide about finds, and the version of a dataset that is made of their decisions."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.errors import ApiError
+from accounts.models import User
+from training import jsonl, notify, texts
+from training.models import DatasetFile
+from training.safety import finders, moderation, scanning
+from training.safety.kinds import FLAGGED, KINDS
+from training.safety.models import WHOLE_KIND, ModerationPolicy, SafetyDecision, SafetyScan
+from training.safety.rows import Found, Place, document_pieces, found_in, rows_with_finds
+from training.versions import new_version
+
+log = logging.getLogger(__name__)
+Decision = SafetyDecision.Decision
+Key = tuple[str, int, str, int]  # kind, line, field, start
+
+
+def decide(
+    file: DatasetFile,
+    decision: str,
+    *,
+    kind: str,
+    line: int = WHOLE_KIND,
+    field: str = "",
+    start: int = 0,
+    user: User | None,
+) -> None:
+    """About one find, or with no line about all of its kind; an empty decision takes an earlier one back."""
+    where = {"file": file, "kind": kind, "line": line, "field": field[:500], "start": start}
+    possible = [Decision.KEEP, Decision.DROP] if kind == FLAGGED else Decision.values if kind in KINDS else []
+    if decision not in ("", *possible) or not possible:
+        raise ApiError(f"Nothing can be decided so: {decision!r} about {kind!r}.", param="decision")
+    if not decision:
+        SafetyDecision.objects.filter(**where).delete()
+        return
+    told = {"decision": decision, "decided_by": user, "decided_at": timezone.now()}
+    SafetyDecision.objects.update_or_create(**where, defaults=told)
+
+
+@dataclass
+class Decisions:
+    """All decisions about a file, to be looked up."""
+
+    kinds: dict[str, SafetyDecision]
+    finds: dict[Key, SafetyDecision]
+
+    @classmethod
+    def of(cls, file: DatasetFile) -> "Decisions":
+        made = list(SafetyDecision.objects.filter(file=file).select_related("decided_by"))
+        return cls(
+            kinds={each.kind: each for each in made if each.line == WHOLE_KIND},
+            finds={(each.kind, each.line, each.field, each.start): each for each in made if each.line != WHOLE_KIND},
+        )
+
+    def kept_lines(self) -> set[int]:
+        return {made.line for made in self.finds.values() if made.decision == Decision.KEEP}
+
+    def about(self, kind: str, line: int, field: str, start: int) -> SafetyDecision | None:
+        return self.finds.get((kind, line, field[:500], start)) or self.kinds.get(kind)
+
+    def tally(self, counts: dict[str, int]) -> dict[str, Counter[str]]:
+        """By decision ("" where none was made yet), how many finds of each kind."""
+        tally: dict[str, Counter[str]] = {decision: Counter() for decision in ("", *Decision.values)}
+        alone = Counter(key[0] for key in self.finds)
+        for made in self.finds.values():
+            tally[made.decision][made.kind] += made.kind in counts
+        for kind, count in counts.items():
+            rest = max(0, count - alone[kind])
+            tally[self.kinds[kind].decision if kind in self.kinds else ""][kind] += rest
+        return {decision: +found for decision, found in tally.items()}
+
+
+# ---- a version of the decisions ----
+
+
+def refusal(file: DatasetFile) -> str:
+    """Why no version can be made of this file; empty when one can."""
+    if file.status != DatasetFile.Status.PROCESSED:
+        return "Correct its problems first: rows that cannot be read cannot be rewritten."
+    if not file.path.exists():
+        return f"{file.filename} is gone from the disk. Upload it again."
+    return ""
+
+
+def make_or_start(file: DatasetFile, user: User | None) -> DatasetFile | None:
+    """The version without what was decided on; None when the worker makes it. Raises ApiError."""
+    found = SafetyScan.objects.filter(file=file, status=SafetyScan.Status.DONE).first()
+    if reason := refusal(file):
+        raise ApiError(reason, param="file")
+    if found is None:
+        raise ApiError("The file is not looked through yet. Wait for the end of it.", param="file")
+    tally = Decisions.of(file).tally(found.counts)
+    if not tally["redact"] and not tally["drop"] and not _flagged_lines(file):
+        raise ApiError("Nothing is to be redacted or dropped yet. Decide about a find or a kind first.", param="file")
+    if file.bytes < scanning.AT_ONCE_BYTES:
+        return make(file, user)
+    if SafetyScan.objects.filter(file=file, making=False).update(making=True, making_trouble=""):
+        from training.tasks import redact, wake
+
+        transaction.on_commit(lambda: wake(redact, file.pk, user.pk if user else None))
+    return None
+
+
+def make(file: DatasetFile, user: User | None) -> DatasetFile:
+    """A new version in which every find is as it was decided; the file itself stays as it is. What was kept is kept in
+    the new version too. Raises ApiError."""
+    decisions, going = Decisions.of(file), _flagged_lines(file)
+    tally = decisions.tally(file.safety_scan.counts)  # type: ignore[attr-defined]
+    raw = texts.is_raw_text(file.path, file.filename)
+    name = f"{file.filename.rpartition('.')[0] or file.filename}.jsonl" if raw else ""
+    lines: dict[int, int] = {}  # of rows that somebody kept: their places in the new version
+    made = new_version(
+        file,
+        kind="redacted",
+        words=in_words(tally, len(going)),
+        user=user,
+        write=lambda out: (_write_documents if raw else _write_rows)(file, decisions, going, lines, out),
+        filename=name,
+        redacted=dict(tally["redact"]),
+        dropped=dict(tally["drop"]),
+        flagged=len(going),
+    )
+    _carry_over(file, made, {WHOLE_KIND: WHOLE_KIND} | lines)
+    return made
+
+
+def _carry_over(file: DatasetFile, made: DatasetFile, lines: dict[int, int]) -> None:
+    """A row that somebody looked at and kept need not be looked at again, least of all to be trained on."""
+    for kept in SafetyDecision.objects.filter(file=file, decision=Decision.KEEP, line__in=lines):
+        where = {"kind": kept.kind, "line": lines[kept.line], "field": kept.field, "start": kept.start}
+        told = {"decision": kept.decision, "decided_by": kept.decided_by, "decided_at": kept.decided_at}
+        SafetyDecision.objects.get_or_create(file=made, **where, defaults=told)
+
+
+def make_in_worker(file_id: str, user_id: int | None) -> None:
+    """Body of the actor; trouble is told on the page."""
+    file = DatasetFile.objects.filter(pk=file_id).first()
+    if file is None or not SafetyScan.objects.filter(file=file, making=True).exists():
+        return
+    trouble = ""
+    try:
+        make(file, User.objects.filter(pk=user_id).first())
+    except ApiError as error:
+        trouble = error.message
+    except Exception:
+        log.exception("making a version of %s failed", file_id)
+        trouble = "No version could be made; the reason stands in the server's log."
+        raise
+    finally:
+        SafetyScan.objects.filter(file=file).update(making=False, making_trouble=trouble)
+        notify.project_changed(file.project_id)
+
+
+def _flagged_lines(file: DatasetFile) -> set[int]:
+    return moderation.dropped_lines(file, ModerationPolicy.of(file.project))
+
+
+def in_words(tally: dict[str, Counter[str]], flagged: int) -> str:
+    """For the list of versions: "Redacted: 12 × E-mail address. Dropped the rows of: 2 × Phone number."."""
+    said = [
+        f"{verb}: "
+        + ", ".join(f"{count:,} × {KINDS[kind].name}" for kind, count in tally[decision].most_common())
+        + "."
+        for decision, verb in (("redact", "Redacted"), ("drop", "Dropped the rows of"))
+        if tally[decision]
+    ]
+    said += [f"Dropped {flagged:,} rows that moderation had flagged."] if flagged else []
+    return " ".join(said)
+
+
+def _write_rows(file: DatasetFile, decisions: Decisions, going: set[int], lines: dict[int, int], out: BinaryIO) -> None:
+    kept, written = decisions.kept_lines(), 0
+    with file.path.open("rb") as source:
+        for number, line in jsonl.lines(source):
+            if line is None or not line.strip() or number in going:
+                continue
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if finders.may_hold(line):
+                row = jsonl.parse(line)
+                verdict = _rewrite(found_in(row), number, decisions)
+                if verdict == Decision.DROP:
+                    continue
+                if verdict == Decision.REDACT:
+                    line = json.dumps(row, ensure_ascii=False).encode()
+            out.write(line.rstrip(b"\r\n") + b"\n")
+            written += 1
+            if number in kept:
+                lines[number] = written
+
+
+def _write_documents(
+    file: DatasetFile, decisions: Decisions, going: set[int], lines: dict[int, int], out: BinaryIO
+) -> None:
+    kept, written = decisions.kept_lines(), 0
+    gone = going | _dropped_documents(file, decisions)
+    for number, offset, words, ends in document_pieces(file.path):
+        if number in gone:
+            continue
+        place = Place("text", words, {"text": words}, "text", offset)
+        _rewrite([(place, finders.find(words))], number, decisions)
+        written_so = json.dumps(place.inside["text"], ensure_ascii=False)[1:-1].encode()
+        out.write(written_so if offset else b'{"text": "' + written_so)
+        if ends:
+            out.write(b'"}\n')
+            written += 1
+            if number in kept:
+                lines[number] = written
+
+
+def _dropped_documents(file: DatasetFile, decisions: Decisions) -> set[int]:
+    """Known before the first of them is written, because a long one is written in pieces."""
+    if not any(made.decision == Decision.DROP for made in (*decisions.kinds.values(), *decisions.finds.values())):
+        return set()
+    found = rows_with_finds(file.path, file.filename, file.rows)
+    return {line for line, _, finds in found if _rewrite(finds, line, decisions, change=False) == Decision.DROP}
+
+
+def _rewrite(found: Found, line: int, decisions: Decisions, change: bool = True) -> str:
+    """Redacts in place, if it is to `change` anything. Returns DROP when the row goes, REDACT when something in it is
+    to be redacted, KEEP when it stays as it is."""
+    verdict: str = Decision.KEEP
+    for place, spans in found:
+        made = [(span, decisions.about(span.kind, line, place.field, place.offset + span.start)) for span in spans]
+        if _any(made, Decision.DROP):
+            return Decision.DROP
+        if _any(made, Decision.REDACT):
+            going = [span for span, each in made if each and each.decision == Decision.REDACT]
+            if change:
+                place.inside[place.key] = finders.redacted(place.text, going)
+            verdict = Decision.REDACT
+    return verdict
+
+
+def _any(made: Iterable[tuple[Any, SafetyDecision | None]], decision: str) -> bool:
+    return any(each and each.decision == decision for _, each in made)
