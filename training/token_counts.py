@@ -9,11 +9,11 @@ from django.core.cache import cache
 from django.db import transaction
 from django.db.models import F, Max, QuerySet
 
-from training import jsonl, notify
+from training import insight, jsonl, notify, token_index
 from training.engine.chat import ChatFormat
 from training.engine.pairs import encode_sequences
 from training.engine.spec import DataFacts
-from training.engine.text import count_text_tokens
+from training.engine.text import count_text_tokens, text_kind
 from training.models import BaseModel, DatasetFile
 
 COUNTED_AT_ONCE_BYTES = 1 << 20
@@ -32,13 +32,21 @@ def chat_format(base_model: BaseModel) -> ChatFormat:
     return _chat_format(base_model.path, (base_model.path / "config.json").stat().st_mtime)
 
 
-def token_facts(file: DatasetFile, base_model: BaseModel) -> DataFacts:
-    """Counts every row with the trainer's own encoding, once for each base model; the result is kept."""
+def token_facts(file: DatasetFile, base_model: BaseModel, with_index: bool = False) -> DataFacts:
+    """Counts every row with the trainer's own encoding, once for each base model; the result is kept. `with_index`:
+    each row's figures must be there too, which older counts have not written."""
     known = file.facts_for(base_model)
-    if known:
+    if known and not (with_index and _lacks_index(file, base_model)):
         return known
-    count = count_text_tokens if file.format == "text" else count_tokens
-    facts = count(file.path, chat_format(base_model))
+    chat = chat_format(base_model)
+    if file.format == "text":
+        facts = count_text_tokens(file.path, chat)
+        if text_kind(file.path) == "jsonl":
+            insight.write(file.id, insight.collect(file.path))
+    else:
+        with token_index.Writer(token_index.path_of(file.id, base_model.name), chat) as index:
+            facts = count_tokens(file.path, chat, index)
+        insight.write(file.id, index.insight)
     with transaction.atomic():
         fresh = DatasetFile.objects.select_for_update().get(pk=file.pk)
         fresh.token_facts[base_model.name] = facts.model_dump()
@@ -47,17 +55,37 @@ def token_facts(file: DatasetFile, base_model: BaseModel) -> DataFacts:
     return facts
 
 
+def _lacks_index(file: DatasetFile, base_model: BaseModel) -> bool:
+    return file.format != "text" and not token_index.path_of(file.id, base_model.name).exists()
+
+
+def index_or_start(file: DatasetFile, base_model: BaseModel) -> token_index.Records | None:
+    """As `facts_or_start`, of the figures of each row; None for raw text, whose documents have none."""
+    if file.format == "text":
+        return None
+    if _lacks_index(file, base_model) or not file.facts_for(base_model):
+        if file.bytes > COUNTED_AT_ONCE_BYTES:
+            _ask_worker(file, base_model)
+            return None
+        token_facts(file, base_model, with_index=True)
+    return token_index.read(token_index.path_of(file.id, base_model.name))
+
+
 def facts_or_start(file: DatasetFile, base_model: BaseModel) -> DataFacts | None:
     """For a page: small files are counted at once; for larger ones the worker is asked and None returned."""
     if known := file.facts_for(base_model):
         return known
     if file.bytes <= COUNTED_AT_ONCE_BYTES:
         return token_facts(file, base_model)
+    _ask_worker(file, base_model)
+    return None
+
+
+def _ask_worker(file: DatasetFile, base_model: BaseModel) -> None:
     from training.tasks import count_file_tokens
 
     if cache.add(f"counting:{file.id}:{base_model.pk}", 1, timeout=600):  # asked once, not by every refresh
         count_file_tokens.send(file.id, base_model.pk)
-    return None
 
 
 def uncounted() -> Iterator[tuple[DatasetFile, BaseModel]]:
@@ -86,18 +114,20 @@ def count_in_worker(file_id: str, base_model_id: int) -> None:
     file = DatasetFile.objects.filter(pk=file_id).first()
     base_model = BaseModel.objects.filter(pk=base_model_id).first()
     if file and base_model and base_model.is_present and file.path.exists():
-        token_facts(file, base_model)
+        token_facts(file, base_model, with_index=True)
         notify.project_changed(file.project_id)
 
 
-def count_tokens(path: Path, format_: Any) -> DataFacts:
+def count_tokens(path: Path, format_: Any, index: token_index.Writer | None = None) -> DataFacts:
     """Exact totals; `lengths` are those of evenly spaced rows once there are more than 2,000. Of a preference row both
     answers count, each with the input before it."""
     rows = tokens = trained = longest = least = 0
     lengths: list[int] = []
     every = 1
-    for _, row in jsonl.iterate(path):
+    for line, row in jsonl.iterate(path):
         sequences = encode_sequences(format_, row)
+        if index:
+            index.add(line, row, sequences)
         row_lengths = [len(encoded.token_ids) for encoded in sequences]
         if rows % every == 0:
             lengths += row_lengths
@@ -108,16 +138,11 @@ def count_tokens(path: Path, format_: Any) -> DataFacts:
         trained += sum(encoded.trained_tokens for encoded in sequences)
         longest = max(longest, *row_lengths)
         if all(encoded.trained_tokens for encoded in sequences):
-            needed = max(_until_trained(encoded) for encoded in sequences)
+            needed = max(token_index.until_trained(encoded) for encoded in sequences)
             least = min(least or needed, needed)
     return DataFacts(
         rows=rows, tokens=tokens, trained_tokens=trained, longest_tokens=longest, lengths=lengths, least_length=least
     )
-
-
-def _until_trained(encoded: Any) -> int:
-    """Tokens up to the first that bears loss, with it; the very first never does."""
-    return 1 + next(at for at, weight in enumerate(encoded.weights) if at and weight)
 
 
 def _every_second(lengths: list[int], sequences: int) -> list[int]:
