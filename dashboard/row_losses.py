@@ -9,7 +9,7 @@ from typing import Any
 from training.engine import row_losses
 from training.models import TrainingJob
 
-SHOWN = 8  # rows of each list
+SHOWN = 8  # rows of each list, at most
 TEXT_CHARACTERS = 280
 
 
@@ -52,15 +52,27 @@ def judged_rows(job: TrainingJob) -> Judged:
     found = [JudgedRow(line, loss, before.get(line)) for line, loss in zip(now.lines, now.losses, strict=True)]
     by_loss = sorted(found, key=lambda row: (row.loss, row.line))
     changed = sorted((row for row in found if row.change), key=lambda row: (-abs(row.change or 0.0), row.line))
+    half = len(by_loss) // 2  # no row is among the best and the worst
     lists = [
-        ("Worst", "What it still does not do: look here for rows that are wrong or unlike the rest.", by_loss[::-1]),
-        ("Best", "What it does best.", by_loss),
+        (
+            "Worst",
+            "What it still does not do: look here for rows that are wrong or unlike the rest.",
+            by_loss[half:][::-1],
+        ),
+        ("Best", "What it does best.", by_loss[:half]),
         ("Most changed", f"Since step {steps[0]:,}: below zero is better than before.", changed),
     ]
     wanted = {row.line for _, _, rows in lists for row in rows[:SHOWN]}
     texts = _texts(job, wanted)
     shown = [(title, what, [_with_text(row, texts) for row in rows[:SHOWN]]) for title, what, rows in lists if rows]
     return Judged(steps[-1], steps[0], len(found), shown)
+
+
+def first_judged(job: TrainingJob) -> int:
+    """The step after which the whole set is first validated; 0 where that is the end of the first epoch."""
+    every = (job.resolved or job.recipe).validate_every_steps
+    facts = job.started_json or job.estimate_json or {}
+    return every if every < facts.get("steps_per_epoch", every + 1) else 0
 
 
 def _with_text(row: JudgedRow, texts: dict[int, tuple[str, str]]) -> JudgedRow:

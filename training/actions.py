@@ -217,7 +217,12 @@ def resume_job(job: TrainingJob) -> TrainingJob:
     """A paused job goes to the end of the queue and later continues where it stopped."""
     rows = TrainingJob.objects.filter(pk=job.pk)
     if rows.filter(status=Status.PAUSED).update(
-        status=Status.QUEUED, status_text="Queued", wanted="", queued_at=timezone.now(), stalls=0
+        status=Status.QUEUED,
+        status_text="Queued",
+        wanted="",
+        queued_at=timezone.now(),
+        stalls=0,
+        paused_for_serving=False,
     ):
         add_event(job, "Fine-tuning job resumed, moving job to queued state")
         refresh_queue()
@@ -332,6 +337,7 @@ def spec_for(job: TrainingJob) -> JobSpec:
         training_file=job.training_file.path,
         validation_file=job.validation_file.path if job.validation_file else None,
         seed=job.seed,
+        save_best=resolved.save_best,
         may_checkpoint=job.recipe.gradient_checkpointing != "off",
         valid_every_steps=max(1, estimate.steps_per_epoch // VALIDATIONS_PER_EPOCH) if job.validation_file else 0,
         **shared,

@@ -1,14 +1,17 @@
 """The model card that goes with every download: what it is, how to load it, and where it comes from."""
 
 import json
+import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from training import starter
 from training.engine import tools
 from training.engine.errors import EngineError
 from training.engine.template import Template
+from training.engine.tools_template import with_tools
 from training.models import BaseModel, Checkpoint, TrainingJob
+from training.ranks import rank_of, room_for
 
 WORDS = {"adapter": "a LoRA adapter", "merged": "full weights, the adapter merged in", "full": "full weights"}
 LOADING = {
@@ -25,7 +28,7 @@ model = AutoModelForCausalLM.from_pretrained("{folder}")
 tokenizer = AutoTokenizer.from_pretrained("{folder}")""",
 }
 SERVING = {
-    "adapter": "vllm serve {base} --enable-lora --max-lora-rank 64 --lora-modules mine={folder}",
+    "adapter": "vllm serve {base} --enable-lora --max-lora-rank {rank} --lora-modules mine={folder}",
     "merged": "vllm serve {folder}",
 }
 TOOL_FLAGS = "vLLM reads its calls with `--enable-auto-tool-choice --tool-call-parser {parser}`."
@@ -40,6 +43,14 @@ and other software must. At the end of the system message:
 A call comes as `<tool_call>`, a line with `{{"name": ..., "arguments": {{...}}}}`, `</tool_call>`; its result goes into
 a user message as `<tool_response>`, the content, `</tool_response>`. Such text goes through the chat template without
 `tools`."""
+TOOLS_ADDED = """\
+It was trained with functions, which the chat template of its base does not show. The one in this folder does, in the
+words that were trained: `tokenizer.apply_chat_template(messages, tools=...)`. A call comes as `<tool_call>`, a line
+with `{"name": ..., "arguments": {...}}`, `</tool_call>`; its result is a message with the role `tool`."""
+OTHER_WEIGHTS = """\
+The adapter learned on other weights than the published ones of that name (see the base model under Lineage): on those
+it acts a little differently than the figures here say. Merged weights act exactly as measured."""
+CACHED = re.compile(r"models--[\w.-]+?--[\w.-]+")  # a folder of the hub's own cache
 FIGURES = {
     "train_loss": "training loss of its last step",
     "full_valid_loss": "loss over the whole validation set",
@@ -48,8 +59,13 @@ FIGURES = {
 
 
 def public_name(base: BaseModel) -> str:
-    """What others know the base by: its hub id, else its name here."""
-    return base.source_id if base.source == "hub" else base.name
+    """What others know the base by: its hub id, where it is known, else its name here."""
+    if base.source == "hub":
+        return base.source_id
+    if base.source == "package":  # other weights of the same model; the card says so
+        return starter.STARTER_HUB_ID if base.source_id == starter.STARTER_PACKAGE else base.name
+    cached = next((part for part in reversed(base.path.parts) if CACHED.fullmatch(part)), None)
+    return cached.removeprefix("models--").replace("--", "/", 1) if cached and base.source == "folder" else base.name
 
 
 def card(checkpoint: Checkpoint, form: str, report: dict[str, Any]) -> str:
@@ -60,7 +76,7 @@ def card(checkpoint: Checkpoint, form: str, report: dict[str, Any]) -> str:
         f"# {checkpoint.name}",
         f"Epoch {checkpoint.epoch} (step {checkpoint.step}) of the training job {checkpoint.job_id}: {WORDS[form]}, "
         f"made from {public_name(base)} by Hone." + (f" Licence of the base: {base.licence}." if base.licence else ""),
-        _section("Loading", _loading(base, form)),
+        _section("Loading", _loading(checkpoint, form)),
         _section("Function calling", words) if (words := _tools(checkpoint)) else "",
         _section("Figures", _figures(checkpoint)),
         _section("Proof", _proof(report)) if report else "",
@@ -83,10 +99,12 @@ def _front_matter(base: BaseModel, form: str) -> str:
     return "\n".join(["---", *lines, "tags:", "- fine-tuned", "- hone", "---"])
 
 
-def _loading(base: BaseModel, form: str) -> str:
+def _loading(checkpoint: Checkpoint, form: str) -> str:
+    base, rank = checkpoint.base_model, rank_of(checkpoint)
     form = "adapter" if form == "adapter" else "merged"
-    names = {"base": public_name(base), "folder": "this-folder"}
-    return f"```python\n{LOADING[form].format(**names)}\n```\n\n```sh\n{SERVING[form].format(**names)}\n```"
+    names = {"base": public_name(base), "folder": "this-folder", "rank": room_for(rank) or rank}
+    code = f"```python\n{LOADING[form].format(**names)}\n```\n\n```sh\n{SERVING[form].format(**names)}\n```"
+    return f"{code}\n\n{OTHER_WEIGHTS}" if form == "adapter" and base.source == "package" else code
 
 
 def _tools(checkpoint: Checkpoint) -> str:
@@ -97,8 +115,17 @@ def _tools(checkpoint: Checkpoint) -> str:
     flags = TOOL_FLAGS.format(parser=template.style.parser)
     if template.style.native:
         return f"It was trained with functions, which its chat template shows. {flags}"
+    if with_tools(template):
+        return f"{TOOLS_ADDED} {flags}"
     introduction = tools.INTRODUCTION.format(functions="{one function a line, as JSON}")
     return f"{TOOLS_AS_TEXT.format(introduction=introduction)}\n\n{flags}"
+
+
+def template_with_tools(checkpoint: Checkpoint) -> str | None:
+    """The chat template to hand out instead of the base's: only where it was trained with functions that the base's
+    does not show, and where both say the same."""
+    template = _template(checkpoint.base_model) if _saw_tools(checkpoint) else None
+    return with_tools(template) if template else None
 
 
 def _saw_tools(checkpoint: Checkpoint) -> bool:
@@ -114,7 +141,7 @@ def _saw_tools(checkpoint: Checkpoint) -> bool:
 
 def _template(base: BaseModel) -> Template | None:
     try:
-        return Template.load(Path(base.folder))
+        return Template.load(base.path)
     except (EngineError, OSError):  # its files are gone or broken: the download goes on without this section
         return None
 

@@ -56,7 +56,8 @@ def add_from_folder(path: str | Path) -> BaseModel:
     if not folder.is_absolute():
         raise CatalogueError(f"{path} is not an absolute path: begin it with a slash.", param="source")
     folder = folder.resolve()
-    existing = BaseModel.objects.filter(Q(source="folder", source_id=str(folder)) | Q(folder=str(folder))).first()
+    this = Q(source="folder", source_id=str(folder)) | Q(folder=home.kept_as(folder))
+    existing = BaseModel.objects.filter(this).first()
     if existing and existing.is_present and existing.status == BaseModel.Status.READY:
         raise CatalogueError(
             f"This folder is in the catalogue already, as {existing.name}.", status=409, param="source"

@@ -13,6 +13,9 @@ from django.db import transaction
 from accounts.errors import ApiError
 from training import datasets, home, notify, texts
 from training.disk import sha256_of
+from training.intake import tables
+from training.intake.errors import IntakeError
+from training.intake.packed import packed_kind
 from training.models import DatasetFile
 from training.rules import METHOD_FORMATS, OPENAI_FORMATS, OPENAI_METHODS, Problem
 
@@ -29,8 +32,9 @@ def check(file_id: str) -> None:
     if file is None:
         return
     try:
-        look = texts if texts.is_raw_text(file.path, file.filename) else datasets
-        report = look.check(file.path, _CheckProgress(file))
+        report = _report(file)
+        if report is None:
+            return
         sha256 = file.sha256 or sha256_of(file.path)
         _write_index(file, report.line_index)
     except FileNotFoundError:
@@ -43,6 +47,24 @@ def check(file_id: str) -> None:
         _store(file, status=Status.ERROR, status_details=details)
         raise
     _store(file, sha256=sha256, **_as_columns(report))
+
+
+def _report(file: DatasetFile) -> datasets.Report | None:
+    """Of its content, unpacked first where that is packed. None: another process is unpacking it, and will check it."""
+    from training.intake import arriving
+
+    progress = _CheckProgress(file)
+    try:
+        if not arriving.unpack_content(file, progress):
+            return None
+    except IntakeError as error:
+        return datasets.refused(error.message, error.fix, error.kind, error.line)
+    except ApiError as error:  # no room on the disk
+        return datasets.refused(error.message.removesuffix("."), "Then press Check again.", "disk_full")
+    if tables.table_kind(file.path, file.filename):
+        return tables.check(file.path, file.filename, progress)
+    look = texts if texts.is_raw_text(file.path, file.filename) else datasets
+    return look.check(file.path, progress)
 
 
 class _CheckProgress:
@@ -67,16 +89,21 @@ def _as_columns(report: datasets.Report) -> dict[str, Any]:
     shown = [*report.problems[: datasets.KEPT_PROBLEMS], *report.warnings]
     return {
         "status": Status.PROCESSED if report.usable else Status.ERROR,
-        "status_details": "" if report.usable else _first_words(report.problems[0], report.problem_count),
+        "status_details": "" if report.usable else _why_not(report),
         "check_share": 1.0,
         "format": report.format,
         "rows": report.rows,
         "problems": [problem.as_row() for problem in shown],
+        "problem_groups": report.groups,
         "problem_count": report.problem_count,
         "warning_count": len(report.warnings),
         "statistics": report.statistics,
         "token_facts": {},
     }
+
+
+def _why_not(report: datasets.Report) -> str:
+    return _first_words(report.problems[0], report.problem_count) if report.problems else tables.TO_MAP
 
 
 def _first_words(problem: Problem, count: int) -> str:
@@ -109,8 +136,8 @@ def check_again(file: DatasetFile) -> None:
 
 
 def have_checked(file: DatasetFile) -> None:
-    """Small files now, larger ones by the worker."""
-    if file.bytes < CHECKED_AT_ONCE_BYTES:
+    """Small files now; larger ones, and packed ones, which may hold anything, by the worker."""
+    if file.bytes < CHECKED_AT_ONCE_BYTES and not packed_kind(file.path):
         check(file.id)
         file.refresh_from_db()
         return

@@ -15,22 +15,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from training import excerpts
 from training.jsonl import INDEX_EVERY, MAX_LINE_BYTES, BadRow, lines, parse
+from training.message_rules import call_warnings
 from training.pair_counts import PairCounts
+from training.problem_groups import Group, of_warning
 from training.rules import (
     FORMAT_NAMES,
     MESSAGE_KEYS,
     ROW_KEYS,
+    UNEXPECTED_FORMAT,
     Problem,
     Row,
     detect_format,
     recognise,
     row_errors,
+    unknown_format,
 )
 
 MIN_JOB_ROWS = 10
 KEPT_PROBLEMS = 200
 KEPT_WARNING_LINES = 20
+MOST_KINDS = 100  # of warnings; a file may have a new unknown field in every row
 DUPLICATE_WINDOW = 200_000  # rows whose hashes are kept, so that memory stays flat
 PROGRESS_BYTES = 1 << 20
 
@@ -39,7 +45,8 @@ Progress = Callable[[float], None]
 
 @dataclass
 class Report:
-    """The result of a check. `problems` are the first 200 errors, `warnings` one for each kind."""
+    """The result of a check. `problems` are the first 200 errors, `warnings` one for each kind; `groups` hold both by
+    their kind, complete (problem_groups.py)."""
 
     format: str = ""
     rows: int = 0
@@ -47,12 +54,14 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
     warnings: list[Problem] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
     statistics: dict[str, Any] = field(default_factory=dict)
     line_index: array = field(default_factory=lambda: array("Q"))  # byte offset of lines 1, 1001, 2001, ...
 
     @property
     def usable(self) -> bool:
-        return not self.problem_count and self.rows > 0
+        """A table is not: its columns have to be mapped first."""
+        return not self.problem_count and self.rows > 0 and self.format != "table"
 
 
 # ---- one pass over the file ----
@@ -61,6 +70,11 @@ class Report:
 def check(path: Path, progress: Progress | None = None) -> Report:
     """Reads the file once, line by line, and says everything that is wrong with it."""
     return _Check(path, progress).run()
+
+
+def refused(message: str, fix: str, kind: str, line: int = 0) -> Report:
+    """Of a file that was not even begun to be read."""
+    return Report(problems=[Problem(line, message, fix, kind=kind)], problem_count=1)
 
 
 class _Check:
@@ -73,12 +87,15 @@ class _Check:
         self.format_line: dict[str, int] = {}
         self.warned: dict[str, tuple[Problem, list[int]]] = {}
         self.warned_count: Counter[str] = Counter()
+        self.groups: dict[str, Group] = {}
         self.seen: dict[int, int] = {}
         self.roles: Counter[str] = Counter()
         self.turns: Counter[int] = Counter()
         self.system_prompts: Counter[str] = Counter()
         self.pairs = PairCounts()
         self.characters = self.longest = self.longest_line = 0
+        self.without_system_lines: list[int] = []
+        self.calls = False  # whether there was one
         self.without_system = self.masked_messages = self.tool_rows = self.blank_lines = 0
 
     def run(self) -> Report:
@@ -135,23 +152,25 @@ class _Check:
         try:
             row = parse(line, number == 1)
         except BadRow as bad:
-            self.fail(Problem(number, bad.message, bad.fix, row=report.rows, kind=bad.kind))
+            shown = excerpts.of_line(line)
+            self.fail(Problem(number, bad.message, bad.fix, row=report.rows, kind=bad.kind, excerpt=shown))
             return
         kind = detect_format(row)
-        if not self.same_format(kind, number):
+        if not self.same_format(kind, number, row):
             return
         errors = row_errors(row, kind)
         for place, message, fix, turn, what in errors:
-            self.fail(Problem(number, message, fix, place, row=report.rows, turn=turn, kind=what))
+            shown = excerpts.at(row, place) if self.keeps(what) else ""
+            self.fail(Problem(number, message, fix, place, row=report.rows, turn=turn, kind=what, excerpt=shown))
         if not errors:
             self.count(row, kind, number, line)
 
-    def same_format(self, kind: str, number: int) -> bool:
+    def same_format(self, kind: str, number: int, row: Row) -> bool:
         """One format a file: the first one that was recognised."""
         if not kind:
-            text = "Unexpected file format, expected either prompt/completion pairs or chat messages."
-            fix = 'Give each row "messages", or "prompt" and "completion".'
-            self.fail(Problem(number, text, fix, row=self.report.rows, kind="unknown_format"))
+            name, text, fix = unknown_format(row)
+            shown = excerpts.of(row) if self.keeps(name) else ""
+            self.fail(Problem(number, text, fix, row=self.report.rows, kind=name, excerpt=shown))
             return False
         if not self.report.format:
             self.report.format = kind
@@ -163,15 +182,25 @@ class _Check:
         self.fail(Problem(number, text, "Put each format in a file of its own.", row=self.report.rows, kind="mixed"))
         return False
 
+    def keeps(self, kind: str) -> bool:
+        """Whether an example of this kind of problem is still wanted."""
+        group = self.groups.get(kind)
+        return len(self.report.problems) < KEPT_PROBLEMS or group is None or group.count < KEPT_WARNING_LINES
+
     def fail(self, problem: Problem) -> None:
         self.report.problem_count += 1
+        if problem.kind not in self.groups:
+            self.groups[problem.kind] = Group(problem)
+        self.groups[problem.kind].add(problem)
         if len(self.report.problems) < KEPT_PROBLEMS:
             self.report.problems.append(problem)
 
-    def warn(self, kind: str, number: int, message: str, fix: str, place: str = "") -> None:
+    def warn(self, kind: str, number: int, message: str, fix: str, place: str = "", shown: Any = "") -> None:
+        """`shown`: what stands there."""
         self.warned_count[kind] += 1
         if kind not in self.warned:
-            self.warned[kind] = (Problem(number, message, fix, place, "warning", kind=kind), [])
+            text = excerpts.of(shown) if shown != "" else ""
+            self.warned[kind] = (Problem(number, message, fix, place, "warning", kind=kind, excerpt=text), [])
         seen = self.warned[kind][1]
         if len(seen) < KEPT_WARNING_LINES:
             seen.append(number)
@@ -201,7 +230,7 @@ class _Check:
             self.seen[key] = number
 
     def count_chat(self, row: Row, number: int) -> int:
-        characters = answers = systems = 0
+        characters = answers = systems = users = 0
         roles = self.roles
         for index, message in enumerate(row["messages"]):
             role, content = message["role"], message.get("content") or ""
@@ -211,6 +240,8 @@ class _Check:
                 answers += 1
                 if content[-1:].isspace() or not content or len(message) > 2:
                     self.look_at_answer(message, content, index, number)
+            elif role == "user":
+                users += 1
             elif role in ("system", "developer"):
                 systems += 1
                 self.note_system_prompt(content)
@@ -222,30 +253,50 @@ class _Check:
                         "A system message stands after another message",
                         fix,
                         f"messages[{index}]",
+                        content,
                     )
+            if role != "assistant" and role != "tool" and (not content or content.isspace()):
+                fix = "Fill it in or remove it; it teaches nothing."
+                self.warn("empty_message", number, f"A {role} message is empty", fix, f"messages[{index}].content")
             if len(message) > 2 and (unknown := message.keys() - MESSAGE_KEYS):
                 self.warn_unknown(f"messages[{index}]", sorted(unknown)[0], number)
         if row["messages"][-1]["role"] != "assistant":
             fix = "End the row with the answer to learn; what follows it is not trained on."
             self.warn("ends_without_answer", number, "The last message is not from the assistant", fix)
+        if not users:
+            fix = "Add what the assistant answers, unless it is meant to speak first."
+            self.warn("no_user", number, "There is no user message", fix)
+        if "tool" in roles or self.calls:
+            self.look_at_calls(row, number)
         if len(row) > 1:
             self.tool_rows += bool(row.get("tools") or row.get("functions"))
             if unknown := row.keys() - ROW_KEYS:
                 self.warn_unknown("", sorted(unknown)[0], number)
-        self.without_system += not systems
+        if not systems:
+            self.without_system += 1
+            if len(self.without_system_lines) < KEPT_WARNING_LINES:
+                self.without_system_lines.append(number)
         self.turns[min(answers, 20)] += 1
         return characters
 
     def look_at_answer(self, message: Row, content: str, index: int, number: int) -> None:
         place = f"messages[{index}].content"
-        if not content and not message.get("tool_calls") and not message.get("function_call"):
+        self.calls = self.calls or "tool_calls" in message or "function_call" in message
+        if (not content or content.isspace()) and not message.get("tool_calls") and not message.get("function_call"):
             fix = "The model learns to say nothing here; fill it in or remove the row."
-            self.warn("empty_answer", number, "An assistant message is empty", fix, place)
+            self.warn("empty_answer", number, "An assistant message is empty", fix, place, content)
         elif content[-1:].isspace():
             fix = "The model learns to end its answers so; remove it if that is not meant."
-            self.warn("trailing_space", number, "An assistant message ends with a space or line break", fix, place)
+            self.warn(
+                "trailing_space", number, "An assistant message ends with a space or line break", fix, place, content
+            )
         if message.get("weight", 1) == 0:
             self.masked_messages += 1
+
+    def look_at_calls(self, row: Row, number: int) -> None:
+        """Calls and their answers fit to what the row offers, and to each other."""
+        for kind, message, fix, place in call_warnings(row):
+            self.warn(kind, number, message, fix, place, excerpts.at(row, place))
 
     def note_system_prompt(self, content: str) -> None:
         prompt = content[:500]
@@ -253,15 +304,15 @@ class _Check:
             self.system_prompts[prompt] += 1
 
     def warn_unknown(self, where: str, key: str, number: int) -> None:
-        place = f"{where}.{key}" if where else key
-        self.warn(
-            f"unknown_field:{key[:60]}", number, f'The field "{key[:60]}" is not known and not used', "Harmless.", place
-        )
+        kind, message = f"unknown_field:{key[:60]}", f'The field "{key[:60]}" is not known and not used'
+        if kind not in self.warned and len(self.warned) >= MOST_KINDS:
+            kind, message = "unknown_field:…", "Other fields are not known and not used"
+        self.warn(kind, number, message, "Harmless.", f"{where}.{key[:60]}" if where else key[:60])
 
     def warn_about_completion(self, row: Row, number: int) -> None:
         if row["prompt"][-1:] == " ":
             fix = "Move the space to the start of the completion: tokens usually begin with it."
-            self.warn("trailing_space", number, "A prompt ends with a space", fix, "prompt")
+            self.warn("prompt_space", number, "A prompt ends with a space", fix, "prompt", row["prompt"])
 
     def finish(self) -> None:
         report = self.report
@@ -272,6 +323,8 @@ class _Check:
             count = self.warned_count[kind]
             report.warnings.append(Problem(**{**asdict(problem), "count": count, "lines": tuple(seen)}))
         report.warnings += self.notes()
+        report.groups = [group.as_row() for group in self.groups.values()]
+        report.groups += [of_warning(warning) for warning in report.warnings]
         report.statistics = self.statistics()
         if self.progress:
             self.progress(1.0)
@@ -285,10 +338,21 @@ class _Check:
         if self.without_system and self.system_prompts:
             text = f"{self.without_system:,} of {rows:,} rows have no system message, the others do"
             fix = "Use the same system message in training that you will use later."
-            yield Problem(0, text, fix, level="warning", kind="some_without_system", count=self.without_system)
+            yield Problem(
+                0,
+                text,
+                fix,
+                level="warning",
+                kind="some_without_system",
+                count=self.without_system,
+                lines=tuple(self.without_system_lines),
+            )
         if self.blank_lines:
-            text = f"{self.blank_lines:,} blank lines were passed over"
-            yield Problem(0, text, "Harmless.", level="warning", kind="blank_lines", count=self.blank_lines)
+            one = self.blank_lines == 1
+            text = f"{self.blank_lines:,} blank line{' was' if one else 's were'} passed over"
+            yield Problem(
+                0, text, "Nothing: it does no harm.", level="warning", kind="blank_lines", count=self.blank_lines
+            )
         yield from self.pairs.notes()
 
     def statistics(self) -> dict[str, Any]:
@@ -315,8 +379,8 @@ class _Check:
 def job_error(problem: Problem, name: str = "training") -> str:
     """The text of a failed job in OpenAI's words, for the first problem of its file."""
     prefix = f"The job failed due to an invalid {name} file."
-    if problem.kind == "unknown_format":
-        return f"{prefix} {problem.message}"
+    if problem.kind in ("unknown_format", "sharegpt"):
+        return f"{prefix} {UNEXPECTED_FORMAT}"
     return f"{prefix} Invalid file format. {problem.example + ' ' if problem.example else ''}{problem.message}"
 
 

@@ -66,14 +66,21 @@ def merged(export: Export) -> Parcel:
 def _parcel(checkpoint: Checkpoint, folder: Path, form: str, report: dict) -> Parcel:
     found = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name not in LEFT_HERE]
     pieces = [Piece("README.md", cards.card(checkpoint, form, report).encode())]
-    pieces += [Piece(path.name, _portable(path, checkpoint)) for path in found if path.name != "README.md"]
+    template = cards.template_with_tools(checkpoint)
+    pieces += [Piece(path.name, _portable(path, checkpoint, template)) for path in found if path.name != "README.md"]
     job = checkpoint.job
     name = f"{job.suffix or job.base_model.name}-epoch-{checkpoint.epoch}-step-{checkpoint.step}-{form}"
     return Parcel(name, pieces, int(checkpoint.created_at.timestamp()))
 
 
-def _portable(path: Path, checkpoint: Checkpoint) -> bytes | Path:
-    """An adapter's configuration names its base by a folder of this server; elsewhere its public name means more."""
+def _portable(path: Path, checkpoint: Checkpoint, template: str | None) -> bytes | Path:
+    """An adapter's configuration names its base by a folder of this server; elsewhere its public name means more. A
+    `template` that shows tools takes the place of the base's, wherever that stands."""
+    if template and path.name == "chat_template.jinja":
+        return template.encode()
+    if template and path.name == "tokenizer_config.json":
+        tokenizer = json.loads(path.read_text())
+        return json.dumps(tokenizer | {"chat_template": template}, indent=2, ensure_ascii=False).encode()
     if path.name != "adapter_config.json":
         return path
     config = json.loads(path.read_text())

@@ -1,5 +1,6 @@
 """Where things lie under HONE_HOME."""
 
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -25,10 +26,20 @@ def model_folder(name: str) -> Path:
     return home() / "models" / name
 
 
+def kept_as(folder: Path) -> str:
+    """How a row remembers a folder: what lies under HONE_HOME may move with it, to another disk or machine."""
+    return str(folder.relative_to(home()) if folder.is_relative_to(home()) else folder)
+
+
 def log_folder() -> Path:
     path = home() / "logs"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def server_log(served_name: str) -> Path:
+    """Of the vLLM server that serves a base model with its adapters, or full weights, under this name."""
+    return log_folder() / f"vllm-{re.sub(r'[^A-Za-z0-9._-]+', '-', served_name)}.log"
 
 
 def free(folder: Path) -> None:

@@ -36,7 +36,7 @@ def refuse_unusable_folder(folder: Path) -> None:
 def register(model: BaseModel, folder: Path) -> None:
     """Reads the facts of what lies in `folder` and marks the model ready. Raises ApiError where they cannot be read."""
     model.facts_json = read_facts(folder, model.name).model_dump()
-    model.folder = str(folder)
+    model.folder = home.kept_as(folder)
     model.bytes_total = model.bytes_done = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     model.status, model.status_text = BaseModel.Status.READY, ""
     model.save()

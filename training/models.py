@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from accounts.ids import new_id
@@ -14,6 +14,7 @@ from accounts.models import Project
 from training import home
 from training.engine.spec import DataFacts, Estimate, Measured, ModelFacts, Recipe, Resolved
 from training.export_row import Export as Export
+from training.file_task_row import FileTask as FileTask
 
 
 def new_file_id() -> str:
@@ -55,7 +56,7 @@ class BaseModel(models.Model):
     source_id = models.CharField(max_length=500)  # hub id, package name or folder
     source_note = models.CharField(max_length=300, blank=True)  # which weights these are, in words
     licence = models.CharField(max_length=120, blank=True)
-    folder = models.CharField(max_length=500, blank=True)  # where the safetensors lie; empty until on disk
+    folder = models.CharField(max_length=500, blank=True)  # of the safetensors, as home.kept_as; empty until on disk
     facts_json = models.JSONField(default=dict, blank=True)  # ModelFacts
     status = models.CharField(max_length=20, choices=Status, default=Status.ABSENT)
     status_text = models.TextField(blank=True)
@@ -73,7 +74,7 @@ class BaseModel(models.Model):
 
     @property
     def path(self) -> Path:
-        return Path(self.folder)
+        return home.home() / self.folder
 
     @property
     def facts(self) -> ModelFacts:
@@ -96,9 +97,20 @@ class DatasetFileQuerySet(models.QuerySet["DatasetFile"]):
     def usable(self) -> "DatasetFileQuerySet":
         return self.datasets().filter(status=DatasetFile.Status.PROCESSED)
 
+    def newest(self, *statuses: str) -> "DatasetFileQuerySet":
+        """Of each dataset its newest version, or the newest in one of these states; one still arriving hides none."""
+        newer = DatasetFile.objects.exclude(status=DatasetFile.Status.UPLOADING)
+        newer = newer.filter(project=OuterRef("project"), family=OuterRef("family"), version__gt=OuterRef("version"))
+        return self.filter(~Exists(newer.filter(status__in=statuses) if statuses else newer))
+
+    def of_family(self, file: "DatasetFile") -> "DatasetFileQuerySet":
+        """All versions of the dataset that this file is a version of, the newest first."""
+        return self.filter(project=file.project_id, family=file.family).order_by("-version")
+
 
 class DatasetFile(models.Model):
-    """A file of a project: training or validation rows, or a job's result CSV."""
+    """A file of a project: training or validation rows, or a job's result CSV. Its bytes never change: a dataset that
+    is worked on gets another version, which is a row of its own with the same `family` (training/versions.py)."""
 
     class Status(models.TextChoices):
         UPLOADING = "uploading", "Uploading"
@@ -110,15 +122,18 @@ class DatasetFile(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="files")
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
     filename = models.CharField(max_length=255)
+    family = models.CharField(max_length=40, db_index=True, editable=False)  # id of the dataset's first version
+    version = models.PositiveIntegerField(default=1)  # of its family, from 1
     purpose = models.CharField(max_length=40, default="fine-tune")
     bytes = models.BigIntegerField(default=0)  # announced size while uploading, then the real one
     sha256 = models.CharField(max_length=64, blank=True)
     status = models.CharField(max_length=20, choices=Status, default=Status.UPLOADED)
     status_details = models.TextField(blank=True)
     check_share = models.FloatField(default=0.0)  # progress of the check, 0..1
-    format = models.CharField(max_length=20, blank=True)  # chat | completion | preference | text
+    format = models.CharField(max_length=20, blank=True)  # chat | completion | preference | text | table
     rows = models.BigIntegerField(default=0)
     problems = models.JSONField(default=list, blank=True)  # first 200: {"line", "field", "message", "fix", "level"}
+    problem_groups = models.JSONField(default=list, blank=True)  # both levels by kind, complete: problem_groups.py
     problem_count = models.IntegerField(default=0)
     warning_count = models.IntegerField(default=0)
     statistics = models.JSONField(default=dict, blank=True)  # counts that need no tokenizer: roles, turns, ...
@@ -134,9 +149,15 @@ class DatasetFile(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [models.Index(fields=["project", "purpose", "-created_at"], name="file_list")]
+        constraints = [models.UniqueConstraint(fields=["family", "version"], name="one_file_a_version")]
 
     def __str__(self) -> str:
         return self.filename
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A file that is no version of another one begins a family."""
+        self.family = self.family or self.pk
+        super().save(*args, **kwargs)
 
     @property
     def path(self) -> Path:
@@ -225,6 +246,7 @@ class TrainingJob(models.Model):
     archived_at = models.DateTimeField(null=True, blank=True)
     started_json = models.JSONField(null=True, blank=True)  # the trainer's Started event
     phase = models.CharField(max_length=40, blank=True)
+    preparation = models.JSONField(default=list, blank=True)  # of this start up to its first step (preparation.py)
     step = models.IntegerField(default=0)
     total_steps = models.IntegerField(default=0)
     trained_tokens = models.BigIntegerField(null=True, blank=True)
@@ -245,6 +267,7 @@ class TrainingJob(models.Model):
     trainer_started = models.FloatField(null=True, blank=True)  # process create time, to tell a re-used pid
     events_offset = models.BigIntegerField(default=0)  # bytes of events.jsonl already recorded
     wanted = models.CharField(max_length=10, blank=True)  # "" | cancel | drop | pause: what a person asked for
+    paused_for_serving = models.BooleanField(default=False)  # by the rule of playground.sharing, which lets it go on
 
     objects = TrainingJobQuerySet.as_manager()
 
@@ -456,4 +479,12 @@ def next_revisions(job: TrainingJob, count: int) -> int:
 
 from training.aliases.models import Alias, Promotion  # noqa: E402, F401 - Django looks for models here
 from training.chains.models import Chain  # noqa: E402, F401 - Django looks for models here
+from training.intake.models import Making  # noqa: E402, F401 - Django looks for models here
+from training.repairs.models import Repair  # noqa: E402, F401 - Django looks for models here
+from training.safety.models import (  # noqa: E402 - Django looks for models here
+    ModerationCheck,  # noqa: F401
+    ModerationPolicy,  # noqa: F401
+    SafetyDecision,  # noqa: F401
+    SafetyScan,  # noqa: F401
+)
 from training.trackers.models import Tracker, TrackerKey  # noqa: E402, F401 - Django looks for models here

@@ -19,6 +19,7 @@ from training.endings import fail
 from training.engine.errors import EngineError
 from training.job_log import add_event, refresh_queue
 from training.models import DatasetFile, TrainingJob
+from training.safety import moderation
 from training.workers import holder_is_gone, new_claim
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ def prepare(job_id: str) -> None:
                     f"Preparing this job ended the worker {ATTEMPTS} times; its log says why.", code="server_error"
                 )
             _check(job)
+            if reason := moderation.refusal(job):
+                raise reason
             resolved, estimate = _resolve(job)
         except (Refused, EngineError, ApiError) as error:
             fail(job, error.message, code=error.code or "invalid_training_file", param=error.param)

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import dramatiq
+from django.core.cache import cache
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ def wake(actor: Any, *arguments: str | int) -> None:
 
 def send_missing_wake_ups(queues: set[str]) -> None:
     """What an idle worker does every few seconds: wake itself for what the database says is waiting."""
-    from training import exports, files, preparing, supervisor, token_counts
+    from training import exports, file_tasks, files, preparing, supervisor, token_counts
     from training.chains import following
+    from training.intake.models import Making
+    from training.repairs import asking
     from training.trackers import tending
 
     if "train" in queues:
@@ -45,11 +48,19 @@ def send_missing_wake_ups(queues: set[str]) -> None:
     if "default" in queues:
         for job in preparing.unprepared():
             wake(prepare, job.pk)
+        for repair in asking.waiting():
+            wake(repair_file, repair.pk)
         for export in exports.waiting():
             wake(merge, export.pk)
+        for task in file_tasks.waiting():
+            wake(do_file_task, task.pk)
         files.remove_stale()
+        if cache.add("unborn files", 1, timeout=3600):
+            files.remove_unborn()
         for file, base_model in token_counts.uncounted():
             wake(count_file_tokens, file.pk, base_model.pk)
+        for making in Making.objects.left_alone():
+            wake(make_dataset, making.pk)
         tending.tend()
         following.advance()
 
@@ -60,6 +71,22 @@ def check_file(file_id: str) -> None:
     from training import checks
 
     checks.check(file_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def repair_file(repair_id: str) -> None:
+    """Look what repairs would change in a large file, or make the version with them."""
+    from training.repairs import asking
+
+    asking.work(repair_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def make_dataset(making_id: str) -> None:
+    """Map a table's columns, combine datasets, or bring a file from the hub."""
+    from training.intake import making
+
+    making.make(making_id)
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
@@ -92,3 +119,35 @@ def merge(export_id: str) -> None:
     from training import exports
 
     exports.make(export_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def do_file_task(task_id: str) -> None:
+    """What a page asked of a whole file: what repeats in it, a part split off."""
+    from training import file_tasks
+
+    file_tasks.run(task_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def look_for_secrets(file_id: str) -> None:
+    """Look through a large file for secrets and personal data."""
+    from training.safety import scanning
+
+    scanning.scan(file_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def redact(file_id: str, user_id: int | None) -> None:
+    """Make a version of a large file without what people decided on."""
+    from training.safety import reviewing
+
+    reviewing.make_in_worker(file_id, user_id)
+
+
+@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
+def moderate_file(check_id: int) -> None:
+    """Have every row of a file judged by the project's moderation classifier."""
+    from training.safety import moderation
+
+    moderation.run_in_worker(check_id)

@@ -13,6 +13,7 @@ from accounts.errors import ApiError
 from training.datasets import Progress, Report
 from training.engine import text
 from training.engine.errors import InvalidTrainingFile
+from training.problem_groups import Group
 from training.rules import Problem, recognise
 
 PLAIN_SUFFIXES = (".txt", ".md")
@@ -55,6 +56,7 @@ def check(path: Path, progress: Progress | None = None) -> Report:
 def _fail(report: Report, message: str, fix: str, kind: str) -> None:
     report.problem_count += 1
     report.problems.append(Problem(0, message.removesuffix("."), fix, kind=kind))
+    report.groups.append({**Group(report.problems[-1]).as_row(), "count": 1})
 
 
 def _refuse_foreign(path: Path, kind: str) -> None:

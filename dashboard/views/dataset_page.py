@@ -1,37 +1,55 @@
-"""Screens: one dataset. The verdict on it, its rows as conversations, its tokens."""
+"""Screen: one dataset. The verdict on it, its figures, and a tab for each question about it.
 
-from collections import Counter
+A tab is a module beside this one: `context(request, file)` gives what its template shows, dashboard/dataset_<tab>.html.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseClientRefresh
 
 from dashboard import guide
-from dashboard.templatetags.figures import size
-from dashboard.turns import answers_of, tools_of, turns_of
-from training import checks, files, jsonl, texts, token_counts
+from dashboard.views import (
+    dataset_problems,
+    dataset_repeats,
+    dataset_rows,
+    dataset_safety,
+    dataset_split,
+    dataset_table,
+    dataset_tokens,
+    dataset_used,
+    dataset_versions,
+)
+from dashboard.views.one_dataset import one_dataset
+from training import checks
 from training.datasets import MIN_JOB_ROWS
-from training.engine.errors import EngineError
-from training.engine.spec import DataFacts
-from training.models import BaseModel, DatasetFile
+from training.models import DatasetFile
 from training.rules import FORMAT_NAMES
 
-PAGE_ROWS = 10
-BINS = 24
 Status = DatasetFile.Status
 
-
-def one_dataset(request: HttpRequest, file_id: str) -> DatasetFile:
-    """One dataset of the current project; anybody else's is not there."""
-    found: DatasetFile = get_object_or_404(DatasetFile.objects.of(request.project).datasets(), pk=file_id)
-    return found
+OF_A_TABLE = ("table", "problems", "versions", "used")  # the tabs that say something about a table
+Context = Callable[[HttpRequest, DatasetFile], dict[str, Any]]
+TABS: dict[str, tuple[str, Context]] = {
+    "table": ("Table", dataset_table.context),
+    "rows": ("Rows", dataset_rows.context),
+    "problems": ("Problems", dataset_problems.context),
+    "tokens": ("Insight", dataset_tokens.context),
+    "repeats": ("Repeats", dataset_repeats.context),
+    "safety": ("Safety", dataset_safety.context),
+    "split": ("Split", dataset_split.context),
+    "versions": ("Versions", dataset_versions.context),
+    "used": ("Used by", dataset_used.context),
+}
 
 
 @require_GET
 def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
+    """?tab= chooses what stands below the verdict."""
     file = one_dataset(request, file_id)
     if file.status == Status.UPLOADING:
         return redirect("datasets")
@@ -39,27 +57,58 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         return HttpResponseClientRefresh()
     if file.sample_task == guide.TASK:
         request.session[guide.LOOKED] = True
-    jobs, roles = list(files.jobs_using(file)[:20]), file.statistics.get("roles", {})
-    children = list(file.children.datasets()[:20])
+    tab = _tab(request, file)
+    shown = TABS[tab][1](request, file)
+    roles = file.statistics.get("roles", {})
     context = {
         "file": file,
-        "gone": file.status != Status.UPLOADING and not file.path.exists(),
-        "kind": FORMAT_NAMES.get(file.format, "unknown"),
+        "format_name": FORMAT_NAMES.get(file.format, "unknown"),
         "unit": "document" if file.format == "text" else "row",
         "verdict": _verdict(file),
-        "errors": [problem for problem in file.problems if problem["level"] == "error"],
-        "warnings": [problem for problem in file.problems if problem["level"] == "warning"],
-        "jobs": jobs,
         "answers": roles.get("assistant", 0),
         "other_roles": ", ".join(f"{number:,} {role}" for role, number in roles.items() if role != "assistant"),
-        "delete_words": _delete_words(file, jobs),
+        "delete_words": dataset_versions.delete_words(file),
+        "newer": DatasetFile.objects.of_family(file).filter(version__gt=file.version).newest().first(),
         "can_train": file.status == Status.PROCESSED and checks.refusal(file, method=checks.method_for(file)) is None,
+        "can_map": _can_map(file),
         "pairs": _pairs(file),
-        "children": [(child, list(files.jobs_using(child)[:20])) for child in children],
-        **_tokens(request, file, start=False),
-        **_rows(request, file),
+        "tab": tab,
+        "tabs": [(key, name, _count(key, file)) for key, (name, _) in TABS.items() if _tells(key, file)],
+        "tab_template": f"dashboard/dataset_{tab}.html",
+        "present": file.path.exists(),
+        **shown,
     }
     return render(request, "dashboard/dataset.html", context)
+
+
+def _tab(request: HttpRequest, file: DatasetFile) -> str:
+    """The one that was asked for; else what is most worth a look."""
+    asked = request.GET.get("tab", "")
+    if asked in TABS and _tells(asked, file):
+        return asked
+    if file.format == "table":
+        return "problems" if file.problem_count else "table"
+    return "problems" if file.problem_count and "line" not in request.GET else "rows"
+
+
+def _tells(tab: str, file: DatasetFile) -> bool:
+    return tab in OF_A_TABLE if file.format == "table" else tab != "table"
+
+
+def _can_map(file: DatasetFile) -> bool:
+    """A table; or JSONL whose keys are none that a job knows."""
+    if not file.path.is_file() or file.status != Status.ERROR:
+        return False
+    if file.format == "table":
+        return not file.problem_count
+    return not file.format and any(each["kind"] in ("unknown_format", "sharegpt") for each in file.problems)
+
+
+def _count(tab: str, file: DatasetFile) -> int:
+    """The figure beside a tab's name; 0 shows none."""
+    if tab == "safety":
+        return dataset_safety.found(file)
+    return file.problem_count + file.warning_count if tab == "problems" else 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +124,10 @@ def _verdict(file: DatasetFile) -> Verdict:
         return Verdict("busy", f"Checking: {100 * file.check_share:.0f} % read")
     rows = f"{file.rows:,} {'document' if file.format == 'text' else 'row'}{'' if file.rows == 1 else 's'}"
     warnings = f"{file.warning_count} warning{'' if file.warning_count == 1 else 's'}"
+    if file.format == "table" and not file.problem_count:
+        columns = len(file.statistics.get("table", {}).get("columns", []))
+        sentence = f"{rows} in {columns:,} column{'' if columns == 1 else 's'}: needs a mapping"
+        return Verdict("warn", sentence, file.status_details)
     if file.status == Status.ERROR:
         problems = f"{file.problem_count:,} problem{'' if file.problem_count == 1 else 's'}"
         sentence = f"{rows}, {problems}: not ready" if file.rows else "Not ready"
@@ -106,113 +159,4 @@ def _pairs(file: DatasetFile) -> dict[str, Any]:
         "preferred": round(counted["preferred_characters"] / file.rows),
         "other": round(counted["other_characters"] / file.rows),
         "longer": counted["preferred_longer"] / file.rows,
-    }
-
-
-def _delete_words(file: DatasetFile, jobs: list[Any]) -> str:
-    words = f"{file.filename} ({size(file.bytes)}) is removed from the disk for good."
-    if jobs:
-        names = ", ".join(job.display_name for job in jobs[:5]) + (" and others" if len(jobs) > 5 else "")
-        words += f" Used by: {names}. Their results stay, but a rerun will need another file."
-    return words
-
-
-@require_GET
-def rows(request: HttpRequest, file_id: str) -> HttpResponse:
-    """A page of rows as conversations."""
-    file = one_dataset(request, file_id)
-    return render(request, "dashboard/dataset.html#rows", {"file": file, **_rows(request, file)})
-
-
-def _rows(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
-    """Rows from line ?line= on."""
-    asked = request.GET.get("line", "1")
-    last_line = int(file.statistics.get("lines") or 0)
-    raw = file.path.exists() and texts.is_raw_text(file.path, file.filename)
-    last_line = min(file.rows, texts.SHOWN_DOCUMENTS) if raw else last_line
-    line = min(max(int(asked), 1), max(last_line, 1)) if asked.isdecimal() and len(asked) < 16 else 1
-    if not file.path.exists() or file.status == Status.UPLOADED or not last_line:
-        return {"shown": [], "line": 1, "raw": raw, "last_line": 0, "present": file.path.exists()}
-    found = _documents(file, line) if raw else jsonl.page(file.path, line, PAGE_ROWS + 1, checks.read_index(file))
-    shown = [
-        {"line": number, "messages": turns_of(row), "answers": answers_of(row), "tools": tools_of(row)}
-        for number, row in found[:PAGE_ROWS]
-    ]
-    return {
-        "present": True,
-        "raw": raw,
-        "shown": shown,
-        "line": line,
-        "last_line": last_line,
-        "next_line": found[PAGE_ROWS][0] if len(found) > PAGE_ROWS else None,
-        "previous_line": max(line - PAGE_ROWS, 1) if line > 1 else None,
-    }
-
-
-def _documents(file: DatasetFile, first: int) -> list[tuple[int, dict[str, Any] | None]]:
-    """Nothing where the file cannot be read; the check says why."""
-    try:
-        return [*texts.page(file.path, first, PAGE_ROWS + 1)]
-    except EngineError:
-        return []
-
-
-@require_GET
-def tokens(request: HttpRequest, file_id: str) -> HttpResponse:
-    """Token counts for the base model ?model=; asks the worker when the file is large."""
-    file = one_dataset(request, file_id)
-    return render(request, "dashboard/dataset.html#tokens", {"file": file, **_tokens(request, file, start=True)})
-
-
-def _tokens(request: HttpRequest, file: DatasetFile, start: bool) -> dict[str, Any]:
-    """`start`: count now if that was not done yet; the page itself only shows what is known."""
-    models = [model for model in BaseModel.objects.ready() if model.is_present]
-    asked = request.GET.get("model", "")
-    model = next((each for each in models if each.name == asked), None)
-    model = model or next((each for each in models if each.name in file.token_facts), None) or next(iter(models), None)
-    present = file.path.exists()
-    context: dict[str, Any] = {"models": models, "model": model, "facts": None, "token_error": "", "present": present}
-    if model is None or file.status != Status.PROCESSED or not present:
-        return context
-    try:
-        facts = token_counts.facts_or_start(file, model) if start or asked else file.facts_for(model)
-    except (EngineError, OSError) as error:
-        return {**context, "token_error": str(error)}
-    if facts is None:
-        return {**context, "counting": True, "asked": start}
-    return {**context, "facts": facts, "share": _share(facts), "histogram": histogram(facts.lengths)}
-
-
-def _share(facts: DataFacts) -> float:
-    return facts.trained_tokens / facts.tokens if facts.tokens else 0.0
-
-
-def histogram(lengths: list[int]) -> dict[str, Any]:
-    """Bars of equal width in tokens; heights in per cent of the tallest."""
-    if not lengths:
-        return {"bars": []}
-    low, high = min(lengths), max(lengths)
-    width = max(1, -(-(high - low + 1) // BINS))
-    tally = Counter((length - low) // width for length in lengths)
-    tallest = max(tally.values())
-    last = max(tally)
-    bars = [
-        {
-            "x": index,
-            "height": round(100 * tally[index] / tallest, 2),
-            "y": round(100 - 100 * tally[index] / tallest, 2),
-            "rows": tally[index],
-            "from": low + index * width,
-            "to": low + (index + 1) * width - 1,
-        }
-        for index in range(last + 1)
-    ]
-    ordered = sorted(lengths)
-    return {
-        "bars": bars,
-        "count": last + 1,
-        "low": low,
-        "high": high,
-        "median": ordered[len(ordered) // 2],
-        "p95": ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))],
     }

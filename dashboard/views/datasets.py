@@ -4,18 +4,35 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import Count
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import path
+from django.urls import include, path, reverse
+from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
-from dashboard.forms_datasets import SplitForm
-from dashboard.views import dataset_page, uploads
-from dashboard.views.dataset_page import one_dataset
-from training import checks, files, splits
-from training.models import DatasetFile
+from accounts.telling_apart import tell_apart
+from dashboard.forms_datasets import ExpiryForm
+from dashboard.views import (
+    dataset_estimate,
+    dataset_moderation,
+    dataset_page,
+    dataset_repairs,
+    dataset_rows,
+    dataset_safety,
+    dataset_split,
+    dataset_tokens,
+    intake_combine,
+    intake_hub,
+    intake_map,
+    uploads,
+)
+from dashboard.views.one_dataset import one_dataset
+from training import checks, files
+from training.intake.models import Making
+from training.models import DatasetFile, TrainingJob
 from training.rules import FORMAT_NAMES
 from training.uploads import CHUNK_BYTES, received_bytes, stands_still
 
@@ -26,23 +43,35 @@ Status = DatasetFile.Status
 @require_GET
 def datasets(request: HttpRequest) -> HttpResponse:
     """All datasets; the table alone for htmx, which asks again when there is news."""
-    found = DatasetFile.objects.of(request.project).datasets()
+    found = DatasetFile.objects.of(request.project).datasets().newest()
     found = found.annotate(
-        train_count=Count("trains", distinct=True),
-        valid_count=Count("validates", distinct=True),
-        split_count=Count("children__trains", distinct=True),  # through the parts that were split off
+        train_count=_jobs("training_file__family"),
+        valid_count=_jobs("validation_file__family"),
+        split_count=_jobs("training_file__parent__family"),  # through the parts that were split off
     )
     found = found.order_by("-created_at", "-id")
-    rows = [_list_row(file) for file in found[:LONG_LIST]]
+    rows = [_list_row(file) for file in tell_apart(found[:LONG_LIST], "filename")]
+    makings = list(Making.objects.of(request.project).exclude(status=Making.Status.DONE)[:LONG_LIST])
     context = {
         "rows": rows,
-        "busy": any(row["file"].status in (Status.UPLOADING, Status.UPLOADED) for row in rows),
+        "makings": makings,
+        "busy": any(row["file"].status in (Status.UPLOADING, Status.UPLOADED) for row in rows)
+        or any(each.status != Making.Status.FAILED for each in makings),
         "total": len(rows) if len(rows) < LONG_LIST else found.count(),
-        "samples_missing": not any(row["file"].sample_task for row in rows),
+        "samples_missing": not DatasetFile.objects.of(request.project).exclude(sample_task="").exists(),
         "chunk_bytes": CHUNK_BYTES,
         "text_folders": settings.HONE_TEXT_FOLDERS,
     }
     return render(request, "dashboard/datasets.html" + ("#files" if request.htmx else ""), context)
+
+
+def _jobs(through: str) -> Coalesce:
+    """How many jobs use any version of a dataset, by a path from the job to the family; versions are no parts."""
+    jobs = TrainingJob.objects.filter(**{through: OuterRef("family")}).order_by()
+    if "parent" in through:
+        jobs = jobs.exclude(training_file__family=OuterRef("family"))
+    counted = jobs.values(through).annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(counted), 0)
 
 
 def _list_row(file: DatasetFile) -> dict[str, Any]:
@@ -66,24 +95,6 @@ def _list_row(file: DatasetFile) -> dict[str, Any]:
 
 
 @require_POST
-def split(request: HttpRequest, file_id: str) -> HttpResponse:
-    file = one_dataset(request, file_id)
-    form = SplitForm(request.POST)
-    if not form.is_valid():
-        messages.error(request, "; ".join(text for texts in form.errors.values() for text in texts))
-        return redirect("dataset", file.id)
-    asked = form.cleaned_data
-    amount: dict[str, Any] = {"count": asked["count"]} if asked["count"] else {"share": (asked["percent"] or 10) / 100}
-    try:
-        train, valid = splits.split(file, seed=asked["seed"] or 0, user=request.user, **amount)
-    except ApiError as error:
-        messages.error(request, error.message)
-        return redirect("dataset", file.id)
-    messages.success(request, f"{train.filename} and {valid.filename} are made; {file.filename} stays as it was.")
-    return redirect("datasets")
-
-
-@require_POST
 def rename(request: HttpRequest, file_id: str) -> HttpResponse:
     file = one_dataset(request, file_id)
     try:
@@ -91,6 +102,22 @@ def rename(request: HttpRequest, file_id: str) -> HttpResponse:
     except ApiError as error:
         messages.error(request, error.message)
     return redirect("dataset", file.id)
+
+
+@require_POST
+def expire(request: HttpRequest, file_id: str) -> HttpResponse:
+    """This version goes by itself after ?days=; empty: never."""
+    file = one_dataset(request, file_id)
+    form = ExpiryForm(request.POST)
+    if form.is_valid():
+        files.expire(file, form.cleaned_data["days"])
+        when = (
+            f"is removed on {timezone.localtime(file.expires_at):%-d %B %Y}" if file.expires_at else "is kept for good"
+        )
+        messages.success(request, f"Version {file.version} {when}.")
+    else:
+        messages.error(request, "Choose one of the times.")
+    return redirect(f"{reverse('dataset', args=[file.pk])}?tab=versions")
 
 
 @require_POST
@@ -106,8 +133,12 @@ def delete(request: HttpRequest, file_id: str) -> HttpResponse:
         return redirect("dataset", file.id)
     if request.headers.get("Accept") == "application/json":
         return JsonResponse({"deleted": True})
-    messages.success(request, f"{file.filename} is deleted.")
-    return redirect("datasets")
+    others = DatasetFile.objects.of_family(file).newest().first()
+    if others is None:
+        messages.success(request, f"{file.filename} is deleted.")
+        return redirect("datasets")
+    messages.success(request, f"Version {file.version} of {file.filename} is deleted; the others stay.")
+    return redirect(f"{reverse('dataset', args=[others.pk])}?tab=versions")
 
 
 @require_POST
@@ -137,6 +168,9 @@ def content(request: HttpRequest, file_id: str) -> HttpResponse:
 
 
 urlpatterns = [
+    *intake_combine.urlpatterns,
+    *intake_hub.urlpatterns,
+    *intake_map.urlpatterns,
     path("", datasets, name="datasets"),
     path("samples", uploads.load_samples, name="load-samples"),
     path("upload", uploads.upload, name="upload-dataset"),
@@ -145,10 +179,23 @@ urlpatterns = [
     path("<str:file_id>/", dataset_page.dataset, name="dataset"),
     path("<str:file_id>/chunks", uploads.upload_chunk, name="upload-chunk"),
     path("<str:file_id>/finish", uploads.finish_upload, name="finish-upload"),
-    path("<str:file_id>/rows", dataset_page.rows, name="dataset-rows"),
-    path("<str:file_id>/tokens", dataset_page.tokens, name="dataset-tokens"),
-    path("<str:file_id>/split", split, name="split-dataset"),
+    path("<str:file_id>/rows", dataset_rows.rows, name="dataset-rows"),
+    path("<str:file_id>/rows/<int:line>", dataset_rows.row, name="dataset-row"),
+    path("<str:file_id>/safety", dataset_safety.safety, name="dataset-safety"),
+    path("<str:file_id>/safety/decide", dataset_safety.decide, name="decide-safety"),
+    path("<str:file_id>/safety/apply", dataset_safety.apply, name="apply-safety"),
+    path("<str:file_id>/safety/moderate", dataset_moderation.moderate, name="moderate-dataset"),
+    path("<str:file_id>/safety/again", dataset_safety.look_again, name="look-again-safety"),
+    path("<str:file_id>/tokens", dataset_tokens.tokens, name="dataset-tokens"),
+    path("<str:file_id>/estimate", dataset_estimate.estimate, name="dataset-estimate"),
+    path("<str:file_id>/repairs", dataset_repairs.look, name="look-dataset-repairs"),
+    path("<str:file_id>/repairs/<str:repair_id>", dataset_repairs.follow, name="dataset-repair"),
+    path("<str:file_id>/repairs/<str:repair_id>/make", dataset_repairs.make, name="make-dataset-repair"),
+    path("<str:file_id>/repeats/", include("dashboard.views.dataset_repeats")),
+    path("<str:file_id>/split", dataset_split.split, name="split-dataset"),
+    path("<str:file_id>/split/tab", dataset_split.split_tab, name="dataset-split"),
     path("<str:file_id>/rename", rename, name="rename-dataset"),
+    path("<str:file_id>/expiry", expire, name="expire-dataset"),
     path("<str:file_id>/delete", delete, name="delete-dataset"),
     path("<str:file_id>/check", check_again, name="check-dataset"),
     path("<str:file_id>/content", content, name="dataset-content"),

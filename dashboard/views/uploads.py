@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST
 
 from accounts.errors import ApiError
 from dashboard.forms_datasets import BeginUploadForm
-from dashboard.views.dataset_page import one_dataset
+from dashboard.views.one_dataset import one_dataset
 from training import files, uploads
 
 

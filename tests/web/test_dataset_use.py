@@ -14,7 +14,7 @@ def test_a_job_that_trains_on_a_split_counts_for_the_whole_file(owner_client: Cl
     whole = makers.make_file(project, "whole.jsonl")
     train, valid = (makers.make_file(project, f"whole-{part}.jsonl", parent=whole) for part in ("train", "valid"))
     makers.make_job(project, training_file=train, validation_file=valid, label="On the split")
-    page = owner_client.get(reverse("dataset", args=[whole.pk])).text
+    page = owner_client.get(reverse("dataset", args=[whole.pk]) + "?tab=used").text
     assert page.count("On the split") == 2 and "No job yet" not in page  # under each part
     listed = owner_client.get(reverse("datasets")).text
     assert "1 of them through a part that was split off" in listed

@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Project
+from dashboard.views import dataset_page
 from training import checks, files, uploads
 from training.models import BaseModel, DatasetFile, TrainingJob
 
@@ -264,6 +265,12 @@ def test_the_detail_page_gives_the_verdict_and_the_rows(owner_client: Client, da
     assert "What is 3 and 3?" in page and "It is 6." in page
 
 
+@pytest.mark.parametrize("tab", [tab for tab in dataset_page.TABS if tab != "table"])
+def test_each_tab_stands_under_the_same_head(owner_client: Client, dataset: DatasetFile, tab: str) -> None:
+    page = owner_client.get(f"/datasets/{dataset.id}/?tab={tab}").content.decode()
+    assert "12 rows" in page and "chat format" in page and f'href="?tab={tab}#tabs" aria-current="page"' in page
+
+
 def test_a_page_that_waits_for_the_check_is_told_to_reload_when_it_is_done(
     owner_client: Client, dataset: DatasetFile
 ) -> None:
@@ -418,7 +425,7 @@ def test_delete_is_refused_while_a_job_needs_the_file(owner_client: Client, data
 def test_the_delete_question_names_what_depends_on_the_file(owner_client: Client, dataset: DatasetFile) -> None:
     job_on(dataset)
     page = owner_client.get(f"/datasets/{dataset.id}/").content.decode()
-    assert "Used by: First try." in page
+    assert "It is behind 1 job (First try)." in page
 
 
 def test_a_row_with_tools_names_them_and_shows_calls_as_they_are_meant(owner_client: Client, project: Project) -> None:

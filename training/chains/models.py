@@ -29,10 +29,11 @@ class Stage(BaseModel):
     suffix: str = ""
     seed: int | None = None
     trackers: list[Integration] = []
+    pinned_prompts: list[Any] = []  # of playground.film.written.Entry, which reads them
     take: Literal["last", "best"] = "last"
 
 
-Stages = Annotated[list[Stage], Field(min_length=2, max_length=MOST_STAGES)]
+Stages = Annotated[list[Stage], Field(min_length=1, max_length=MOST_STAGES)]
 
 
 def new_chain_id() -> str:

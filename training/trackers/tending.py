@@ -58,8 +58,7 @@ def refuse_impossible(project: Project, wishes: Sequence[Integration]) -> None:
     for kind in kinds:
         if kinds.count(kind) > 1:
             raise ApiError(f"{TITLES[kind]} is asked for twice; once is enough.", param="integrations")
-        if importlib.util.find_spec(kind) is None:
-            text = f"{TITLES[kind]} is not installed here. On the server: python3 scripts/install.py --extra trackers"
+        if text := not_installed(kind):
             raise ApiError(text, param="integrations", code="tracker_not_installed")
     online = [wish for wish in wishes if isinstance(wish, WandbIntegration) and not is_offline(wish.wandb)]
     if online and not TrackerKey.objects.filter(project=project).exists():
@@ -68,6 +67,13 @@ def refuse_impossible(project: Project, wishes: Sequence[Integration]) -> None:
             "offline (`offline`) and sent later with `wandb sync`."
         )
         raise ApiError(text, param="integrations", code="wandb_key_missing")
+
+
+def not_installed(kind: str) -> str:
+    """What to do about it; empty for a tracker that is there."""
+    if importlib.util.find_spec(kind):
+        return ""
+    return f"{TITLES[kind]} is not installed here. On the server: python3 scripts/install.py --extra trackers"
 
 
 def is_offline(wish: WandbWish) -> bool:

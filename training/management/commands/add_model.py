@@ -36,7 +36,7 @@ class Command(BaseCommand):
         facts = model.facts
         self.stdout.write(
             f"{model.name} is ready: {facts.parameters / 1e6:,.0f} M parameters, context {facts.context_length:,}, "
-            f"{model.bytes_total / 1e6:,.0f} MB in {model.folder}"
+            f"{model.bytes_total / 1e6:,.0f} MB in {model.path}"
         )
 
     def _watch(self, source: str, done: threading.Event) -> None:

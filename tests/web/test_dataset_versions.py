@@ -1,0 +1,170 @@
+"""Versions of a dataset on the screens: the list, what a job's form offers, and the tab that tells where they come
+from."""
+
+import html
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import Project
+from dashboard import form_start
+from dashboard.forms import JobForm
+from playground.campaigns.models import Campaign
+from playground.matrix.models import Matrix, PromptSet
+from tests import makers
+from training import files
+from training.models import DatasetFile
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def two(project: Project) -> tuple[DatasetFile, DatasetFile]:
+    first = makers.make_file(project, "orders.jsonl")
+    second = makers.make_file(
+        project,
+        "orders.jsonl",
+        rows=100,
+        family=first.pk,
+        version=2,
+        parent=first,
+        origin={"kind": "repair", "words": "Trailing spaces removed from 20 rows."},
+    )
+    return first, second
+
+
+def test_the_list_shows_the_newest_version_with_the_jobs_of_all(
+    owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    first, second = two
+    makers.make_job(project, training_file=first, label="On the first")
+    makers.make_job(project, training_file=second, validation_file=first, label="On the second")
+    page = owner_client.get(reverse("datasets")).text
+    assert reverse("dataset", args=[second.pk]) in page and reverse("dataset", args=[first.pk]) not in page
+    assert "version 2" in page and "3 jobs" in page and "through a part" not in page
+
+
+def options(form: JobForm, name: str = "training_file") -> dict[str, str]:
+    return {str(key): label for key, label in form.fields[name].choices}  # type: ignore[attr-defined]
+
+
+def test_a_job_is_offered_the_newest_version_and_may_still_use_an_older_one(
+    project: Project, two: tuple[DatasetFile, DatasetFile], present: None
+) -> None:
+    first, second = two
+    makers.make_base_model()
+    offered = options(JobForm(project=project))
+    assert second.pk in offered and first.pk not in offered
+    assert offered[second.pk].startswith("orders.jsonl · version 2 · 100 rows")
+    sent = {"model": "base:tiny", "training_file": first.pk, "validation": "none", "adaptation": "lora"}
+    form = JobForm(sent, project=project)
+    assert form.is_valid(), form.errors
+    assert form.cleaned_data["training_file"] == first and first.pk in options(form)
+    rerun = options(JobForm(project=project, initial={"training_file": first.pk}))
+    assert {first.pk, second.pk} <= rerun.keys()
+
+
+def test_a_version_with_problems_hides_no_version_that_works(
+    project: Project, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    first, second = two
+    DatasetFile.objects.filter(pk=second.pk).update(status="error")
+    assert first.pk in options(JobForm(project=project))
+
+
+def test_a_version_has_the_validation_file_of_what_it_was_made_of(project: Project) -> None:
+    whole = makers.make_file(project, "whole.jsonl")
+    train, valid = (makers.make_file(project, f"whole-{part}.jsonl", parent=whole) for part in ("train", "valid"))
+    better = makers.make_file(project, "whole-train.jsonl", family=train.pk, version=2, parent=train)
+    newer = makers.make_file(project, "whole-valid.jsonl", family=valid.pk, version=2, parent=valid)
+    assert form_start.validation_partner(train) == form_start.validation_partner(better) == newer
+
+
+def test_a_repaired_file_waits_for_nobody(
+    owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    DatasetFile.objects.filter(pk=two[0].pk).update(status="error")
+    assert "file with problems" not in owner_client.get(reverse("overview")).text
+
+
+def tab(client: Client, file: DatasetFile) -> str:
+    return client.get(f"{reverse('dataset', args=[file.pk])}?tab=versions").text
+
+
+def test_each_version_tells_what_was_done_and_what_came_of_it(
+    owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    first, second = two
+    job = makers.make_job(project, training_file=first, label="On the first", status="succeeded")
+    checkpoint = makers.make_checkpoint(job, label="the good one")
+    campaign = campaign_of(project, checkpoint.step_name)
+    page = tab(owner_client, second)
+    assert "Trailing spaces removed from 20 rows." in page and "Uploaded." in page
+    assert "On the first" in page and "the good one" in page and campaign.name in page
+    assert page.count("Nothing yet") == 1  # of the second
+    assert "Version 1 of orders.jsonl" in page and "The other versions stay." in page
+    question = html.unescape(page)
+    assert "1 job (On the first); " in question and "1 campaign (Which one?)" in question
+
+
+def campaign_of(project: Project, model: str) -> Campaign:
+    prompts = PromptSet.objects.create(project=project, name="Questions")
+    matrix = Matrix.objects.create(project=project, name="Asked", prompt_set=prompts, columns=[{"model": model}])
+    return Campaign.objects.create(project=project, name="Which one?", matrix=matrix)
+
+
+def test_prompts_and_parts_of_a_version_are_named(owner_client: Client, project: Project) -> None:
+    file = makers.make_file(project, "orders.jsonl")
+    makers.make_file(project, "orders-valid.jsonl", parent=file)
+    source = {"kind": "file", "file": file.pk, "filename": "orders.jsonl"}
+    PromptSet.objects.create(project=project, name="Drawn questions", source=source)
+    page = tab(owner_client, file)
+    assert "orders-valid.jsonl" in page and "Drawn questions" in page
+    assert "1 prompt set (Drawn questions); 1 file made of it (orders-valid.jsonl)" in html.unescape(page)
+
+
+def test_an_older_version_says_that_there_is_a_newer_one(
+    owner_client: Client, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    first, second = two
+    assert f'<a href="{reverse("dataset", args=[second.pk])}">Version 2</a> is the newest' in tab(owner_client, first)
+    assert "is the newest" not in tab(owner_client, second)
+
+
+def test_a_deleted_version_leaves_the_others(owner_client: Client, two: tuple[DatasetFile, DatasetFile]) -> None:
+    first, second = two
+    answer = owner_client.post(reverse("delete-dataset", args=[first.pk]), follow=True)
+    assert answer.redirect_chain[-1][0] == f"{reverse('dataset', args=[second.pk])}?tab=versions"
+    assert "Version 1 of orders.jsonl is deleted; the others stay." in answer.text
+    assert second.path.exists() and list(DatasetFile.objects.all()) == [second]
+
+
+def test_versions_are_no_parts_of_each_other(owner_client: Client, two: tuple[DatasetFile, DatasetFile]) -> None:
+    assert "rows split off" not in owner_client.get(f"{reverse('dataset', args=[two[0].pk])}?tab=used").text
+
+
+def test_each_version_is_a_file_of_its_own_for_the_api(
+    client: Client, api_key: str, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    listed = client.get("/v1/files", headers={"Authorization": f"Bearer {api_key}"}).json()["data"]
+    assert {each["id"] for each in listed} == {file.pk for file in two}
+
+
+def test_a_version_can_be_told_to_go_by_itself(
+    owner_client: Client, stranger_client: Client, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    first, second = two
+    address = reverse("expire-dataset", args=[first.pk])
+    assert stranger_client.post(address, {"days": "7"}).status_code == 404
+    page = owner_client.post(address, {"days": "7"}, follow=True).text
+    first.refresh_from_db()
+    assert first.expires_at and 6.9 < (first.expires_at - timezone.now()).total_seconds() / 86_400 <= 7
+    assert f"is removed on {timezone.localtime(first.expires_at):%-d %B %Y}" in page
+    DatasetFile.objects.filter(pk=first.pk).update(expires_at=timezone.now() - timedelta(hours=1))
+    assert files.remove_stale() == 1 and list(DatasetFile.objects.all()) == [second]
+    other = reverse("expire-dataset", args=[second.pk])
+    assert "is kept for good" in owner_client.post(other, {"days": ""}, follow=True).text
+    assert "Choose one of the times." in owner_client.post(other, {"days": "-1"}, follow=True).text
