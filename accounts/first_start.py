@@ -23,6 +23,11 @@ def ensure_first_owner() -> tuple[Project, str | None]:
     return project, None if User.objects.exclude(last_login=None).exists() else sign_in_token(owner)
 
 
+def somebody_has_a_password() -> bool:
+    """Who has only ever used a link cannot be told to sign in with a password."""
+    return any(user.has_usable_password() for user in User.objects.filter(is_active=True))
+
+
 @transaction.atomic
 def first_owner() -> User:
     """The owner of the oldest project; made on a fresh server."""

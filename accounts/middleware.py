@@ -9,7 +9,7 @@ from django.shortcuts import render
 
 from accounts.models import Project
 
-WITHOUT_PROJECT = {"sign-in", "sign-out", "link", "forgotten-password", "welcome"}
+WITHOUT_PROJECT = {"sign-in", "sign-out", "link", "forgotten-password", "welcome", "judge"}
 OPEN_PREFIXES = ("/v1/", "/healthz", "/static/")  # the API has keys of its own
 
 

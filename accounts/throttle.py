@@ -1,4 +1,4 @@
-"""Slows the guessing of passwords: so many wrong tries, then a wait. Kept in the cache of this process."""
+"""Slows guessing and flooding: so many tries, then a wait. Kept in the cache of this process."""
 
 import hashlib
 
@@ -30,3 +30,13 @@ def forget_failures(request: HttpRequest, email: str) -> None:
 def _keys(request: HttpRequest, email: str) -> tuple[str, str]:
     name = hashlib.sha256(email.strip().lower().encode()).hexdigest()[:32]
     return f"tries:{name}:{request.META.get('REMOTE_ADDR', '')}", f"tries:{name}"
+
+
+def is_too_often(what: str, most: int, seconds: int) -> bool:
+    """Counts this try, and says whether there were more than `most` within about so many seconds."""
+    key = f"often:{hashlib.sha256(what.encode()).hexdigest()[:32]}"
+    cache.add(key, 0, seconds)
+    try:
+        return cache.incr(key) > most
+    except ValueError:  # it expired in between
+        return False

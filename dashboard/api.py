@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
 from dashboard import schemas
-from dashboard.routers import chains, exports, files, jobs, models
+from dashboard.routers import chains, exports, files, jobs, models, moderations
 from dashboard.wording import explain
 from playground.routers import router as chat_router
 
@@ -38,7 +38,6 @@ NOT_SERVED = {
     "fine_tuning/alpha/graders": "Graders are",
     "fine_tuning/checkpoints": "Sharing checkpoints between projects is",
     "images": "Images are",
-    "moderations": "Moderation is",
     "responses": "The Responses API (use /v1/chat/completions) is",
     "uploads": "Uploading in parts (use /v1/files, which takes large files) is",
     "vector_stores": "Vector stores are",
@@ -113,6 +112,7 @@ api.add_router("", jobs.router, tags=["fine-tuning"])
 api.add_router("", chains.router, tags=["recipes"])
 api.add_router("", models.router, tags=["models"])
 api.add_router("", exports.router, tags=["exports"])
+api.add_router("", moderations.router, tags=["moderations"])
 api.add_router("", chat_router, tags=["chat"])
 
 

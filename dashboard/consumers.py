@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -19,6 +21,7 @@ from accounts.models import Project
 from dashboard import job_marks
 from dashboard.curves import ROW_FIELDS, rows_after
 from dashboard.job_marks import STATE_FIELDS, marks_of
+from playground.matrix.models import KeptAnswer, Matrix
 from playground.models import Deployment
 from training.models import BaseModel, DatasetFile, TrainingJob
 
@@ -26,6 +29,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS: Final = 2.0
 ALIVE_SECONDS: Final = 15.0  # a page that hears nothing for three times as long connects again
 STATE_SECONDS: Final = 1.0  # the parts of the page are looked at no more often than this
+STATE_SHARE: Final = 0.2  # of the time at most goes into looking at them: less often on a machine that is slow now
 ROWS_A_MESSAGE: Final = 500
 NOT_FOUND: Final = 4404  # for a stranger and for a deleted job alike
 
@@ -87,15 +91,17 @@ class JobConsumer(NewsConsumer):
 
     Sends {"fields": [...], "rows": [[...], ...]} for metric rows after the page's revision,
     {"state": {...}} when the job's state changed, and {"changed": ["header", "checkpoints", "film", "events"]}
-    for the parts of the page to fetch again.
+    for the parts of the page to fetch again. Points wait for neither: the parts are looked at by a task of its own.
     """
+
+    telling: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         self.job_id: str = self.scope["url_route"]["kwargs"]["job_id"]
         self.cursor = _revision(self.scope)
         self.seen = job_marks.read(_asked(self.scope, "seen"))
         self.stated: list[Any] | None = None
-        self.state_at = 0.0
+        self.state_at = 0.0  # when they may be looked at again
         if await marks_for(self.job_id, self.scope["user"].pk) is None:
             await self.close(code=NOT_FOUND)
             return
@@ -107,15 +113,24 @@ class JobConsumer(NewsConsumer):
             await self.say({"fields": ROW_FIELDS, "rows": rows})
             if len(rows) < ROWS_A_MESSAGE:
                 break
-        wait = self.state_at + STATE_SECONDS - time.monotonic()
-        if wait > 0:
-            return wait
-        await self._send_changes()
+        if self.telling and self.telling.done():
+            self.telling.result()  # what broke it ends this socket; the page connects again
+            self.telling = None
+        wait = self.state_at - time.monotonic()
+        if self.telling or wait > 0:
+            return max(wait, STATE_SECONDS / 4)
+        self.telling = asyncio.create_task(self._send_changes())
         return POLL_SECONDS
 
+    async def disconnect(self, code: int) -> None:
+        if self.telling:
+            self.telling.cancel()
+        await super().disconnect(code)
+
     async def _send_changes(self) -> None:
-        self.state_at = time.monotonic()
+        began = time.monotonic()
         marks = await marks_for(self.job_id, self.scope["user"].pk)
+        self.state_at = _next_look(began)
         if marks is None:
             await self.say({"gone": True})
             await self.close(code=NOT_FOUND)
@@ -130,11 +145,11 @@ class JobConsumer(NewsConsumer):
 
 
 class ProjectConsumer(NewsConsumer):
-    """/ws/project/ sends {"changed": ["jobs", "files", "deployments", "models"]}; pages fetch their parts again."""
+    """/ws/project/ sends {"changed": ["jobs", "matrices", ...]}: keys of `project_marks`; pages fetch them again."""
 
     async def connect(self) -> None:
         self.seen: dict[str, Any] | None = None
-        self.looked_at = 0.0
+        self.rests_until = 0.0
         project_id = await project_of(self.scope["user"].pk, self.scope["session"].get("project", ""))
         if project_id is None:
             await self.close(code=NOT_FOUND)
@@ -143,16 +158,23 @@ class ProjectConsumer(NewsConsumer):
         await self.start(f"project.{project_id}")
 
     async def look(self) -> float:
-        wait = self.looked_at + STATE_SECONDS - time.monotonic()
+        wait = self.rests_until - time.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)  # news in a burst is told once
-        self.looked_at = time.monotonic()
+        began = time.monotonic()
         marks = await project_marks(self.project_id)
+        self.rests_until = _next_look(began)
         before, self.seen = self.seen, marks
         changed = [part for part in marks if before is not None and before[part] != marks[part]]
         if changed:
             await self.say({"changed": changed})
         return POLL_SECONDS
+
+
+def _next_look(began: float) -> float:
+    """When what was looked at since `began` (monotonic seconds) may be looked at again."""
+    took = time.monotonic() - began
+    return began + max(STATE_SECONDS, took / STATE_SHARE)
 
 
 def _revision(scope: dict[str, Any]) -> int:
@@ -168,11 +190,12 @@ def _after(job_id: str, revision: int) -> list[list[Any]]:
     return rows_after(job_id, revision, ROWS_A_MESSAGE)
 
 
-# in a thread of its own: the usual one is shared with all views, and points would wait for pages to be rendered
-after = database_sync_to_async(_after, thread_sensitive=False)
+# In threads of their own: the usual one is shared by all sockets and what asks who is signed in, and points would wait
+# for all their looks. Points have theirs to themselves.
+after = database_sync_to_async(_after, thread_sensitive=False, executor=ThreadPoolExecutor(4, "points"))
 
 
-@database_sync_to_async
+@partial(database_sync_to_async, thread_sensitive=False)
 def marks_for(job_id: str, user_id: int | None) -> dict[str, Any] | None:
     """A mark for each part of the page that changes when the part changes; None: not this person's job."""
     mine = Project.objects.filter(memberships__user=user_id or 0)  # None would ask for projects without members
@@ -189,7 +212,7 @@ def project_of(user_id: int | None, chosen: str) -> str | None:
     return mine.filter(pk=chosen).first() or mine.first()
 
 
-@database_sync_to_async
+@partial(database_sync_to_async, thread_sensitive=False)
 def project_marks(project_id: str) -> dict[str, Any]:
     """Cheap sums over the project's rows that move when anything the lists show moves."""
     jobs = TrainingJob.objects.filter(project=project_id)
@@ -211,6 +234,10 @@ def project_marks(project_id: str) -> dict[str, Any]:
         "models": [
             list(BaseModel.objects.values_list("pk", "status").order_by("pk")),
             BaseModel.objects.aggregate(bytes=Sum(F("bytes_done"))),
+        ],
+        "matrices": [
+            list(Matrix.objects.filter(project=project_id).values_list("pk", "state", "troubles").order_by("pk")),
+            KeptAnswer.objects.filter(project=project_id).aggregate(latest=Max("pk")),
         ],
     }
 

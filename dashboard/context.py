@@ -6,7 +6,7 @@ from django.http import HttpRequest
 
 from accounts.models import Project
 
-SECTIONS = ("datasets", "jobs", "models", "playground", "settings")
+SECTIONS = ("datasets", "jobs", "models", "playground", "campaigns", "settings")
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
@@ -21,5 +21,5 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 
 def section(path: str) -> str:
     """The rail item that an address belongs to."""
-    first = path.strip("/").split("/")[0].replace("recipes", "jobs")
+    first = path.strip("/").split("/")[0].replace("recipes", "jobs").replace("lineage", "jobs")
     return first if first in SECTIONS else ("" if first else "overview")

@@ -1,27 +1,42 @@
 """From valid forms to jobs: one, or each of a sweep. All of them, or none."""
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
 from accounts.errors import ApiError
 from accounts.ids import new_id
-from dashboard.forecast import forecast
+from dashboard.forecast import Forecast, forecast
+from dashboard.form_faults import NO_KEY
 from dashboard.forms import JobForm
 from playground.film import prompts
 from training import actions, files, splits
 from training.engine.errors import EngineError
 from training.models import DatasetFile, TrainingJob
+from training.trackers import tending
 
 CONTROLS = {"share": "split_share", "count": "split_share", "file": "training_file"}  # other words for our controls
 
 
+def judge(form: JobForm) -> Forecast:
+    """What the job takes; all that is wrong, as far as it can be seen without making anything, is on the form as its
+    errors."""
+    form.is_valid()
+    answer = forecast(form)
+    found: list[tuple[str, str | ValidationError]] = [(fault.field, fault.text) for fault in answer.faults]
+    try:
+        tending.refuse_impossible(form.project, form.trackers.wishes)
+    except ApiError as refused:
+        found.append(("", ValidationError(refused.message, code=NO_KEY)))
+    for name, said in found:
+        if name not in form.errors:  # one word on a field is enough
+            form.add_error(name if name in form.fields else None, said)
+    return answer
+
+
 def create(request: HttpRequest, forms: list[JobForm]) -> list[TrainingJob]:
-    """Empty, with the reason on the form, where one is refused. What is refused leaves no split files behind."""
-    for form in forms:
-        expected = forecast(form)
-        if expected.refused:
-            form.add_error(expected.problem_field if expected.problem_field in form.fields else None, expected.problem)
-            return []
+    """Of forms without faults. Empty, with the reason on the form, where one is refused all the same; what is refused
+    leaves no split files behind."""
     parts: list[DatasetFile] = []
     sweep = new_id("sweep-", 20) if len(forms) > 1 else ""
     form = forms[0]
@@ -70,9 +85,8 @@ def _create(
         trackers=form.trackers.wishes,
         sweep=sweep,
     )
-    written = [line.strip() for line in asked["pinned_prompts"].splitlines() if line.strip()]
-    if written:
-        prompts.pin(job, prompts.typed(job, written))
+    if (pinned := form.pinned) is not None:
+        prompts.pin(job, prompts.read(job, pinned))
     elif form.parent_job:
         prompts.keep_from(form.parent_job, job)
     return job

@@ -29,7 +29,7 @@ LABELS: Final = {
     "stop_min_change": "Minimum change",
     "on_spike": "When the loss jumps",
     "keep_checkpoints": "Checkpoints to keep",
-    "keep_count": "How many",
+    "keep_count": "How many to keep",
     "keep_metric": "Best by",
 }
 
@@ -43,10 +43,10 @@ HINTS: Final = {
     "gradient_checkpointing": "Computes activations twice instead of keeping them: less memory, a third more time.",
     "sharding": "Of a job on several GPUs: all weights on each (data parallel), or shared out over them (FSDP).",
     "validate_every_steps": "The whole validation set, besides each epoch's end; 0 is only there.",
-    "stop_metric": "The run ends with a checkpoint when this has not become better for a while.",
+    "stop_metric": "Ends the run when this gets no better for a while; saves each best so far (unless: keep the last).",
     "stop_patience": "So many validations of the whole set in a row without anything better end the run.",
     "stop_min_change": "What counts as better: by more than this.",
-    "on_spike": "A training loss over twice the usual one names the lines of its batch. A loss of NaN always stops.",
+    "on_spike": "Over twice the usual training loss, from the second step on: its lines are named. NaN always stops.",
     "keep_checkpoints": "Others are deleted when a new one is there; the newest and those with a name of yours stay.",
     "keep_count": "Of the last or of the best ones.",
     "keep_metric": "The figure over the whole validation set that tells the best ones.",

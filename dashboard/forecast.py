@@ -1,29 +1,46 @@
 """What a job would take, before it exists: the live card of the form."""
 
 from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
 
 from accounts.errors import ApiError
-from dashboard.forms import JobForm
 from training.datasets import MIN_JOB_ROWS
 from training.engine.errors import EngineError
-from training.engine.spec import DataFacts, DeviceFacts, Estimate, Resolved
-from training.models import BaseModel, DatasetFile
+from training.engine.facts import StartFacts
+from training.engine.spec import DataFacts, DeviceFacts, Estimate, Recipe, Resolved
+from training.models import BaseModel, Checkpoint, DatasetFile
 from training.rules import FORMAT_NAMES, METHOD_FORMATS
+
+WRONG: Final = "Correct the marked fields to see what the job takes."
+
+
+class Fault(NamedTuple):
+    """Why the job cannot be; `field` is the control to blame, or empty."""
+
+    field: str
+    text: str
 
 
 @dataclass
 class Forecast:
-    """Figures, or the reason why there are none. `problem_field` says which control is to blame."""
+    """Figures, or the reason why there are none: `faults` when the job cannot be, else `waits` when it is only not
+    known yet."""
 
     resolved: Resolved | None = None
     estimate: Estimate | None = None
     device: DeviceFacts | None = None
     train: DataFacts | None = None
     valid: DataFacts | None = None
-    problem: str = ""
-    problem_field: str = ""
-    refused: bool = False  # the pair cannot work; otherwise the figures are only not there yet
+    faults: list[Fault] = field(default_factory=list)
+    waits: str = ""
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        return [fault.text for fault in self.faults] or ([self.waits] if self.waits else [])
+
+    def fault_of(self, name: str) -> str:
+        return next((fault.text for fault in self.faults if fault.field == name), "")
 
     @property
     def memory_share(self) -> int:
@@ -33,27 +50,42 @@ class Forecast:
         return min(100, round(100 * self.estimate.memory_bytes / self.device.memory_bytes))
 
 
-def forecast(form: JobForm) -> Forecast:
-    """For a form that was validated, whether it is complete or not."""
-    model, file, recipe = form.base_model, form.cleaned_data.get("training_file"), form.recipe
+class Asked(Protocol):
+    """What a job, or a stage of a recipe, is asked to be: a form that was validated, complete or not."""
+
+    base_model: BaseModel | None
+    start_checkpoint: Checkpoint | None
+    recipe: Recipe | None
+    readable_recipe: Recipe | None  # without the fields that are wrong
+    cleaned_data: dict[str, Any]
+
+
+def forecast(form: Asked, start: StartFacts | None = None) -> Forecast:
+    """`start`: the weights it begins with, where these are not there yet."""
+    model, file, recipe = form.base_model, form.cleaned_data.get("training_file"), form.readable_recipe
     missing = [name for name, there in (("a base model", model), ("a training file", file)) if not there]
-    if missing or model is None or recipe is None:
-        problem = "" if missing else "Correct the marked fields to see what the job takes."
-        return Forecast(missing=missing, problem=problem)
+    if missing or model is None or file is None or recipe is None:
+        return Forecast(missing=missing, waits="" if missing else WRONG)
+    faults: list[Fault] = []
     try:
-        if file.format not in METHOD_FORMATS[recipe.method]:
-            return Forecast(problem=_wrong_format(file, recipe.method), problem_field="method", refused=True)
-        _check(form, model)
+        start = start or start_of(form)
+        faults += _faults_of_recipe(form, model, recipe, start)
+        if file.format not in METHOD_FORMATS[recipe.method]:  # its rows have nothing that could be counted
+            return Forecast(faults=[Fault("method", _wrong_format(file, recipe.method)), *faults])
         train, valid = _data(form, file, model)
-        if train.rows < MIN_JOB_ROWS and recipe.method != "pretrain":
-            return Forecast(problem=_too_few(form, file, train.rows), problem_field="training_file", refused=True)
-        return _figures(form, model, train, valid)
+        faults += _faults_of_rows(form, file, recipe, train)
+        faults += _faults_of_length(recipe, model, train, valid)
+        if faults or form.recipe is None:
+            return Forecast(faults=faults, waits=WRONG)
+        return _figures(form, model, train, valid, start)
     except EngineError as problem:
-        return Forecast(problem=problem.message, problem_field=_last(problem.param), refused=True)
+        return Forecast(faults=[*faults, _as_fault(problem)])
     except ApiError as problem:
-        return Forecast(problem=problem.message, problem_field=_last(problem.param))
+        return Forecast(faults=faults, waits=problem.message)
     except OSError as problem:
-        return Forecast(problem=f"{problem.filename or 'A file'} cannot be read: {problem.strerror}.", refused=True)
+        return Forecast(
+            faults=[*faults, Fault("", f"{problem.filename or 'A file'} cannot be read: {problem.strerror}.")]
+        )
 
 
 def _wrong_format(file: DatasetFile, method: str) -> str:
@@ -62,7 +94,7 @@ def _wrong_format(file: DatasetFile, method: str) -> str:
     return f"{file.filename} is {FORMAT_NAMES[file.format]}; this method trains on {wanted}. Choose the other method."
 
 
-def _too_few(form: JobForm, file: DatasetFile, left: int) -> str:
+def _too_few(form: Asked, file: DatasetFile, left: int) -> str:
     split = form.cleaned_data.get("validation") == "split"
     rows = (
         f"{left} of {file.filename}'s {file.rows} rows are left to train on"
@@ -72,39 +104,60 @@ def _too_few(form: JobForm, file: DatasetFile, left: int) -> str:
     return f"{rows}; a job needs at least {MIN_JOB_ROWS}. Add rows{' or keep fewer aside' if split else ''}."
 
 
-def _last(param: str | None) -> str:
-    """The control's name out of a full path such as method.supervised.hyperparameters.lora_r."""
-    return (param or "").rsplit(".", 1)[-1]
+def _as_fault(problem: EngineError) -> Fault:
+    """Its control out of a full path such as method.supervised.hyperparameters.lora_r."""
+    return Fault((problem.param or "").rsplit(".", 1)[-1], problem.message)
 
 
-def _check(form: JobForm, model: BaseModel) -> None:
-    """Raises EngineError for what need not wait until the tokens are counted."""
-    from training import devices
+def _faults_of_rows(form: Asked, file: DatasetFile, recipe: Recipe, train: DataFacts) -> list[Fault]:
+    few = train.rows < MIN_JOB_ROWS and recipe.method != "pretrain"
+    return [Fault("training_file", _too_few(form, file, train.rows))] if few else []
+
+
+def _faults_of_length(recipe: Recipe, model: BaseModel, train: DataFacts, valid: DataFacts | None) -> list[Fault]:
+    from training.engine.resolve import check_length
+
+    try:
+        check_length(recipe, train, model.facts)
+        if valid:
+            check_length(recipe, valid, model.facts, "validation")
+    except EngineError as problem:
+        return [_as_fault(problem)]
+    return []
+
+
+def start_of(form: Asked) -> StartFacts | None:
     from training.engine.facts import read_start_facts
-    from training.engine.resolve import check_recipe
 
-    assert form.recipe
+    return read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
+
+
+def _faults_of_recipe(form: Asked, model: BaseModel, recipe: Recipe, start: StartFacts | None) -> list[Fault]:
+    """What need not wait until the tokens are counted."""
+    from training import devices
+    from training.engine.resolve import recipe_faults
+
     asked = form.cleaned_data
     validated = asked.get("validation") == "split" or bool(asked.get("validation_file"))
-    start = read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
-    check_recipe(form.recipe, model.facts, devices.device_facts(), validated=validated, start=start)
+    found = recipe_faults(recipe, model.facts, devices.device_facts(), validated=validated, start=start)
+    return [_as_fault(fault) for fault in found]
 
 
-def _figures(form: JobForm, model: BaseModel, train: DataFacts, valid: DataFacts | None) -> Forecast:
+def _figures(
+    form: Asked, model: BaseModel, train: DataFacts, valid: DataFacts | None, start: StartFacts | None
+) -> Forecast:
     from training import calibration, devices
-    from training.engine.facts import read_start_facts
     from training.engine.resolve import resolve
 
     assert form.recipe
     device = devices.device_facts()
-    start = read_start_facts(form.start_checkpoint.path) if form.start_checkpoint else None
     kind = form.cleaned_data["training_file"].format
     resolved = resolve(form.recipe, train, model.facts, device, valid=valid, start=start, data_format=kind)
     expected = calibration.expect(form.recipe.method, resolved, train, model.facts, device, valid, start)
     return Forecast(resolved, expected, device, train, valid)
 
 
-def _data(form: JobForm, file: DatasetFile, model: BaseModel) -> tuple[DataFacts, DataFacts | None]:
+def _data(form: Asked, file: DatasetFile, model: BaseModel) -> tuple[DataFacts, DataFacts | None]:
     facts = counted(file, model)
     how, other = form.cleaned_data.get("validation"), form.cleaned_data.get("validation_file")
     if how == "file" and other:

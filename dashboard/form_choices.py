@@ -4,26 +4,46 @@ from collections.abc import Callable
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
+from django.forms.models import ModelChoiceIterator
 
+from accounts import telling_apart
 from accounts.models import Project
+from accounts.telling_apart import tell_apart
 from training.datasets import MIN_JOB_ROWS
-from training.models import BaseModel, Checkpoint, DatasetFile
+from training.models import BaseModel, Checkpoint, DatasetFile, DatasetFileQuerySet
 
 NO_FILE = "This file is not ready to train on: it has problems, is still being checked, or was deleted. Choose another."
 NO_MODEL = "This model is not on disk any more. Choose another."
 
 
-def offer(field: forms.Field, files: QuerySet[DatasetFile], label: Callable[[DatasetFile], str]) -> None:
-    """The files of a select, with their rows."""
+def offer(form: forms.Form, name: str, files: DatasetFileQuerySet, label: Callable[[DatasetFile], str]) -> None:
+    """The files of a select, with their rows; equal names are told apart. Of each dataset its newest usable version is
+    offered, and the version that is chosen: a rerun takes the data of its parent. Any other may be sent, too."""
+    field = form.fields[name]
+    # not form[name].value(): what is drawn of a field is kept from the first look at it
+    given = form.data.get(form.add_prefix(name)) if form.is_bound else form.get_initial_for_field(field, name)
+    chosen = getattr(given, "pk", given) or ""
+    shown_files = files.newest(DatasetFile.Status.PROCESSED) | files.filter(pk=chosen)
+    apart = {file.pk: file for file in tell_apart(shown_files.only("pk", "filename", "created_at"), "filename")}
+
+    def shown(file: DatasetFile) -> str:
+        return telling_apart.label(label(file), apart[file.pk]) if file.pk in apart else label(file)
+
+    class Shown(ModelChoiceIterator):
+        def __init__(self, field: Any) -> None:
+            super().__init__(field)
+            self.queryset = shown_files
+
+    field.iterator = Shown  # type: ignore[attr-defined]
     field.queryset = files  # type: ignore[attr-defined]
-    field.label_from_instance = label  # type: ignore[attr-defined]
+    field.label_from_instance = shown  # type: ignore[attr-defined]
     field.error_messages["invalid_choice"] = NO_FILE
 
 
 def file_label(file: DatasetFile) -> str:
     word = "pair" if file.format == "preference" else "row"
-    return f"{file.filename} · {file.rows:,} {word}{'' if file.rows == 1 else 's'}"
+    version = f" · version {file.version}" if file.version > 1 else ""
+    return f"{file.filename}{version} · {file.rows:,} {word}{'' if file.rows == 1 else 's'}"
 
 
 def training_label(file: DatasetFile) -> str:
@@ -32,13 +52,22 @@ def training_label(file: DatasetFile) -> str:
 
 
 def model_choices(project: Project) -> list[tuple[str, Any]]:
-    """Base models on disk, then this project's fine-tuned ones, newest first."""
+    """Nothing yet, base models on disk, then this project's fine-tuned ones, newest first."""
     bases = [(f"base:{model.name}", _base_label(model)) for model in BaseModel.objects.ready()]
     tuned = Checkpoint.objects.of(project).filter(archived_at=None).select_related("job")
-    choices: list[tuple[str, Any]] = [("Base models", bases)]
+    choices: list[tuple[str, Any]] = [
+        ("", "Choose a model" if bases or tuned else "No model yet"),
+        ("Base models", bases),
+    ]
     if tuned:
         choices.append(("Continue from", [(f"checkpoint:{c.pk}", _checkpoint_label(c)) for c in tuned]))
     return choices
+
+
+def only_model() -> str:
+    """Where there is one base model to choose, it is chosen; else empty."""
+    bases = list(BaseModel.objects.ready()[:2])
+    return f"base:{bases[0].name}" if len(bases) == 1 else ""
 
 
 def _base_label(model: BaseModel) -> str:
@@ -58,7 +87,7 @@ def chosen_model(project: Project, value: str) -> tuple[BaseModel, Checkpoint | 
     model = checkpoint.base_model if checkpoint else BaseModel.objects.get(name=key)
     if not model.is_present:
         raise forms.ValidationError(
-            f"The files of {model.name} are not at {model.folder} any more. Put them back, or choose another model."
+            f"The files of {model.name} are not at {model.path} any more. Put them back, or choose another model."
         )
     return model, checkpoint
 

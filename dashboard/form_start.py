@@ -7,6 +7,7 @@ from typing import Any
 from dashboard.expert_fields import WITH_AUTO
 from dashboard.forms import LARGEST_SEED, RECIPE_FIELDS
 from dashboard.forms_trackers import initial_trackers
+from playground.film import prompts, written
 from training.engine.spec import Recipe
 from training.models import DatasetFile, TrainingJob
 from training.trackers.tending import wishes_of
@@ -25,6 +26,9 @@ def initial_from_job(job: TrainingJob) -> dict[str, Any]:
         "label": next_label(job),
         "parent": job.id,
     }
+    pinned = prompts.as_written(job)
+    values["film"] = "off" if pinned == [] else "drawn"  # the latter: what its parent is asked
+    values["pinned_prompts"] = written.lines(pinned or [])  # to begin with, for who wants to write others
     return values | initial_from_recipe(job.recipe) | initial_trackers(wishes_of(job))
 
 
@@ -38,12 +42,18 @@ def next_label(job: TrainingJob) -> str:
 
 
 def validation_partner(file: DatasetFile) -> DatasetFile | None:
-    """The validation file that was made together with this one: the other half of a split, or of a sample."""
-    others = DatasetFile.objects.of(file.project).usable().exclude(pk=file.pk).filter(format=file.format)
-    others = others.filter(filename__icontains="valid")
-    if file.parent_id:
-        return others.filter(parent=file.parent_id).first()
-    return others.filter(sample_task=file.sample_task).first() if file.sample_task else None
+    """The validation file that was made together with this one: the other half of a split, or of a sample. Versions
+    are taken for what they were made of: they have the same partner, and the newest of it is meant."""
+    mine = DatasetFile.objects.of(file.project)
+    others = mine.usable().exclude(family=file.family).filter(format=file.format, filename__icontains="valid")
+    first = mine.of_family(file).last() or file
+    if first.parent_id:
+        halves = mine.filter(parent=first.parent_id)
+    elif first.sample_task:
+        halves = mine.filter(sample_task=first.sample_task)
+    else:
+        return None
+    return others.filter(family__in=halves.values("family")).newest(DatasetFile.Status.PROCESSED).first()
 
 
 def initial_from_recipe(recipe: Recipe) -> dict[str, Any]:

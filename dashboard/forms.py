@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from django import forms
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from accounts.models import Project
 from dashboard import expert_fields
@@ -19,7 +18,9 @@ from dashboard.form_choices import (
     offer,
     training_label,
 )
+from dashboard.form_words import recipe_errors, teach
 from dashboard.forms_trackers import TrackersForm
+from playground.film import written
 from training.checks import method_for
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
@@ -37,8 +38,9 @@ AUTO_FIELDS: Final = (
     "dtype", "packing", *expert_fields.AUTO_FIELDS,
 )  # fmt: skip
 LARGEST_SEED: Final = 2_147_483_647
+IN_TRACKERS: Final = "trackers"  # code of the error that stands for those of `trackers`
 OWN_RULES: Final = {
-    "suffix": "1 to 64 characters without colons, slashes and spaces: it stands inside the model's name.",
+    "suffix": "Enter 1 to 64 characters without colons, slashes and spaces: it stands inside the model's name.",
 }
 
 LABELS: Final = {
@@ -50,6 +52,7 @@ LABELS: Final = {
     "suffix": "Suffix",
     "seed": "Seed",
     "label": "Name",
+    "film": "Watch it learn",
     "pinned_prompts": "Pinned prompts",
     "method": "Method",
     "beta": "Beta",
@@ -79,9 +82,11 @@ HINTS: Final = {
     "split_share": "So many of the training file's rows are kept aside.",
     "split_seed": "The same seed always keeps the same rows aside.",
     "suffix": "A short word in the model's name, such as ft:base:hone:word:id.",
-    "seed": "The same seed, data and recipe give the same run. Empty: a new one.",
+    "seed": "Fixes the order of the rows and every other draw: with the same seed, data and settings a run repeats. "
+    "Leave it empty for a new one.",
     "label": "For people, on this site only.",
-    "pinned_prompts": "One a line. Each checkpoint answers them as soon as it is served.",
+    "film": "The same prompts, answered by each checkpoint as soon as it is served: the film strip on the job's page.",
+    "pinned_prompts": 'One a line, at most 12. A conversation is a line of JSON: {"messages": […], "expected": "…"}.',
     "method": "What the file is learnt as. Each format has its own: chat and prompt/completion, preferences, raw text.",
     "beta": "How closely the model is held to the weights it starts from, above 0 to 2; more changes it less.",
     "n_epochs": "How many times the whole file is gone through. More learns more, and sooner or later memorises.",
@@ -110,6 +115,10 @@ METHOD_CHOICES: Final = [
     ("pretrain", "Continued pre-training: raw text to go on with"),
 ]
 
+METHOD_NAMES: Final = {"sft": "supervised fine-tuning", "dpo": "DPO", "pretrain": "continued pre-training"}
+
+FILM_CHOICES: Final = [("drawn", "A few validation rows"), ("own", "Write them"), ("off", "None")]
+
 
 class JobForm(ExpertFields):
     """Data, model and recipe of one job. `recipe`, `base_model` and `start_checkpoint` are there once it is valid."""
@@ -126,6 +135,7 @@ class JobForm(ExpertFields):
     seed = forms.IntegerField(required=False, min_value=0, max_value=LARGEST_SEED)
     label = forms.CharField(required=False, max_length=200)
     parent = forms.CharField(required=False)
+    film = forms.ChoiceField(required=False, choices=FILM_CHOICES)  # before the prompts, which it makes needed or not
     pinned_prompts = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 3}))
 
     method = forms.ChoiceField(required=False, choices=METHOD_CHOICES)
@@ -152,11 +162,11 @@ class JobForm(ExpertFields):
         super().__init__(*args, **kwargs)
         self.project = project
         files = DatasetFile.objects.of(project).usable()
-        offer(self.fields["training_file"], files, training_label)
-        offer(self.fields["validation_file"], files, file_label)
+        for name, shown in (("training_file", training_label), ("validation_file", file_label)):
+            offer(self, name, files, shown)
         self.fields["model"].choices = model_choices(project)  # type: ignore[attr-defined]
-        self.fields["model"].error_messages["invalid_choice"] = NO_MODEL
         self.recipe: Recipe | None = None
+        self.readable_recipe: Recipe | None = None  # without the fields that are wrong, to see what else is
         self.base_model: BaseModel | None = None
         self.start_checkpoint: Checkpoint | None = None
         self.parent_job: TrainingJob | None = None
@@ -164,7 +174,9 @@ class JobForm(ExpertFields):
         for name, field in self.fields.items():
             field.label = LABELS.get(name, "")
             field.help_text = HINTS.get(name, "")
+            teach(name, field, LABELS.get(name, ""))
             _dress(name, field)
+        self.fields["model"].error_messages["invalid_choice"] = NO_MODEL
 
     def clean_model(self) -> str:
         value: str = self.cleaned_data["model"]
@@ -183,6 +195,15 @@ class JobForm(ExpertFields):
             raise forms.ValidationError(OWN_RULES["suffix"])
         return suffix
 
+    def clean_pinned_prompts(self) -> str:
+        text: str = self.cleaned_data["pinned_prompts"]
+        if self.film_is == "own" and not text.strip():
+            nothing = "Write at least one prompt, or choose “None” above."
+            raise forms.ValidationError(nothing, code="required")
+        if self.film_is == "own" and (fault := pinned_fault(text)):
+            raise forms.ValidationError(fault)
+        return text
+
     def clean_parent(self) -> str:
         """The job that this one is a rerun of; somebody else's is as good as none."""
         self.parent_job = TrainingJob.objects.of(self.project).filter(pk=self.cleaned_data["parent"]).first()
@@ -192,12 +213,15 @@ class JobForm(ExpertFields):
         cleaned = super().clean() or {}
         self._clean_validation(cleaned)
         if not self.trackers.is_valid():
-            self.add_error(None, f"Trackers: {next(iter(self.trackers.errors.values()))[0]}")
+            self.add_error(None, forms.ValidationError("The trackers are not right.", code=IN_TRACKERS))
+        asked = self._asked_for(cleaned)
         try:
-            self.recipe = Recipe.model_validate(self._asked_for(cleaned))
+            self.recipe = self.readable_recipe = Recipe.model_validate(asked)
         except ValidationError as problem:
-            for field, message in recipe_errors(problem).items():
+            wrong = recipe_errors(problem)
+            for field, message in wrong.items():
                 self.add_error(field if field in self.fields else None, message)
+            self.readable_recipe = without(asked, wrong)
         return cleaned
 
     def _clean_validation(self, cleaned: dict[str, Any]) -> None:
@@ -205,7 +229,8 @@ class JobForm(ExpertFields):
         if how != "file":
             cleaned["validation_file"] = None
         elif not file and "validation_file" not in self.errors:
-            self.add_error("validation_file", "Choose the file to validate on, or choose “None” above.")
+            nothing = "Choose the file to validate on, or choose “None” above."
+            self.add_error("validation_file", forms.ValidationError(nothing, code="required"))
         elif file and file == training and not self._parent_had(file):
             self.add_error(
                 "validation_file", "This is the training file. Validation needs rows that are not trained on."
@@ -215,12 +240,25 @@ class JobForm(ExpertFields):
         elif file and training and method_for(file) != method_for(training):
             self.add_error("validation_file", f"{file.filename} is of another format than {training.filename}.")
         if how == "split" and cleaned.get("split_share") is None and "split_share" not in self.errors:
-            self.add_error("split_share", "Say how many per cent of the rows to keep aside, 1 to 50.")
+            self.add_error("split_share", "Enter how many per cent of the rows to keep aside, from 1 to 50.")
 
     def _parent_had(self, file: DatasetFile) -> bool:
         """A rerun may repeat what its parent did, wise or not."""
         parent = self.parent_job
         return bool(parent and parent.training_file_id == parent.validation_file_id == file.pk)
+
+    @property
+    def film_is(self) -> str:
+        """Which prompts each checkpoint answers; where nobody said, those that are written, else drawn ones."""
+        return str(self["film"].value() or ("own" if str(self["pinned_prompts"].value() or "").strip() else "drawn"))
+
+    @property
+    def pinned(self) -> list[written.Entry] | None:
+        """What each checkpoint is asked; None: what is drawn from the validation rows, or what the parent's are asked.
+        Of a form that was validated."""
+        if self.film_is == "own" and "pinned_prompts" not in self.errors:
+            return written.entries(self.cleaned_data.get("pinned_prompts") or "")
+        return [] if self.film_is == "off" else None
 
     @property
     def chosen_method(self) -> str:
@@ -249,6 +287,25 @@ class JobForm(ExpertFields):
         return asked
 
 
+def pinned_fault(text: str) -> str:
+    """Why these lines cannot be pinned; empty when they can."""
+    if fault := written.line_fault(text):
+        return fault
+    entries = written.entries(text)
+    if len(entries) > written.MOST:
+        return f"{len(entries)} prompts are too many to pin: at most {written.MOST}."
+    wrong = ((number, fault) for number, entry in enumerate(entries, 1) if (fault := written.fault(entry)))
+    return next((f"Prompt {number}: {fault}." for number, fault in wrong), "")
+
+
+def without(asked: dict[str, Any], wrong: dict[str, str]) -> Recipe | None:
+    """Of what was asked, all that can be."""
+    try:
+        return Recipe.model_validate({name: value for name, value in asked.items() if name not in wrong})
+    except ValidationError:
+        return None
+
+
 def _dress(name: str, field: forms.Field) -> None:
     """Class, keyboard and placeholder of a control; the template writes label, hint and error."""
     select = isinstance(field.widget, forms.Select)
@@ -260,23 +317,3 @@ def _dress(name: str, field: forms.Field) -> None:
         attributes["inputmode"] = "text" if name in LIST_FIELDS else "decimal"
         usual = Recipe.model_fields[name].default
         attributes["placeholder"] = "auto" if name in AUTO_FIELDS else "none" if usual == [] else str(usual)
-
-
-def recipe_errors(problem: ValidationError) -> dict[str, str]:
-    """One sentence a field out of pydantic's list (a field that may be "auto" gives one error for each reading)."""
-    found: dict[str, str] = {}
-    for error in problem.errors():
-        name = str(error["loc"][0]) if error["loc"] else "__all__"
-        if error["type"] != "literal_error" or name not in found:
-            found.setdefault(name, _sentence(name, error))
-    return found
-
-
-def _sentence(name: str, error: ErrorDetails) -> str:
-    message = error["msg"].replace("Input should be", "Must be").replace("Value error, ", "")
-    message = re.sub(r", unable to parse string as an? \w+", "", message)
-    message = message.replace("a valid integer", "a whole number").replace("a valid number", "a number")
-    given = error["input"]
-    ending = f"; it is {given}" if isinstance(given, str | int | float) else ""
-    auto = " Leave it empty for auto." if name in AUTO_FIELDS else ""
-    return f"{message}{ending}.{auto}"

@@ -6,7 +6,7 @@ from django import forms
 from pydantic import ValidationError
 
 from accounts.models import Project
-from dashboard.forms import recipe_errors
+from dashboard.form_words import recipe_errors, teach
 from training.engine.scratch import Shape
 from training.models import DatasetFile
 
@@ -45,6 +45,7 @@ class ScratchForm(forms.Form):
         file.label_from_instance = lambda row: f"{row.filename} · {row.rows:,} documents"  # type: ignore[attr-defined]
         for name, field in self.fields.items():
             field.label, field.help_text = LABELS[name], HINTS[name]
+            teach(name, field, LABELS[name])
             style = "select" if name == "file" else "input" if name == "name" else "input mono"
             field.widget.attrs |= {
                 "class": style,
@@ -57,6 +58,6 @@ class ScratchForm(forms.Form):
         try:
             self.shape = Shape.model_validate({name: cleaned[name] for name in SIZES if name in cleaned})
         except ValidationError as problem:
-            for name, message in recipe_errors(problem).items():
+            for name, message in recipe_errors(problem, Shape).items():
                 self.add_error(name if name in self.fields else None, message)
         return cleaned

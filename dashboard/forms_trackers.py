@@ -8,8 +8,10 @@ from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS
 from pydantic import ValidationError
 
+from dashboard.form_words import teach
 from training.models import TrackerKey
-from training.trackers.spec import Integration, TensorboardIntegration, WandbIntegration, WandbWish
+from training.trackers.spec import TITLES, Integration, TensorboardIntegration, WandbIntegration, WandbWish
+from training.trackers.tending import not_installed
 
 CHECKBOXES = ("track_tensorboard", "track_wandb", "wandb_checkpoints", "wandb_offline")
 
@@ -31,14 +33,29 @@ class TrackersForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.wishes: list[Integration] = []
+        self.lost = self._without_what_is_not_installed()
         for name, field in self.fields.items():
+            teach(name, field, str(field.label))
             if name not in CHECKBOXES:
                 field.widget.attrs |= {"class": "input", "autocomplete": "off"}
+
+    def _without_what_is_not_installed(self) -> bool:
+        """Those switches are off, with the reason beside them. True where one was asked for by what filled the form."""
+        lost = False
+        for kind in TITLES:
+            name = f"track_{kind}"
+            if why := not_installed(kind):
+                self.fields[name].help_text = why
+                lost |= bool(self.initial.get(name))
+                self.initial = {**self.initial, name: False}
+                if not self[name].value():  # sent all the same, it is refused and can be switched off
+                    self.fields[name].widget.attrs["disabled"] = True
+        return lost
 
     @property
     def is_open(self) -> bool:
         """Something in it is chosen or wrong: that must not hide."""
-        return bool(self.errors or self["track_tensorboard"].value() or self["track_wandb"].value())
+        return bool(self.errors or self.lost or self["track_tensorboard"].value() or self["track_wandb"].value())
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

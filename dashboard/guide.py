@@ -14,6 +14,7 @@ from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 TASK = "ticket"
+ENOUGH_JOBS = 2  # of their own data, and nobody needs to be shown how to train
 SUFFIX = "first-steps"
 LOOKED = "looked_at_sample"  # in the session of who opened the sample dataset
 
@@ -27,7 +28,7 @@ class Guide:
     valid: DatasetFile | None
     job: TrainingJob | None  # of the sample data, as the checkpoint is
     checkpoint: Checkpoint | None
-    versed: bool  # somebody here has trained and compared, whatever it was
+    versed: bool  # somebody here has trained and compared, or trained more than once, whatever it was
     looked: bool  # at the sample data
 
     @property
@@ -64,14 +65,16 @@ def guide(project: Project, looked: bool = False) -> Guide:
     files = DatasetFile.objects.of(project).usable().filter(sample_task=TASK)
     tickets = TrainingJob.objects.of(project).filter(Q(training_file__sample_task=TASK) | Q(suffix=SUFFIX))
     checkpoints = Checkpoint.objects.of(project).filter(archived_at=None)
+    checkpoint = checkpoints.filter(job__in=tickets).select_related("job", "base_model").first()
+    other_jobs = checkpoints.exclude(job__in=tickets).values("job").distinct().count()
     compared = Comparison.objects.of(project).filter(turns__isnull=False).exists()
     return Guide(
         starter=BaseModel.objects.filter(name=starter.STARTER_NAME).first() or BaseModel.objects.ready().first(),
         train=files.filter(filename__contains="train").first(),
         valid=files.filter(filename__contains="valid").first(),
         job=tickets.visible().exclude(status__in=["failed", "cancelled"]).first(),
-        checkpoint=checkpoints.filter(job__in=tickets).select_related("job", "base_model").first(),
-        versed=compared and checkpoints.exists(),
+        checkpoint=checkpoint,
+        versed=(compared and checkpoints.exists()) or (not checkpoint and other_jobs >= ENOUGH_JOBS),
         looked=looked,
     )
 

@@ -2,9 +2,11 @@
 
 from statistics import fmean
 
+from dashboard.judged import Judged, best_of, judged
 from dashboard.templatetags.figures import loss
+from training import preparation
 from training.job_log import queue_text
-from training.models import Checkpoint, TrainingJob
+from training.models import TrainingJob
 
 TREND_ROWS = 20
 
@@ -35,9 +37,13 @@ def _queued(job: TrainingJob) -> str:
 
 
 def _running(job: TrainingJob) -> str:
-    judged = _judged(job)
-    if judged:
-        return f"Learning: {_verdict(judged)}" if judged[-1] is _best(judged) else f"Past its best: {_verdict(judged)}"
+    if job.step and _prepares(job):
+        return f"Resuming from step {job.step:,}"
+    found = judged(job)
+    if best := best_of(found):
+        return f"{'Learning' if found[-1] is best else 'Past its best'}: {_verdict(found, best)}"
+    if not job.step and job.phase == "training":
+        return "Training: the first step"
     if job.step < 2:
         return f"{job.phase or job.status_text or 'starting'}".capitalize()
     first, last = _mean_loss(job, "step"), _mean_loss(job, "-step")
@@ -49,35 +55,33 @@ def _running(job: TrainingJob) -> str:
     return f"{'Learning' if last < first else 'Not learning yet'}: training loss {loss(last)}, {trend} {loss(first)}"
 
 
+def _prepares(job: TrainingJob) -> bool:
+    """Claimed, and its trainer has not come to a step yet."""
+    return job.phase in preparation.BEFORE_TRAINING or bool(not job.phase and job.status_text)
+
+
 def _succeeded(job: TrainingJob) -> str:
-    judged = _judged(job)
-    if judged and job.status_text.startswith("Stopped early"):
-        found = f"best validation loss {loss(_best(judged).full_valid_loss)} at step {_best(judged).step:,}"
-        return f"Stopped early at step {job.step:,} of {job.total_steps:,}: {found}"
-    if not judged:
+    found = judged(job)
+    best = best_of(found)
+    if not best:
         last = _mean_loss(job, "-step")
         return f"Finished: training loss {loss(last)}, never validated" if last is not None else "Finished"
-    best = _best(judged)
-    if best is judged[-1]:
-        return f"Finished: validation loss {loss(best.full_valid_loss)}, the last epoch is the best"
-    return f"Finished: best validation loss {loss(best.full_valid_loss)} at {best.when}; later epochs are worse"
+    at_end = found[-1].loss
+    lost = "" if best.kept else ", its weights not kept"
+    if job.status_text.startswith("Stopped early"):
+        words = f"Stopped early at step {job.step:,} of {job.total_steps:,}: best validation loss {loss(best.loss)}"
+        return f"{words} at {best.when}{lost}" + ("" if best is found[-1] else f"; {loss(at_end)} at the end")
+    if best is found[-1]:
+        return f"Finished: validation loss {loss(best.loss)}, the last epoch is the best"
+    return f"Finished: best validation loss {loss(best.loss)} at {best.when}{lost}; {loss(at_end)} at the end"
 
 
-def _judged(job: TrainingJob) -> list[Checkpoint]:
-    """Checkpoints with a loss over the whole validation set, oldest first."""
-    return list(job.checkpoints.exclude(full_valid_loss=None).order_by("step"))
-
-
-def _best(judged: list[Checkpoint]) -> Checkpoint:
-    return min(judged, key=lambda checkpoint: checkpoint.full_valid_loss or 0.0)
-
-
-def _verdict(judged: list[Checkpoint]) -> str:
-    last, best = judged[-1], _best(judged)
-    words = f"validation loss {loss(last.full_valid_loss)}, best at {best.when}"
-    if len(judged) == 1:
-        return f"validation loss {loss(last.full_valid_loss)} after {last.when}"
-    return f"{words}, still falling" if last is best else f"{words} ({loss(best.full_valid_loss)}), rising since"
+def _verdict(found: list[Judged], best: Judged) -> str:
+    last = found[-1]
+    if len(found) == 1:
+        return f"validation loss {loss(last.loss)} after {last.when}"
+    words = f"validation loss {loss(last.loss)}, best at {best.when}"
+    return f"{words}, still falling" if last is best else f"{words} ({loss(best.loss)}), rising since"
 
 
 def _mean_loss(job: TrainingJob, order: str) -> float | None:

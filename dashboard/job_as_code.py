@@ -1,11 +1,16 @@
 """The job of a filled-in form as code: for the openai SDK and for curl."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.forms import JobForm
+from django.core.exceptions import NON_FIELD_ERRORS
+
+from dashboard.forms import LABELS, JobForm
+from playground.film import prompts
+from playground.film.written import Entry
 from training.rules import OPENAI_METHODS
 
 OPENAI_FIELDS = ("n_epochs", "batch_size", "learning_rate_multiplier", "beta")
@@ -28,7 +33,7 @@ class CodeTab:
 
 def as_code(form: JobForm, address: str) -> list[CodeTab]:
     """The same job for the openai SDK and for curl. A split is a file of its own once it is made."""
-    asked = form.recipe.model_dump(exclude_defaults=True) if form.recipe else {}
+    asked = form.readable_recipe.model_dump(exclude_defaults=True) if form.readable_recipe else {}
     cleaned = form.cleaned_data
     training, validation = cleaned.get("training_file"), cleaned.get("validation_file")
     body: dict[str, Any] = {
@@ -43,12 +48,21 @@ def as_code(form: JobForm, address: str) -> list[CodeTab]:
     method = OPENAI_METHODS[asked.get("method", "sft")]
     if hyperparameters or method != "supervised":
         body["method"] = {"type": method, method: {"hyperparameters": hyperparameters}}
-    note = ""
+    note = _left_out(form)
     if cleaned.get("validation") == "split":
         body |= {"training_file": "file-… (train)", "validation_file": "file-… (valid)"}
-        note = "# Split the file first (its page, or `Create job` here does it) and name both parts.\n"
+        note += "# Split the file first (its page, or `Create job` here does it) and name both parts.\n"
     ours = _our_options(asked)
+    if (pinned := _pinned(form)) is not None:
+        ours["pinned_prompts"] = pinned
     return [CodeTab("Python", note + _python(body, ours, address)), CodeTab("curl", note + _curl(body | ours, address))]
+
+
+def _pinned(form: JobForm) -> list[Entry] | None:
+    """With those that a rerun has of its parent; None: what would be drawn is the same."""
+    if form.pinned is not None or form.film_is != "drawn" or not form.parent_job:
+        return form.pinned
+    return prompts.of_rerun(form.parent_job, form.cleaned_data.get("validation_file"), form.cleaned_data.get("seed"))
 
 
 def _our_options(asked: dict[str, Any]) -> dict[str, Any]:
@@ -57,6 +71,12 @@ def _our_options(asked: dict[str, Any]) -> dict[str, Any]:
     known = {"method", *OPENAI_FIELDS, *LORA_WORDS}
     training = {name: value for name, value in asked.items() if name not in known}
     return {**({"lora": lora} if lora else {}), **({"training": training} if training else {})}
+
+
+def _left_out(form: JobForm) -> str:
+    """Names the fields that the form refuses, whose values the code therefore lacks; empty when there are none."""
+    names = [LABELS.get(name, name) for name in form.errors if name != NON_FIELD_ERRORS]
+    return f"# Left out, because the form refuses what stands there: {', '.join(names)}.\n" if names else ""
 
 
 def _integrations(form: JobForm) -> list[dict[str, Any]]:
@@ -71,13 +91,18 @@ def _model_name(form: JobForm) -> str:
 
 def _python(body: dict[str, Any], ours: dict[str, Any], address: str) -> str:
     body = {**body, **({"extra_body": ours} if ours else {})}
-    # JSON's strings, numbers, lists and objects are Python's too; the body holds no true, false or null
-    arguments = "".join(f"    {name}={json.dumps(value, ensure_ascii=False)},\n" for name, value in body.items())
+    arguments = "".join(f"    {name}={_literal(value)},\n" for name, value in body.items())
     return (
         "from openai import OpenAI\n\n"
         f'client = OpenAI(base_url="{address}/v1", api_key="YOUR_KEY")\n'
         f"job = client.fine_tuning.jobs.create(\n{arguments})\nprint(job.id)\n"
     )
+
+
+def _literal(value: Any) -> str:
+    """JSON's strings, numbers, lists and objects are Python's too; its true, false and null are not."""
+    shown = json.dumps(value, ensure_ascii=False)
+    return repr(value) if re.search(r"\b(true|false|null)\b", shown) else shown
 
 
 def _curl(body: dict[str, Any], address: str) -> str:

@@ -3,9 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
 from accounts.errors import ApiError, is_disk_full
@@ -16,22 +19,45 @@ API_VERSION = "2020-10-01"
 
 
 class ApiAnswers:
-    """Stands first, so that it also sees what other middleware and Django itself answer."""
+    """Stands first, so that it also sees what other middleware and Django itself answer. Sync and async."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __call__(self, request: HttpRequest) -> Any:
+        if iscoroutinefunction(self):
+            return self._answer(request)
         if not request.path.startswith("/v1/"):
             return self.get_response(request)
-        begun = time.perf_counter()
-        request.request_id = new_id("req_")  # type: ignore[attr-defined]
-        response = in_shape(request, self.get_response(request))
-        response["x-request-id"] = request.request_id  # type: ignore[attr-defined]
-        response["openai-version"] = API_VERSION
-        response["openai-organization"] = settings.HONE_ORG
-        response["openai-processing-ms"] = str(round((time.perf_counter() - begun) * 1000))
-        return response
+        begun = _begin(request)
+        return _finished(request, self.get_response(request), begun)
+
+    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path.startswith("/v1/"):
+            return await self.get_response(request)
+        begun = _begin(request)
+        return _finished(request, await self.get_response(request), begun)
+
+
+def _begin(request: HttpRequest) -> float:
+    request.request_id = new_id("req_")  # type: ignore[attr-defined]
+    return time.perf_counter()
+
+
+def _finished(request: HttpRequest, response: HttpResponse, begun: float) -> HttpResponse:
+    response = in_shape(request, response)
+    response["x-request-id"] = request.request_id  # type: ignore[attr-defined]
+    response["openai-version"] = API_VERSION
+    response["openai-organization"] = settings.HONE_ORG
+    response["openai-processing-ms"] = str(round((time.perf_counter() - begun) * 1000))
+    response.setdefault("X-Content-Type-Options", "nosniff")
+    if not response.streaming and not response.has_header("Content-Length"):
+        response["Content-Length"] = str(len(response.content))
+    return response
 
 
 class DiskFullPage:

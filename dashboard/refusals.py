@@ -25,7 +25,7 @@ def refuse_length(asked: Any, recipe: Recipe, base_model: BaseModel, file: Datas
     facts = file.facts_for(base_model)
     try:
         if facts:
-            check_length(recipe, facts)
+            check_length(recipe, facts, base_model.facts)
     except EngineError as error:
         raise ApiError(error.message, param=path_of(asked, error.param or ""), code=error.code) from error
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from ninja import Schema
 from pydantic import ConfigDict, Field, create_model, model_validator
 
+from playground.film.written import PinnedPrompts
 from training.engine.spec import Recipe
 from training.trackers.spec import Integration
 
@@ -93,7 +94,8 @@ MetadataValue = Annotated[str, Field(max_length=512)]
 
 
 class CreateJob(Asked):
-    """Body of POST /v1/fine_tuning/jobs. `lora`, `training` and `label` are Hone's own: send them by `extra_body`."""
+    """Body of POST /v1/fine_tuning/jobs. `lora`, `training`, `label` and `pinned_prompts` are Hone's own: send them by
+    `extra_body`."""
 
     model: Annotated[str, Field(min_length=1, max_length=250)]
     training_file: str
@@ -107,6 +109,7 @@ class CreateJob(Asked):
     lora: AskedLora | None = None  # type: ignore[valid-type]
     training: AskedTraining | None = None  # type: ignore[valid-type]
     label: Annotated[str, Field(max_length=200)] | None = None
+    pinned_prompts: PinnedPrompts | None = None
 
 
 class AskChat(Schema):
@@ -299,6 +302,7 @@ class Checkpoint(Schema):
     metrics: dict[str, float | int] = Field(description="A key is absent when its figure was not computed")
     epoch: int = Field(description="Hone's own: the epoch that this checkpoint ends")
     size_bytes: int = Field(description="Hone's own: its weights on disk")
+    not_validated: str | None = Field(description="Hone's own: why it has no full_valid figures; null when it has")
     parity: Parity | None = Field(description="Hone's own: null until it was served once")
 
 

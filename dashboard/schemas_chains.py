@@ -6,6 +6,7 @@ from ninja import Schema
 from pydantic import Field
 
 from dashboard.schemas import Asked, AskedHyperparameters, AskedLora, AskedMethod, AskedTraining, Page
+from playground.film.written import PinnedPrompts
 from training.chains.models import MOST_STAGES
 from training.trackers.spec import Integration
 
@@ -23,6 +24,7 @@ class AskedStage(Asked):
     lora: AskedLora | None = None  # type: ignore[valid-type]
     training: AskedTraining | None = None  # type: ignore[valid-type]
     label: Annotated[str, Field(max_length=200)] | None = None
+    pinned_prompts: PinnedPrompts | None = None
     take: Literal["last", "best"] = "last"
 
 
@@ -30,7 +32,7 @@ class CreateRecipe(Asked):
     """Body of POST /v1/fine_tuning/recipes."""
 
     model: Annotated[str, Field(min_length=1, max_length=250)]
-    stages: Annotated[list[AskedStage], Field(min_length=2, max_length=MOST_STAGES)]
+    stages: Annotated[list[AskedStage], Field(min_length=1, max_length=MOST_STAGES)]
     label: Annotated[str, Field(max_length=200)] | None = None
 
 

@@ -5,7 +5,13 @@ a limit on a body. Here Twisted leaves bodies alone and a body that is too large
 """
 
 import os
+from contextlib import suppress
 from typing import Any
+
+with suppress(ImportError):  # a faster event loop, which vLLM brings; daphne makes its loop when it is imported
+    import uvloop
+
+    uvloop.install()
 
 from daphne import http_protocol
 from daphne.cli import CommandLineInterface

@@ -21,6 +21,7 @@ HONE_DEVICES_PER_JOB = env.integer("DEVICES_PER_JOB", 1)
 HONE_SERVE_GPUS = env.words("SERVE_GPUS")
 HONE_SERVE_GPU_FRACTION = env.number("SERVE_GPU_FRACTION", 0.4)
 HONE_SERVE_MEMORY_GB = env.number("SERVE_MEMORY_GB", 0)  # 0: a share of what the machine has
+HONE_SHARED_DEVICE = env.text("SHARED_DEVICE", "share")  # one of playground.sharing.RULES
 HONE_VLLM_PYTHON = env.text("VLLM_PYTHON")  # empty: the interpreter that runs Hone
 HONE_HUB = env.text("HUB", "https://huggingface.co")
 HONE_HUB_TOKEN = env.text("HUB_TOKEN")  # for models whose terms must be accepted first
@@ -34,12 +35,18 @@ HONE_TEXT_FOLDERS = env.words("TEXT_FOLDERS")  # folders of this server that dat
 HONE_WANDB_URL = env.text("WANDB_URL")  # of a W&B server of one's own; empty: wandb.ai
 HONE_PRICE_MILLION_TOKENS = env.number("PRICE_MILLION_TOKENS", 0)  # 0: no price is shown
 HONE_PRICE_DEVICE_HOUR = env.number("PRICE_DEVICE_HOUR", 0)
+HONE_PRICE_MILLION_PROMPT_TOKENS = env.number("PRICE_MILLION_PROMPT_TOKENS", 0)  # of answering; 0: none is shown
+HONE_PRICE_MILLION_ANSWER_TOKENS = env.number("PRICE_MILLION_ANSWER_TOKENS", 0)
 HONE_PRICE_CURRENCY = env.text("PRICE_CURRENCY", "$")
 
 if HONE_DEVICES_PER_JOB < 1 or (HONE_TRAIN_GPUS and len(HONE_TRAIN_GPUS) < HONE_DEVICES_PER_JOB):
     raise ImproperlyConfigured(
         f"HONE_DEVICES_PER_JOB={HONE_DEVICES_PER_JOB}: at least 1, and no more than the {len(HONE_TRAIN_GPUS)} GPUs of "
         "HONE_TRAIN_GPUS"
+    )
+if HONE_SHARED_DEVICE not in ("share", "serving-waits", "training-pauses"):
+    raise ImproperlyConfigured(
+        f"HONE_SHARED_DEVICE={HONE_SHARED_DEVICE!r}: one of share, serving-waits, training-pauses"
     )
 if not HONE_ORG.replace("-", "").isalnum():
     raise ImproperlyConfigured(f"HONE_ORG={HONE_ORG!r}: letters, digits and hyphens only; it stands in model names")
@@ -99,6 +106,8 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
+
+API_MIDDLEWARE = ["dashboard.middleware.ApiAnswers"]  # all that /v1 needs; see dashboard.asgi
 
 ROOT_URLCONF = "dashboard.urls"
 ASGI_APPLICATION = "dashboard.asgi.application"

@@ -8,6 +8,7 @@ from django.http import QueryDict
 
 from accounts.models import Project
 from dashboard.forms import LABELS, LIST_FIELDS, RECIPE_FIELDS, JobForm
+from dashboard.templatetags.figures import within
 
 MOST_JOBS = 10  # as many as one page compares
 BETWEEN = ";"
@@ -43,15 +44,21 @@ def _one(data: QueryDict, values: dict[str, str]) -> QueryDict:
     for name, value in values.items():
         mine[name] = value
     if values:
-        said = ", ".join(f"{LABELS[name].lower()} {value}" for name, value in values.items())
+        said = ", ".join(f"{within(LABELS[name])} {value}" for name, value in values.items())
         mine["label"] = f"{data.get('label') or data.get('suffix') or 'Sweep'}: {said}"[:200]
     return mine
 
 
-def show_fault(form: JobForm, wrong: JobForm) -> None:
-    """On the form as it was typed, what is wrong with one of its jobs."""
+def show_faults(form: JobForm, wrong: list[JobForm]) -> None:
+    """On the form as it was typed, what is wrong with its jobs."""
     form.errors.clear()
-    form.errors.update(wrong.errors)
+    add_faults(form, wrong)
+
+
+def add_faults(form: JobForm, wrong: list[JobForm]) -> None:
+    """Of each field that has no fault yet the first."""
+    for each in wrong:
+        form.errors.update({name: said for name, said in each.errors.items() if name not in form.errors})
 
 
 def jobs_beside(job: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from training import jsonl
 from training.engine.pairs import is_preference, spelling_of
+from training.row_search import offered_tools
 
 LONG_TEXT = 4000  # characters of a message shown before "show all"
 MOST_TURNS = 200
@@ -33,13 +34,7 @@ def turns_of(row: dict[str, Any] | None) -> list[Turn]:
 
 def tools_of(row: dict[str, Any] | None) -> str:
     """The names of the tools that a row offers, in one line."""
-    given = row or {}
-    if is_preference(given) and isinstance(given.get(spelling_of(given)[0]), dict):
-        given = given[spelling_of(given)[0]]
-    tools = given.get("tools") or given.get("functions")
-    found = [each.get("function", each) for each in tools if isinstance(each, dict)] if isinstance(tools, list) else []
-    names = [each.get("name") for each in found if isinstance(each, dict)]
-    return ", ".join(name for name in names if isinstance(name, str))[:LONG_TEXT]
+    return ", ".join(filter(None, offered_tools(row or {})))[:LONG_TEXT]
 
 
 def answers_of(row: dict[str, Any] | None) -> list[dict[str, Any]]:

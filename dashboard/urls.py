@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 from dashboard import api, health
+from playground.campaigns import judge_views
 
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
@@ -13,8 +14,17 @@ urlpatterns = [
     path("datasets/", include("dashboard.views.datasets")),
     path("jobs/", include("dashboard.views.jobs")),
     path("models/names/", include("dashboard.views.aliases")),
+    path("models/external/", include("playground.external.views")),
     path("models/", include("dashboard.views.models")),
     path("recipes/", include("dashboard.views.chains")),
+    path("lineage/", include("dashboard.views.lineage")),
     path("settings/", include("dashboard.views.settings")),
+    path("settings/", include("dashboard.views.moderation")),
+    path("settings/", include("dashboard.views.ownership")),
     path("playground/", include("playground.urls")),
+    path("campaigns/", include("playground.campaigns.results_views")),
+    path("campaigns/", include("playground.judge.views")),
+    path("campaigns/", include("playground.campaigns.joining")),
+    path("campaigns/", include("playground.campaigns.urls")),
+    path("judge/<str:token>/", judge_views.judge, name="judge"),
 ]

@@ -70,7 +70,7 @@ def failed_jobs(project: Project) -> QuerySet[TrainingJob]:
 
 def bad_files(project: Project) -> QuerySet[DatasetFile]:
     since = timezone.now() - RECENT
-    return DatasetFile.objects.of(project).datasets().filter(status="error", created_at__gt=since)
+    return DatasetFile.objects.of(project).datasets().newest().filter(status="error", created_at__gt=since)
 
 
 def refused(project: Project) -> QuerySet[Deployment]:
@@ -83,7 +83,7 @@ def trouble(model: BaseModel) -> str:
     if model.status == "failed":
         return model.status_text or "It could not be brought to disk."
     if model.status == "ready" and not model.is_present:
-        return f"Its folder is gone: {model.folder}"
+        return f"Its folder is gone: {model.path}"
     return ""
 
 

@@ -44,11 +44,13 @@ ALLOWED = {
     "too_short": "at least {min_length} entries long",
     "union_tag_invalid": "an object whose {discriminator} is one of {expected_tags}",
 }
+LONGEST_SHOWN = 80  # characters of what was sent
+MOST_NAMED = 8  # of the other fields that are wrong
 SOURCES = ("body", "query", "form", "file", "path", "header", "cookie")
 
 
 def explain(errors: Sequence[dict[str, Any]], request: HttpRequest) -> ApiError:
-    """The first field that is wrong, as a 400 with its full path as `param`."""
+    """The first field that is wrong, as a 400 with its full path as `param`; the message names the others too."""
     data = sent_json(request)
     found = [(locate(error, data), error) for error in errors]
     param = found[0][0]
@@ -56,25 +58,43 @@ def explain(errors: Sequence[dict[str, Any]], request: HttpRequest) -> ApiError:
     kind, value = of_field[0]["type"], dig(data, param)
     if not param:
         return ApiError("The request body must be a JSON object.", code="invalid_type")
+    others = _others(param, [path for path, _ in found])
     if kind == "missing":
-        return ApiError(f"Missing required parameter: '{param}'.", param=param, code=CODES[kind])
+        return ApiError(f"Missing required parameter: '{param}'.{others}", param=param, code=CODES[kind])
     if kind == "extra_forbidden":
-        return ApiError(f"Unknown parameter: '{param}'.", param=param, code=CODES[kind])
+        return ApiError(f"Unknown parameter: '{param}'.{others}", param=param, code=CODES[kind])
     if errors[0]["loc"][-1] == KEY:
         of_field, value = of_field[:1], errors[0]["loc"][-2]
         subject = "each of its keys"
     else:
         subject = "it"
-    message = f"Invalid '{param}': {subject} {sentence(of_field)}"
-    came = "" if value is MISSING else f" You sent {json.dumps(value, ensure_ascii=False)[:80]}."
+    said = reason(of_field[0]) if kind == "value_error" else f"{subject} {sentence(of_field)}"
+    message = f"Invalid '{param}': {said}"
+    came = "" if value is MISSING else f" You sent {_shortened(json.dumps(value, ensure_ascii=False))}."
     code = next((CODES[error["type"]] for error in of_field if error["type"] in CODES), "invalid_value")
-    return ApiError(message + came, param=param, code=code)
+    return ApiError(message + came + others, param=param, code=code)
+
+
+def _others(param: str, paths: list[str]) -> str:
+    """What else is wrong, by name, so that all of it can be mended before the next try."""
+    names = [f"'{path}'" for path in dict.fromkeys(paths) if path and path != param]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f" Also wrong: {', '.join(names[:MOST_NAMED])}{more}." if names else ""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def reason(error: dict[str, Any]) -> str:
+    """The words of a rule of ours, as a sentence."""
+    return str(error["ctx"]["error"]).rstrip(".") + "."
 
 
 def sentence(errors: Sequence[dict[str, Any]]) -> str:
     """What the field may be; a union such as `"auto"` or a number gives one error for each of its members."""
     if errors[0]["type"] == "value_error":
-        return "is not right: " + str(errors[0]["ctx"]["error"]) + "."
+        return "cannot be used: " + reason(errors[0])
     kinds = dict.fromkeys(phrase(error) for error in errors)
     return "must be " + " or ".join(kinds) + "."
 
@@ -84,7 +104,7 @@ def phrase(error: dict[str, Any]) -> str:
     for ending in ("", "_type", "_parsing", "_from_float"):
         if kind.endswith(ending) and kind.removesuffix(ending) in ALLOWED:
             words = ALLOWED[kind.removesuffix(ending)].format(**error.get("ctx", {}))
-            return words.replace("'", '"')
+            return words.replace("'", '"').replace(" 1 characters", " 1 character").replace(" 1 entries", " 1 entry")
     return str(error["msg"]).lower()
 
 

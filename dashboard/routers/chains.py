@@ -57,6 +57,7 @@ def as_stage(request: HttpRequest, asked: Any, number: int, base_model: BaseMode
         suffix=asked.suffix or "",
         seed=asked.seed,
         trackers=asked.integrations or [],
+        pinned_prompts=asked.pinned_prompts or [],
         take=asked.take,
     )
 

@@ -17,7 +17,9 @@ from accounts.errors import ApiError
 from dashboard import schemas
 from dashboard.paging import Order, page
 from training import files
+from training.intake import packed
 from training.models import DatasetFile
+from training.rules import recognise
 
 router = Router()
 
@@ -41,6 +43,7 @@ def create_file(request: HttpRequest, form: Form[Expiry], file: UploadedFile = F
         absent = "anchor" if form.anchor is None else "seconds"
         param = f"expires_after.{absent}"
         raise ApiError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    refuse_packed(cast(BinaryIO, file))
     made = files.create_file(
         project=request.project,  # type: ignore[attr-defined]
         user=request.auth_user,  # type: ignore[attr-defined]
@@ -48,16 +51,26 @@ def create_file(request: HttpRequest, form: Form[Expiry], file: UploadedFile = F
         purpose=form.purpose,
         source=cast(BinaryIO, file),
     )
-    if made.status == DatasetFile.Status.ERROR and not made.rows:  # not one line of it can be read
+    if made.format == "table" or (made.status == DatasetFile.Status.ERROR and not made.rows):  # no line can be read
         why = made.problems[0]["message"] if made.problems else made.status_details
         files.delete(made)
-        raise ApiError(
-            f"Expected file to have JSONL format, where every line is a JSON dictionary. {why}", param="file"
-        )
+        raise not_jsonl(why)
     if form.seconds:
         made.expires_at = made.created_at + timedelta(seconds=form.seconds)
         made.save(update_fields=["expires_at"])
     return as_file(made)
+
+
+def refuse_packed(file: BinaryIO) -> None:
+    """OpenAI takes JSONL as it is; unpacking is for the page of the datasets."""
+    head = file.read(32)
+    file.seek(0)
+    if packed.kind_of(head) and (problem := recognise(head)):
+        raise not_jsonl(problem.message)
+
+
+def not_jsonl(why: str) -> ApiError:
+    return ApiError(f"Expected file to have JSONL format, where every line is a JSON dictionary. {why}", param="file")
 
 
 def refuse_purpose(purpose: str) -> None:

@@ -21,12 +21,14 @@ from dashboard import configuration, schemas
 from dashboard.paging import page
 from dashboard.refusals import refuse_length, refuse_recipe
 from playground.deployments import FIGURES, find_target
+from playground.film import prompts
 from playground.models import Verification
 from training import actions, metric_rows
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
 from training.rules import OPENAI_METHODS
 from training.trackers import tending
+from training.unjudged import unjudged_because
 
 router = Router()
 
@@ -82,6 +84,8 @@ def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) ->
         label=body.label or "",
         trackers=body.integrations or (),
     )
+    if body.pinned_prompts is not None:
+        prompts.pin(job, prompts.read(job, body.pinned_prompts))
     TrainingJob.objects.filter(pk=job.pk).update(request_fingerprint=fingerprint)
     return job
 
@@ -209,7 +213,7 @@ def list_events(request: HttpRequest, job_id: str, after: str | None = None, lim
 @router.get("/fine_tuning/jobs/{job_id}/checkpoints", response=schemas.CheckpointList)
 def list_checkpoints(request: HttpRequest, job_id: str, after: str | None = None, limit: Limit = 10) -> dict[str, Any]:
     """Newest first, as soon as they are written; the last one of a finished job has the final model's name."""
-    rows = find_job(request, job_id).checkpoints.filter(archived_at=None).select_related("verification")
+    rows = find_job(request, job_id).checkpoints.filter(archived_at=None).select_related("job", "verification")
     found, more = page(rows, after=after, limit=limit)
     data = [as_checkpoint(row) for row in found]
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
@@ -355,6 +359,7 @@ def as_checkpoint(row: Checkpoint) -> dict[str, Any]:
         },
         "epoch": row.epoch,
         "size_bytes": row.size_bytes,
+        "not_validated": unjudged_because(row) or None,
         "parity": as_parity(getattr(row, "verification", None)),
     }
 

@@ -14,6 +14,12 @@ ABSENT = (None, "")  # a template gives "" for an attribute of nothing
 
 
 @register.filter
+def within(label: str) -> str:
+    """A label inside a sentence: Batch size becomes batch size, LoRA rank stays."""
+    return label[:1].lower() + label[1:] if re.match(r"[A-Z][a-z]*\b", label) else label
+
+
+@register.filter
 def loss(value: float | None) -> str:
     """Four significant digits."""
     return DASH if value in ABSENT else f"{value:.4g}"
@@ -29,6 +35,18 @@ def percent(value: float | None) -> str:
 def share(value: float | None) -> str:
     """A share of 1 as a whole number of per cent, for bars and tight places."""
     return "0" if value is None else f"{value * 100:.0f}"
+
+
+@register.filter
+def points(value: float | None) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    return DASH if value in ABSENT else f"{value * 100:+.1f}".replace("-", "−")
+
+
+@register.filter
+def brief(value: float | None) -> str:
+    """Seconds of an answer: '0.21 s', '12 s'."""
+    return DASH if value in ABSENT else f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 
 @register.filter

@@ -10,8 +10,10 @@ from django.views.decorators.http import require_POST
 from accounts.errors import ApiError
 from playground import contenders
 from playground.deployments import find_target
+from playground.refusals import checking
 from training.aliases import pointing
 from training.aliases.models import Alias
+from training.models import Checkpoint, TrainingJob
 
 
 class PromoteForm(forms.Form):
@@ -21,9 +23,17 @@ class PromoteForm(forms.Form):
 
 
 def aliases(request: HttpRequest) -> HttpResponse:
-    """`?model=NAME` fills in what shall be promoted."""
-    model = request.GET.get("model", "")
-    return _page(request, PromoteForm(initial={"model": model, "name": request.GET.get("name", "")}))
+    """`?model=NAME` fills in what shall be promoted, `&reason=` why; without a model the best of the newest job stands
+    there."""
+    given = {name: request.GET.get(name, "") for name in ("model", "name", "reason")}
+    return _page(request, PromoteForm(initial=given | {"model": given["model"] or _newest_best(request)}))
+
+
+def _newest_best(request: HttpRequest) -> str:
+    finished = TrainingJob.objects.of(request.project).filter(status="succeeded")  # type: ignore[attr-defined]
+    job = finished.order_by("-finished_at").first()
+    found = (job.best_checkpoint() or job.checkpoints.order_by("-step").first()) if job else None
+    return found.name if found else ""
 
 
 @require_POST
@@ -34,11 +44,15 @@ def promote(request: HttpRequest) -> HttpResponse:
     given = form.cleaned_data
     try:
         target = find_target(request.project, given["model"])
+        if isinstance(target, Checkpoint):
+            checking.refuse_unsafe(target)
         alias = pointing.promote(request.project, request.user, given["name"], target, given["reason"])
     except ApiError as error:
         form.add_error(error.param if error.param in form.fields else None, error.message)
         return _page(request, form, status=422)
     messages.success(request, f"{alias.name} answers with {target.name} from now on.")
+    if isinstance(target, Checkpoint) and (objection := checking.objection(target)):
+        messages.warning(request, objection)
     return redirect("aliases")
 
 
@@ -74,7 +88,7 @@ def _page(request: HttpRequest, form: PromoteForm, status: int = 200) -> HttpRes
     context = {
         "rows": rows,
         "form": form,
-        "choices": contenders.search(request.project),
+        "choices": [choice for choice in contenders.search(request.project) if not choice.external],
         "address": request.build_absolute_uri("/v1"),
     }
     return render(request, "dashboard/aliases.html", context, status=status)

@@ -17,7 +17,8 @@ BLANK_LINES = 2  # of the form, for new prompts
 
 
 def part(job: TrainingJob) -> dict[str, Any]:
-    return {"strip": strip.of(job)}
+    """A job without prompts has epochs to compare as soon as there are two: they are asked on that page."""
+    return {"strip": strip.of(job), "has_epochs": job.checkpoints.filter(archived_at=None).count() > 1}
 
 
 def form_lines(job: TrainingJob) -> list[Pinned | None]:
@@ -62,7 +63,7 @@ def _written(job: TrainingJob, request: HttpRequest) -> list[Pinned]:
         if not text.strip():
             continue
         old = known.get(key)
-        asked = (old if text == old.text.strip() else old.asking(text)) if old else prompts.typed(job, [text])[0]
+        asked = (old if text == old.text.strip() else old.asking(text)) if old else prompts.read(job, [text])[0]
         found.append(Pinned(asked.ask, expected))
     return found
 

@@ -12,18 +12,26 @@ from django.urls import reverse
 from django.utils import timezone
 
 from dashboard import differences, job_marks, sweep
-from dashboard.advice import advice
-from dashboard.forms import LABELS, RECIPE_FIELDS
+from dashboard.advice import advice, spikes
+from dashboard.forms import LABELS, METHOD_NAMES, RECIPE_FIELDS
 from dashboard.headline import headline
-from dashboard.row_losses import judged_rows
+from dashboard.judged import best_of, judged
+from dashboard.preparing import busy_words, preparing, waiting
+from dashboard.row_losses import first_judged, judged_rows
 from dashboard.templatetags import figures
 from dashboard.views import against_actual, film
 from playground.models import Deployment, Verification
+from playground.refusals.checking import Finding, findings
+from training import checks
+from training.engine.spec import Recipe
 from training.models import Checkpoint, DatasetFile, Export, TrainingJob
+from training.standing import Stood, stood
 from training.trackers import tending
+from training.unjudged import saved_because, unjudged_because
 
 LOG_TAIL_BYTES = 64_000
 EVENTS_A_PAGE = 100
+LEAST_WAIT_SECONDS = 5
 PARTS = ("header", "checkpoints", "film", "tab")
 
 
@@ -37,6 +45,9 @@ class CheckpointRow:
     deployment: Deployment | None
     verification: Verification | None  # what the last look at the served weights found
     export: Export | None  # the merged weights, once somebody asked for them
+    unjudged: str  # why it has no figures over the validation set; empty for one that has
+    saved: str  # why it was saved, where the job stopped itself
+    refusals: Finding | None  # what it refuses beside the weights before, once somebody asked
 
     @property
     def is_best(self) -> bool:
@@ -56,7 +67,9 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
     if part in ("", "header"):
         context |= header(found)
     if part in ("", "checkpoints"):
+        best = best_of(judged(found))
         context |= {"checkpoints": checkpoint_rows(found), "judged": found.checkpoints.exclude(full_valid_loss=None)}
+        context |= {"better_lost": best if best and not best.kept else None}
     if part in ("", "film"):
         context |= film.part(found)
     if part == "":
@@ -76,38 +89,78 @@ RELATED = (
 def header(job: TrainingJob) -> dict[str, Any]:
     left = job.estimated_finish_at - timezone.now() if job.estimated_finish_at and job.status == "running" else None
     last = job.metrics.order_by("-step").values("tokens_per_second", "memory_bytes", "epoch").first() or {}
-    spent = (job.finished_at or timezone.now()) - job.started_at if job.started_at else None
+    shown, more = spikes(job)
+    still = stood(job)
+    began = job.started_at + timedelta(seconds=still.after_start) if job.started_at else None
+    spent = (job.finished_at or timezone.now()) - began if began else None
     return {
         "headline": headline(job),
+        "preparing": preparing(job),
+        "waiting": waiting(job),
+        "busy": busy_words(job),
         "percent": round(100 * job.step / job.total_steps) if job.total_steps else 0,
         "seconds_left": max(timedelta(), left).total_seconds() if left is not None else None,
-        "seconds_spent": spent.total_seconds() if spent else None,
+        "seconds_spent": spent.total_seconds() if spent is not None else None,
+        "ticks_since": began if job.status == "running" else None,  # later than it began by what it stood still
+        "stood_words": stood_words(still) if began else "",
         "last": last,
         "started": job.started_json or {},
-        "best": job.best_checkpoint(),
+        "best": best_of(judged(job)),
         "epochs": job.resolved.n_epochs if job.resolved else None,
         "rerun_of": differences.between(job.parent, job) if job.parent else [],
-        "faulty_file": faulty_file(job),
+        "blamed": blamed(job),
         "trackers": tending.states(job),
         "advice": advice(job),
+        "spikes": shown,
+        "moderated": job.events.filter(type="moderation_checks", level="warn").first(),
+        "more_spikes": more,
         "sweep": sweep.jobs_beside(job),
     }
 
 
-def faulty_file(job: TrainingJob) -> DatasetFile | None:
-    """The dataset that this job failed for, if it is still there."""
+def stood_words(still: Stood) -> str:
+    """What stands beside the time taken; waits of a few seconds are not worth a word."""
+    left_out = [(still.paused, "paused"), (still.queued, "in the queue again")]
+    parts = [f"{figures.duration(seconds)} {how}" for seconds, how in left_out if seconds >= LEAST_WAIT_SECONDS]
+    words = [f"without {' and '.join(parts)}"] if parts else []
+    if still.queued_first >= LEAST_WAIT_SECONDS:
+        words.append(f"after {figures.duration(still.queued_first)} in the queue")
+    return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Blamed:
+    """The dataset that a job failed for. `is_unfit`: its own page says what is wrong with it. `method`: another one,
+    which trains on a file that is fit; empty where none does."""
+
+    file: DatasetFile
+    is_unfit: bool
+    method: str
+
+    @property
+    def method_name(self) -> str:
+        return METHOD_NAMES[self.method]
+
+
+def blamed(job: TrainingJob) -> Blamed | None:
+    """None where it failed for something else, or the file is gone from the project."""
     if job.status != "failed" or job.error_param not in ("training_file", "validation_file"):
         return None
     file: DatasetFile | None = getattr(job, job.error_param)
-    return file
+    if file is None:
+        return None
+    suits = checks.method_for(job.training_file) if job.training_file else job.recipe.method
+    is_unfit = checks.refusal(file, method=checks.method_for(file)) is not None
+    return Blamed(file, is_unfit, "" if is_unfit or suits == job.recipe.method else suits)
 
 
 def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:
     """Newest last, as training made them."""
     kept = job.checkpoints.filter(archived_at=None)
-    found = list(kept.select_related("deployment", "verification", "export").order_by("step"))
+    found = list(kept.select_related("job", "deployment", "verification", "export").order_by("step"))
     losses = [c.full_valid_loss for c in found if c.full_valid_loss is not None]
     best, worst = (min(losses), max(losses)) if losses else (0.0, 0.0)
+    refused = findings(found)
     return [
         CheckpointRow(
             checkpoint,
@@ -116,6 +169,9 @@ def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:
             getattr(checkpoint, "deployment", None),
             getattr(checkpoint, "verification", None),
             getattr(checkpoint, "export", None),
+            unjudged_because(checkpoint),
+            saved_because(checkpoint),
+            refused.get(checkpoint.pk),
         )
         for checkpoint in found
     ]
@@ -153,17 +209,19 @@ def data_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
 
 
 def rows_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
-    return {"judged": judged_rows(job)}
+    return {"judged": judged_rows(job), "first_judged": first_judged(job)}
 
 
 def configuration_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
     """What was asked, what it became and why; marked where it differs from the parent."""
     asked, resolved = job.recipe, job.resolved
+    wanted, usual = asked.model_dump(exclude_defaults=True), Recipe().model_dump()
     changed = {line.field: line.values[0] for line in differences.between(job.parent, job)} if job.parent else {}
     rows = [
         {
             "label": LABELS[name],
-            "asked": differences.shown(getattr(asked, name)),
+            "asked": differences.shown(getattr(asked, name)) if name in wanted else "",
+            "usual": "auto" if usual[name] == "auto" else "default",
             "became": _became(resolved, name),
             "reason": resolved.reasons.get(name, "") if resolved else "",
             "parent": changed.get(name),

@@ -1,13 +1,13 @@
 """Screens: the list of jobs, a job, the comparison of jobs, and what can be done to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Min, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path, reverse
@@ -17,9 +17,9 @@ from django.views.decorators.http import require_POST
 from accounts.errors import ApiError
 from dashboard import differences
 from dashboard.curves import sparkline
-from dashboard.views import exports, film, job_configuration, job_figures, job_page, new_job
+from dashboard.views import exports, film, job_configuration, job_figures, job_page, model_choice, new_job
 from training.job_log import queue_text
-from training.models import Checkpoint, TrainingJob
+from training.models import Checkpoint, Metric, TrainingJob
 
 ROWS_A_PAGE = 50
 MOST_COMPARED = 10
@@ -83,7 +83,8 @@ def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
             | Q(fine_tuned_model__icontains=word)
         )
     found = jobs.select_related("base_model", "training_file", "start_checkpoint")
-    return found.annotate(best_loss=Min("checkpoints__full_valid_loss")).order_by("-created_at", "-id")
+    judged = Metric.objects.filter(job=OuterRef("pk")).exclude(full_valid_loss=None).order_by("full_valid_loss")
+    return found.annotate(best_loss=Subquery(judged.values("full_valid_loss")[:1])).order_by("-created_at", "-id")
 
 
 def row(job: TrainingJob) -> JobRow:
@@ -96,23 +97,54 @@ def row(job: TrainingJob) -> JobRow:
 def compare(request: HttpRequest) -> HttpResponse:
     """Up to ten jobs, `?ids=a,b` or `?ids=a&ids=b`; `?all=1` shows what is the same too."""
     wanted = [part for value in request.GET.getlist("ids") for part in value.split(",") if part]
-    found = TrainingJob.objects.of(request.project).select_related("base_model", "parent", "start_checkpoint")
+    found = TrainingJob.objects.of(request.project).select_related(
+        "base_model", "parent", "validation_file", "start_checkpoint"
+    )
     by_id = found.in_bulk(wanted[:MOST_COMPARED])
     if len(by_id) < len(set(wanted[:MOST_COMPARED])):
         raise Http404("One of these jobs does not exist in this project.")
     chosen = [by_id[job_id] for job_id in dict.fromkeys(wanted[:MOST_COMPARED])]
+    outcomes = [(job, job.best_checkpoint(), _last_checkpoint(job)) for job in chosen]
+    winner = lowest(outcomes)
     context = {
         "jobs": chosen,
+        "winner": winner,
+        "why_no_winner": "" if winner else _why_no_winner(chosen),
         "lines": differences.lines(chosen),
         "all": request.GET.get("all") == "1",
         "ids": ",".join(job.id for job in chosen),
-        "outcomes": [(job, job.best_checkpoint(), _last_checkpoint(job)) for job in chosen],
+        "outcomes": outcomes,
         "any_of_rows": any(job.recipe.method != "dpo" for job in chosen),
         "any_of_pairs": any(job.recipe.method == "dpo" for job in chosen),
         "reruns": [job for job in chosen if job.parent_id],
         "too_many": len(set(wanted)) > MOST_COMPARED,
     }
     return render(request, "dashboard/jobs_compare.html", context)
+
+
+Outcome = tuple[TrainingJob, Checkpoint | None, Checkpoint | None]  # with its best checkpoint and its last
+
+
+def lowest(outcomes: Sequence[Outcome]) -> TrainingJob | None:
+    """The job whose best validation loss is the lowest. None where the losses are of different files or methods, where
+    fewer than two jobs have one, or where two are equal."""
+    found = sorted((best.full_valid_loss, job.id) for job, best, _ in outcomes if best and best.full_valid_loss)
+    if len(found) < 2 or found[0][0] == found[1][0] or _why_no_winner([job for job, _, _ in outcomes]):
+        return None
+    return next(job for job, _, _ in outcomes if job.id == found[0][1])
+
+
+def _why_no_winner(jobs: Sequence[TrainingJob]) -> str:
+    """Why losses of these jobs say nothing of each other; empty where they do."""
+    judged = [job for job in jobs if job.validation_file_name]
+    if len({job.recipe.method for job in judged}) > 1:
+        return "These losses are of different methods: a lower one is no better model."
+    files = {
+        (job.validation_file.sha256 or job.validation_file.id) if job.validation_file else job.id for job in judged
+    }
+    if len(files) > 1:
+        return "These losses are of different validation files: a lower one is no better model."
+    return ""
 
 
 def _last_checkpoint(job: TrainingJob) -> Checkpoint | None:
@@ -219,6 +251,7 @@ urlpatterns: list[URLPattern] = [
     path("", jobs, name="jobs"),
     path("new/", new_job.new_job, name="new-job"),
     path("new/estimate", new_job.estimate, name="estimate-job"),
+    path("new/model", model_choice.model_choice, name="model-choice"),
     path("new/from-file", job_configuration.fill_from_file, name="job-from-file"),
     path("compare/", compare, name="compare-jobs"),
     path("many", act_on_many, name="act-on-jobs"),

@@ -8,15 +8,23 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from dashboard import differences, form_start, forms, job_as_code, sweep
-from dashboard.creation import create
-from dashboard.forecast import Forecast, forecast
+from dashboard.creation import create, judge
+from dashboard.forecast import Forecast
+from dashboard.form_choices import only_model
+from dashboard.form_faults import FaultLine, fault_lines
+from dashboard.form_groups import shown_groups
 from dashboard.forms import JobForm
 from dashboard.forms_trackers import has_key
+from dashboard.leaks_told import leak
+from dashboard.preparing import busy_now
+from dashboard.views import model_choice
+from playground import sharing
+from playground.film import prompts
+from playground.film.answering import MOST_TOKENS
+from training.engine.spec import Resolved
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
-CHECKED_LIVE = ("suffix", "seed", "split_share", "split_seed")  # wrong while typing; what is merely missing waits
-ADVISED = ("n_epochs", "learning_rate_multiplier", "validation")  # what a hint under a job may change
-GROUPS = ("validation", "adaptation")  # radios: the group has the place, no control alone
+ADVISED = ("n_epochs", "learning_rate_multiplier", "validation", "method")  # what a link on a job's page may change
 
 
 def new_job(request: HttpRequest) -> HttpResponse:
@@ -31,7 +39,9 @@ def new_job(request: HttpRequest) -> HttpResponse:
 def _made(request: HttpRequest) -> HttpResponse:
     """The new job's page, the comparison of a sweep's jobs, or the form with what is wrong."""
     each = sweep.forms_of(request.POST, request.project)
-    wrong = next((form for form in each if not form.is_valid()), None)
+    for form in each:
+        judge(form)
+    wrong = [form for form in each if form.errors]
     made = [] if wrong else create(request, each)
     if len(made) == 1:
         return redirect("job", made[0].id)
@@ -39,7 +49,7 @@ def _made(request: HttpRequest) -> HttpResponse:
         return redirect(f"{reverse('compare-jobs')}?ids={','.join(job.id for job in made)}")
     form = JobForm(request.POST, project=request.project)
     form.full_clean()
-    sweep.show_fault(form, wrong or next(form for form in each if form.errors))
+    sweep.show_faults(form, wrong or [form for form in each if form.errors])
     return render(request, "dashboard/job_new.html", context(form, form.parent_job), status=400)
 
 
@@ -48,56 +58,69 @@ def estimate(request: HttpRequest) -> HttpResponse:
     """The card at the right, and each auto's value and each field's error beside it (out of band)."""
     each = sweep.forms_of(request.POST, request.project)
     form = next((form for form in each if not form.is_valid()), each[0])
-    answer = forecast(form)
-    if not answer.estimate and form.non_field_errors():
-        answer.problem = form.non_field_errors()[0]
+    # Before the judgement: it takes what is refused out of the cleaned data, which the code still shows.
+    method, tabs = form.chosen_method, job_as_code.as_code(form, request.build_absolute_uri("/").rstrip("/"))
+    answers = [judge(one) for one in each]
+    wrong = [one for one in each if one.errors]
+    form = wrong[0] if wrong else form
+    answer = answers[each.index(form)]
+    sweep.add_faults(form, wrong)
+    lines = fault_lines(form)
     context = {
         "form": form,
         "forecast": answer,
-        "chosen_method": form.chosen_method,
-        "tabs": job_as_code.as_code(form, request.build_absolute_uri("/").rstrip("/")),
+        "leak": leak(form.cleaned_data),
+        "busy": busy_now(request.project),
+        "faults": [line for line in lines if not line.is_missing],  # what is merely missing is no fault while one types
+        "chosen_method": method,
+        "tabs": tabs,
         "autos": [_auto(form, answer, name) for name in forms.AUTO_FIELDS],
-        "errors": [_error(form, answer, name) for name in (*forms.RECIPE_FIELDS, *CHECKED_LIVE)],
-        "sweep": _sweep_figures(each),
+        "errors": _errors(form, lines),
+        "sweep": None if wrong else _sweep_figures(answers),
     }
     return render(request, "dashboard/job_new.html#answer", context)
 
 
-def _sweep_figures(each: list[JobForm]) -> dict[str, Any] | None:
+def _errors(form: JobForm, lines: list[FaultLine]) -> list[dict[str, str]]:
+    """Of each field what is wrong, or that nothing is."""
+    wrong = {line.name: line.text for line in lines if not line.is_missing}
+    return [{"name": name, "text": wrong.get(name, "")} for name in form.fields if name != "parent"]
+
+
+def _sweep_figures(answers: list[Forecast]) -> dict[str, Any] | None:
     """Of all its jobs together; None for a single job."""
-    if len(each) == 1 or not all(form.is_valid() for form in each):
+    if len(answers) == 1:
         return None
-    found = [answer.estimate for form in each if (answer := forecast(form)).estimate]
-    return {"jobs": len(each), "seconds": sum(estimate.seconds for estimate in found if estimate)}
+    return {"jobs": len(answers), "seconds": sum(answer.estimate.seconds for answer in answers if answer.estimate)}
 
 
 def _auto(form: JobForm, answer: Forecast, name: str) -> dict[str, str]:
     """The value that auto takes and why; nothing where a number was given."""
     if not answer.resolved or (form[name].value() or "auto") != "auto":
         return {"name": name}
-    value = getattr(answer.resolved, name)
+    return {"name": name, **resolved_auto(answer.resolved, name)}
+
+
+def resolved_auto(resolved: Resolved, name: str) -> dict[str, str]:
+    value = getattr(resolved, name)
     shown = "" if value is None else differences.shown(value) or "every linear layer"
-    return {"name": name, "value": shown, "reason": answer.resolved.reasons.get(name, "")}
-
-
-def _error(form: JobForm, answer: Forecast, name: str) -> dict[str, str]:
-    said = form.errors.get(name) or ([answer.problem] if answer.problem_field == name else [""])
-    return {"name": name, "text": said[0]}
+    return {"value": shown, "reason": resolved.reasons.get(name, "")}
 
 
 def context(form: JobForm, parent: TrainingJob | None) -> dict[str, Any]:
     shown = form_start.initial_from_job(parent) if parent else {}
-    return {
+    return model_choice.news(form) | {
         "form": form,
         "parent": parent,
         "parent_values": shown,
         "chosen_method": form.chosen_method,
         "main_rows": [(form[name], shown.get(name)) for name in forms.MAIN_FIELDS],
-        "lora_rows": [(form[name], shown.get(name)) for name in forms.LORA_FIELDS],
-        "loop_rows": [(form[name], shown.get(name)) for name in forms.LOOP_FIELDS],
-        "advanced_open": _advanced_open(form),
+        "groups": shown_groups(form, form_start.initial_from_recipe(forms.Recipe()), shown),
         "queue_words": _queue_words(),
-        "faults": [_fault(form, name) for name in form.errors if name in form.fields],
+        "faults": fault_lines(form) if form.is_bound else [],
+        "parent_prompts": [pinned.text for pinned in prompts.of(parent)] if parent else [],
+        "film_shared": sharing.shares_device(),
+        "film_tokens": MOST_TOKENS,
         "trackers": form.trackers,
         "has_wandb_key": has_key(form.project),
         "no_files": not form.fields["training_file"].queryset.exists(),  # type: ignore[attr-defined]
@@ -113,19 +136,6 @@ def _queue_words() -> str:
     return "A job trains now; this one is next." if running else "The queue is empty: it starts at once."
 
 
-def _fault(form: JobForm, name: str) -> dict[str, str]:
-    """A line of the summary of errors, with the place to go to."""
-    place = f"field-{name}" if name in GROUPS else form[name].id_for_label
-    return {"label": forms.LABELS.get(name, name.capitalize()), "text": str(form.errors[name][0]), "id": place}
-
-
-def _advanced_open(form: JobForm) -> bool:
-    """Open when something in it is set or wrong: a set value must not hide."""
-    names = (*forms.LORA_FIELDS, *forms.LOOP_FIELDS, "adaptation")
-    usual = form_start.initial_from_recipe(forms.Recipe())
-    return any(name in form.errors or (form[name].value() or usual[name]) != usual[name] for name in names)
-
-
 def _parent(request: HttpRequest) -> TrainingJob | None:
     wanted = request.GET.get("from")
     return get_object_or_404(TrainingJob.objects.of(request.project), pk=wanted) if wanted else None
@@ -136,7 +146,7 @@ def _initial(request: HttpRequest, parent: TrainingJob | None) -> dict[str, Any]
     given = request.GET
     initial = form_start.initial_from_job(parent) if parent else form_start.initial_from_recipe(forms.Recipe())
     if not parent:
-        initial |= {"seed": form_start.new_seed(), "method": ""} | _only_choices(request)
+        initial |= {"seed": form_start.new_seed(), "method": ""} | {"model": only_model()}
     if file_id := given.get("file"):
         file = get_object_or_404(DatasetFile.objects.of(request.project), pk=file_id)
         initial["training_file"] = file.pk
@@ -152,9 +162,3 @@ def _initial(request: HttpRequest, parent: TrainingJob | None) -> dict[str, Any]
         found = tuned.filter(pk=checkpoint).first() or get_object_or_404(tuned.named(checkpoint))
         initial["model"] = f"checkpoint:{found.pk}"
     return initial | {name: given[name] for name in ADVISED if name in given}
-
-
-def _only_choices(request: HttpRequest) -> dict[str, Any]:
-    """Where there is one thing to choose, it is chosen."""
-    bases = list(BaseModel.objects.ready()[:2])
-    return {"model": f"base:{bases[0].name}"} if len(bases) == 1 else {}

@@ -94,6 +94,9 @@ PAGES = (
     ("New job", "new-job", "plus", "start training fine-tune create"),
     ("Models", "models", "boxes", "base models catalogue download hub"),
     ("Playground", "playground", "columns-3", "chat compare prompt"),
+    ("Matrices", "matrices", "table", "prompts answers scores evaluate compare table"),
+    ("Prompt sets", "prompt-sets", "list", "prompts questions"),
+    ("Lineage", "lineage", "git-branch", "descent what came of what data votes"),
     ("Settings", "settings", "settings", "members people keys password device api invite"),
 )
 

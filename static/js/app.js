@@ -97,6 +97,14 @@
     return "just now";
   }
   const refreshTimes = () => $$("time[data-ago]").forEach((element) => { element.textContent = ago(new Date(element.dateTime)); });
+  // As the filter `duration` says it. data-ticks-since: the moment from which an element counts up.
+  function duration(seconds) {
+    if (seconds < 60) return seconds < 1 ? "under 1 s" : `${seconds} s`;
+    const [most, rest, unit] = seconds < 3600 ? [seconds / 60, seconds % 60, "min s"] : [seconds / 3600, (seconds % 3600) / 60, "h min"];
+    const [first, second] = unit.split(" ");
+    return `${Math.floor(most)} ${first} ${String(Math.floor(rest)).padStart(2, "0")} ${second}`;
+  }
+  const tick = () => $$("[data-ticks-since]").forEach((element) => { element.textContent = duration(Math.max(0, Math.round((Date.now() - new Date(element.dataset.ticksSince)) / 1000))); });
 
   // ---- copying ----
   async function copy(text, button) {
@@ -215,7 +223,7 @@
   }
 
   // ---- keys ----
-  const GO = { o: "/", d: "/datasets/", j: "/jobs/", m: "/models/", p: "/playground/", s: "/settings/" };
+  const GO = { o: "/", d: "/datasets/", j: "/jobs/", m: "/models/", p: "/playground/", c: "/campaigns/", s: "/settings/" };
   let went = 0;
   document.addEventListener("keydown", (event) => {
     if ((event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "k") { event.preventDefault(); return open("palette"); }
@@ -248,8 +256,9 @@
   }
 
   // ---- htmx ----
-  // a request that a newer one took the place of, or that the person left, is no error; htmx asks this before it logs
-  htmx.logger = (element, name, detail) => { if (name === "htmx:sendAbort") detail.error = null; };
+  // A request that a newer one took the place of, or that the person left, is no error; htmx asks this before it logs.
+  // What really failed is logged by the event that follows: sendError or timeout.
+  htmx.logger = (element, name, detail) => { if (name === "htmx:sendAbort" || name === "htmx:afterRequest") detail.error = null; };
   document.addEventListener("htmx:confirm", (event) => {
     if (!event.detail.question) return;
     event.preventDefault();
@@ -297,5 +306,6 @@
   hideDismissed();
   for (const notice of $$("[data-once]")) notice.hidden = false;
   setInterval(refreshTimes, 20_000);
+  setInterval(tick, 1000);
   if (document.body.dataset.projectSocket) listen(document.body.dataset.projectSocket);
 })();

@@ -117,8 +117,8 @@
 
   class Chart {
     // series: [{label, colour, width, alpha, dots, dash, endLabel, hollow}]; the first data column is x.
-    constructor(element, { series, height, axis, log = false, value = significant, sync = "hone", keepLow = null, onZoom, onCursor, zoom = null, marks = null, ring = null, end = null }) {
-      Object.assign(this, { element, axis, onZoom, onCursor, zoom, marks, ring, end, log, keepLow });
+    constructor(element, { series, height, axis, log = false, value = significant, sync = "hone", keepLow = null, onZoom, onCursor, zoom = null, marks = null, ring = null, end = null, extent = null }) {
+      Object.assign(this, { element, axis, onZoom, onCursor, zoom, marks, ring, end, extent, log, keepLow });
       this.held = null;
       this.pending = null;
       const line = token("--line"), muted = token("--muted");
@@ -126,7 +126,7 @@
       const room = series.some((each) => each.endLabel) ? Math.max(92, roomOf(series.map((each) => each.endLabel ?? ""))) : 16;
       const text = "12px Inter, system-ui, sans-serif";
       this.plot = new uPlot({
-        width: Math.max(200, element.clientWidth), height, padding: [12, room, 0, 0],
+        width: Math.max(200, element.clientWidth), height, padding: [marks && height > 250 ? 20 : 12, room, 0, 0],
         legend: { show: false },
         cursor: {
           y: false, points: { size: 7 }, drag: { x: true, y: false, setScale: false },
@@ -160,6 +160,8 @@
       if (this.zoom) return this.zoom;
       if (low === null || high === null) return [0, 1];
       const start = Math.min(0, low);
+      const far = this.extent?.();  // of all charts below each other: one with a single point would be twice as wide
+      if (far) return [start, far];
       if (!this.end) return [start, high > start ? high : start + 1];
       // while it grows, the axis moves only when it must, and then leaves room
       if (!this.far || high > this.far) this.far = Math.min(this.end(), Math.max(high * 1.3, 10));
@@ -197,11 +199,11 @@
       ctx.lineWidth = devicePixelRatio;
       ctx.font = `${11 * devicePixelRatio}px Inter, system-ui, sans-serif`;
       ctx.textAlign = "right";
-      ctx.textBaseline = "top";
+      ctx.textBaseline = "bottom";
       positions.forEach(({ x, label }, index) => {
         if ((index + 1) % every) return;
         ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
-        if (label && gap > 70 * devicePixelRatio && u.height > 250) ctx.fillText(label, x - 4 * devicePixelRatio, bbox.top + 2 * devicePixelRatio);
+        if (label && gap > 70 * devicePixelRatio && u.height > 250) ctx.fillText(label, x - 4 * devicePixelRatio, bbox.top - 4 * devicePixelRatio);  // above the plot, where no grid line is
       });
       ctx.restore();
     }

@@ -6,7 +6,13 @@
   const reset = document.getElementById("zoom-reset");
   let view = null, zoom = null, charts = {}, data = {};
 
-  const short = (text) => text.length > 14 ? `${text.slice(0, 13)}…` : text;
+  // What all names begin with tells nothing apart; of a long name both ends are kept.
+  const words = jobs.map((job) => job.name.split(" "));
+  const same = words[0]?.findIndex((word, at) => words.some((each) => each[at] !== word || each.length === at + 1)) ?? 0;
+  const rest = (from) => words.map((word) => word.slice(from).join(" "));
+  let from = Math.max(0, same);
+  while (from && rest(from).some((text) => !/\p{L}/u.test(text))) from -= 1;  // a number alone is no name
+  const short = (name) => { const text = name.split(" ").slice(from).join(" "); return text.length > 22 ? `${text.slice(0, 10)}…${text.slice(-11)}` : text; };
   const joined = (columns) => uPlot.join(jobs.map((job) => {
     const xs = job.curve.across(view.axis), ys = columns(job.curve), kept = [[], []];
     ys.forEach((value, index) => { if (value !== null && (!kept[0].length || xs[index] > kept[0].at(-1))) { kept[0].push(xs[index]); kept[1].push(value); } });
@@ -17,7 +23,7 @@
     Object.values(charts).forEach((chart) => chart.destroy());
     const seen = new Map();  // two jobs of one colour are told apart by their dashes
     const styles = jobs.map((job) => { const nth = seen.get(job.run) ?? 0; seen.set(job.run, nth + 1); return { label: job.name, colour: token(job.run), dash: nth ? [3 + 4 * nth, 3] : undefined, endLabel: jobs.length <= 5 ? short(job.name) : "" }; });
-    const common = { axis: view.axis, log: view.log, value: (v) => significant(v, 3), zoom, onZoom: applyZoom };
+    const common = { axis: view.axis, log: view.log, value: (v) => significant(v, 3), zoom, onZoom: applyZoom, extent: () => Math.max(0, ...Object.values(data).map((columns) => columns[0].at(-1) ?? 0)) };
     charts = {
       full: new Chart(document.querySelector('[data-chart="full"]'), { ...common, height: 260, series: styles.map((style) => ({ ...style, width: 1.5, dots: 7, hollow: true })), onCursor: (index) => readout("full", index) }),
       train: new Chart(document.querySelector('[data-chart="train"]'), { ...common, height: 260, series: styles.map((style) => ({ ...style, width: 1.75 })), onCursor: (index) => readout("train", index) }),
@@ -34,9 +40,16 @@
     const at = index ?? (data[key]?.[0].length ?? 0) - 1;
     if (at < 0) return;
     const place = data[key][0][at];
-    const words = jobs.map((job) => `${short(job.name)} ${significant(job.curve.valueAt(FIELDS[key], view.axis, index === null ? Infinity : place))}`);
-    const where = index === null ? [] : [`${AXES[view.axis].label} ${AXES[view.axis].show(place)}`];
-    document.querySelector(`[data-readout="${key}"]`).textContent = [...where, ...words].join(" · ");
+    const told = jobs.map((job) => {
+      const each = document.createElement("span"), dot = document.createElement("span"), figure = document.createElement("b");
+      each.className = `readout__run ${job.run.replace(/^--/, "")}`;
+      dot.className = "dot";
+      figure.textContent = significant(job.curve.valueAt(FIELDS[key], view.axis, index === null ? Infinity : place));
+      each.append(dot, ` ${short(job.name)}: `, figure);
+      return each;
+    });
+    const where = index === null ? "at the end" : `${AXES[view.axis].label} ${AXES[view.axis].show(place)}`;
+    document.querySelector(`[data-readout="${key}"]`).replaceChildren(where, ...told);
   }
   function applyZoom(range) {
     zoom = range;

@@ -22,6 +22,12 @@
   const curve = () => detail ?? overview;
   const stepsAnEpoch = () => Number(root.dataset.epochSteps) || 0;
 
+  // On a phone the lesser curves begin folded; everywhere else their summary is not shown, so they are open.
+  const phone = matchMedia("(max-width: 640px)");
+  const fold = () => { document.getElementById("more-charts").open = !phone.matches; };
+  phone.addEventListener("change", fold);
+  fold();
+
   // ---- drawing ----
   const PANELS = {
     loss: { height: () => innerWidth < 700 ? 260 : 340, value: (v) => significant(v, 3), columns: lossColumns },

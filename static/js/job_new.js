@@ -5,7 +5,7 @@
   const rows = [...form.querySelectorAll("[data-field][data-parent]")];
   const summary = document.getElementById("changed-summary");
   const asText = (value) => value.trim().toLowerCase().replace(/^auto$/, "").replace(/[,\s]+/g, ",");
-  const label = (row) => row.querySelector(".field__label").textContent.replace(/^[A-Z](?=[a-z ])/, (first) => first.toLowerCase());
+  const label = (row) => row.querySelector(".field__label").textContent.replace(/^[A-Z](?=[a-z]*\b)/, (first) => first.toLowerCase());
 
   function readable(row) {
     const value = row.dataset.parent;
@@ -31,9 +31,29 @@
   }
   if (rows.length) { form.addEventListener("input", mark); form.addEventListener("change", mark); mark(); }
 
+  // The line of each group of advanced fields: what is set in it, and how many are wrong; a wrong field opens it.
+  const groups = [...form.querySelectorAll(".job-group")];
+  function tell(group) {
+    const full = form.elements.adaptation.value === "full";
+    const set = [...group.querySelectorAll("[data-usual]")].filter((row) => {
+      const held = asText(form.elements[row.dataset.field].value);
+      return held && held !== asText(row.dataset.usual) && !(full && row.closest(".when-lora"));
+    });
+    const said = group.querySelector(".job-group__said"), wrong = group.querySelector(".job-group__wrong");
+    said.textContent = set.length ? `${set.length} set: ${set.map((row) => row.querySelector(".field__label").textContent).join(", ")}` : said.dataset.about;
+    const faults = [...group.querySelectorAll(".field__error")].filter((each) => each.textContent).length;
+    if (faults && wrong.hidden) group.open = true;
+    wrong.hidden = !faults;
+    wrong.textContent = `${faults} to correct`;
+  }
+  const tellAll = () => groups.forEach(tell);
+  form.addEventListener("input", tellAll);
+  form.addEventListener("change", tellAll);
+
   // A link of the summary of errors puts the cursor into its field; a closed fold opens.
-  document.getElementById("faults")?.addEventListener("click", (event) => {
-    const wanted = event.target.closest("a") && document.getElementById(event.target.closest("a").hash.slice(1));
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest(".faults a");
+    const wanted = link && document.getElementById(link.hash.slice(1));
     if (!wanted) return;
     event.preventDefault();
     wanted.closest("details:not([open])")?.setAttribute("open", "");
@@ -41,7 +61,7 @@
     wanted.scrollIntoView({ block: "center" });
     control?.focus({ preventScroll: true });
   });
-  document.getElementById("faults")?.focus({ preventScroll: true });
+  (document.getElementById("faults") ?? document.getElementById("file-faults"))?.focus({ preventScroll: true });
 
   // The code stays open and on its tab when the card is fetched again.
   let open = false, tab = 1;
@@ -56,7 +76,11 @@
     if (open && code) { code.open = true; code.querySelectorAll("[role=tab]")[tab]?.click(); }
     for (const row of form.querySelectorAll("[data-field]")) {
       const error = row.querySelector(":scope > .field__error");
-      if (error) row.classList.toggle("field--bad", Boolean(error.textContent));
+      if (!error) continue;
+      row.classList.toggle("field--bad", Boolean(error.textContent));
+      const control = row.querySelector(":scope > input, :scope > select, :scope > textarea");
+      if (error.textContent) control?.setAttribute("aria-invalid", "true"); else control?.removeAttribute("aria-invalid");
     }
+    tellAll();
   });
 })();

@@ -86,6 +86,14 @@ def test_a_form_without_its_token_gets_a_page_that_says_what_to_do(owner):
 # ---- the first start ----
 
 
+def test_a_start_offers_a_password_only_where_somebody_has_one(db: None) -> None:
+    owner = first_start.first_owner()
+    assert not first_start.somebody_has_a_password()
+    owner.set_password("long enough for anybody")
+    owner.save()
+    assert first_start.somebody_has_a_password()
+
+
 @pytest.mark.django_db
 def test_the_first_start_makes_a_project_its_owner_and_a_link_until_somebody_signed_in(client):
     project, token = first_start.ensure_first_owner()

@@ -7,6 +7,7 @@ from accounts.errors import ApiError
 from accounts.models import Project, User
 from playground import contenders
 from playground.deployments import find_target
+from tests import makers
 from tests.playground_cast import make_base, make_checkpoint
 from training.aliases import pointing
 from training.aliases.models import Alias
@@ -42,6 +43,19 @@ def test_a_roll_back_returns_to_the_model_before_and_stands_in_the_history(
     assert alias.current.checkpoint == epochs[0] and alias.promotions.count() == 3
     page = owner_client.get(PAGE).text
     assert f"Rolled back from {epochs[1].name}" in page and "points here now" in page
+
+
+def test_the_page_begins_with_the_best_checkpoint_of_the_newest_job(
+    owner_client: Client, stranger_client: Client, project: Project
+) -> None:
+    for label, losses in (("older", (0.1,)), ("newer", (0.7, 0.4, 0.6))):
+        job = makers.make_job(project, status="succeeded", label=label)
+        for epoch, loss in enumerate(losses, 1):
+            makers.make_checkpoint(job, step=epoch, epoch=epoch, full_valid_loss=loss)
+    best = job.best_checkpoint()
+    assert best and best.epoch == 2
+    assert f'value="{best.name}" autocomplete' in owner_client.get(PAGE).text
+    assert best.name not in stranger_client.get(PAGE).text
 
 
 def test_the_page_promotes_with_a_reason_and_says_what_is_wrong(

@@ -7,8 +7,11 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Project
+from dashboard.templatetags import figures
 from tests import makers
+from training import standing
 from training.engine.spec import Estimate, Measured, Price, SecondsParts
+from training.models import TrainingJob
 
 pytestmark = pytest.mark.django_db
 
@@ -66,14 +69,49 @@ def test_the_job_page_sets_the_estimate_beside_what_came(owner_client: Client, p
         assert words in page, words
 
 
-def test_a_job_that_was_paused_says_so_beside_its_time(owner_client: Client, project: Project) -> None:
+@pytest.mark.parametrize("status", ["cancelled", "failed", "succeeded"])
+def test_a_run_that_ended_before_its_last_step_is_not_held_against_the_whole_estimate(
+    owner_client: Client, project: Project, status: str
+) -> None:
+    job = makers.make_job(project, status=status, steps=11, total_steps=30, trained_tokens=3_000)
+    page = owner_client.get(reverse("job", args=[job.pk]), {"tab": "estimate"})
+    found = {line["label"]: line for line in page.context["comparison"]}
+    for label in ("Steps", "Tokens through the model", "Tokens trained on", "Time", "Disk"):
+        assert found[label]["ratio"] == figures.DASH, label
+    assert (found["Steps"]["came"], found["Tokens trained on"]["came"]) == ("11", "3,000")
+    assert found["Memory"]["ratio"].endswith("%")
+    assert "The job ended at step 11 of 30, and the estimate is of the whole run" in page.text
+
+
+def test_a_checkpoint_saved_on_demand_is_not_held_against_the_estimated_disk(
+    owner_client: Client, project: Project
+) -> None:
+    measured = Measured(seconds=300, memory_bytes=1, disk_bytes=80_000_000 + 5_000).model_dump()
+    job = makers.make_job(project, status="succeeded", steps=40, measured_json=measured)
+    on_demand = makers.make_checkpoint(job, step=15, epoch=2)
+    on_demand.path.mkdir(parents=True)
+    (on_demand.path / "adapter_model.safetensors").write_bytes(bytes(5_000))
+    lines = owner_client.get(reverse("job", args=[job.pk]), {"tab": "estimate"}).context["comparison"]
+    disk, beside = (next(line for line in lines if word in line["label"]) for word in ("Disk", "saved between"))
+    assert (disk["came"], disk["ratio"]) == ("80 MB", "0 %")
+    assert (beside["label"], beside["came"]) == ("1 checkpoint saved between, not estimated", "5 kB")
+
+
+def test_the_time_that_came_leaves_out_a_pause_and_the_queue_after_it(owner_client: Client, project: Project) -> None:
     job = makers.make_job(project, status="succeeded", steps=40)
-    makers.add_events(job, "Fine-tuning job paused after step 3", "Fine-tuning job resumed, moving job to queued state")
+    said = (
+        "Fine-tuning job paused after step 3",
+        "Fine-tuning job resumed, moving job to queued state",
+        standing.GOES_ON,
+    )
+    makers.add_events(job, *said)
     address = reverse("job", args=[job.pk])
     assert job.started_at
-    for event, minutes in zip(job.events.order_by("pk"), (1, 5), strict=True):
+    TrainingJob.objects.filter(pk=job.pk).update(finished_at=job.started_at + timedelta(minutes=20))
+    for event, minutes in zip(job.events.order_by("pk"), (1, 5, 11), strict=True):
         job.events.filter(pk=event.pk).update(created_at=job.started_at + timedelta(minutes=minutes))
-    said = owner_client.get(address, {"tab": "estimate"}).text
-    assert "The job was paused for 4 min" in said and "the time that came holds that too" in said
+    page = owner_client.get(address, {"tab": "estimate"})
+    assert "leaves out a pause of 4 min 00 s and 6 min 00 s in the queue after that" in page.text
+    assert next(line for line in page.context["comparison"] if line["label"] == "Time")["came"] == "10 min 00 s"
     job.events.all().delete()
-    assert "was paused" not in owner_client.get(address, {"tab": "estimate"}).text
+    assert "leaves out" not in owner_client.get(address, {"tab": "estimate"}).text

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import Project
 from tests import makers
-from training import exports
+from training import exports, starter
 from training.models import Checkpoint, DatasetFile, Export
 
 WEIGHTS = bytes(range(256)) * 50
@@ -54,10 +54,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consu
 @pytest.mark.parametrize(
     ("shows", "said"),
     [
-        ("", ["does not show them", "At the end of the system message", "--tool-call-parser hermes"]),
+        ("", ["The one in this folder does", "--tool-call-parser hermes"]),
         (
             "{% if tools %}{{ tools | tojson }}{% endif %}",
-            ["does not show them"],  # the tools alone are not enough: calls and results are lost
+            # the tools alone are not enough, calls and results are lost; and it would show them twice
+            ["does not show them", "At the end of the system message"],
         ),
     ],
 )
@@ -66,14 +67,29 @@ def test_the_card_of_a_model_that_calls_functions_says_how_it_is_given_them(
 ) -> None:
     template = shows + "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
     folder = Path(checkpoint.base_model.folder)
-    (folder / "chat_template.jinja").write_text(template)
+    for place in (folder, checkpoint.path):
+        (place / "chat_template.jinja").write_text(template)
+    (checkpoint.path / "tokenizer_config.json").write_text('{"model_max_length": 64}')
     try:
+        assert handed_out(owner_client, checkpoint) == (template, None)
         assert "Function calling" not in card_of(owner_client, checkpoint)
         DatasetFile.objects.update(statistics={"rows_with_tools": 3})
         card = card_of(owner_client, checkpoint)
         assert all(words in card for words in said)
+        found, in_configuration = handed_out(owner_client, checkpoint)
+        if "in this folder" in said[0]:
+            assert found.endswith(template) and "<tool_response>" in found and in_configuration == found
+        else:
+            assert (found, in_configuration) == (template, None)
     finally:
         (folder / "chat_template.jinja").unlink()
+
+
+def handed_out(client: Client, checkpoint: Checkpoint) -> tuple[str, str | None]:
+    """The chat template of a download, and the one in its tokenizer's configuration."""
+    with tarfile.open(fileobj=io.BytesIO(content(client.get(tar_of(checkpoint))))) as tar:
+        inside = {member.name.rpartition("/")[2]: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    return inside["chat_template.jinja"].decode(), json.loads(inside["tokenizer_config.json"]).get("chat_template")
 
 
 def card_of(client: Client, checkpoint: Checkpoint) -> str:
@@ -81,6 +97,14 @@ def card_of(client: Client, checkpoint: Checkpoint) -> str:
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
         name = next(name for name in tar.getnames() if name.endswith("README.md"))
         return tar.extractfile(name).read().decode()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("rank", "room"), [(8, 8), (12, 16), (64, 64)])
+def test_the_card_serves_with_room_for_the_rank_of_this_adapter(
+    owner_client: Client, checkpoint: Checkpoint, rank: int, room: int
+) -> None:
+    (checkpoint.path / "adapter_config.json").write_text(json.dumps({"r": rank}))
+    assert f"--max-lora-rank {room} " in card_of(owner_client, checkpoint)
 
 
 def test_a_download_holds_weights_and_a_card_and_nothing_of_this_server(
@@ -106,6 +130,28 @@ def test_a_download_holds_weights_and_a_card_and_nothing_of_this_server(
         f"{checkpoint.full_valid_loss:.4f}",
     ):
         assert words in card
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        ({"source": "hub", "source_id": "org/model-1B"}, "org/model-1B"),
+        ({"source": "package", "source_id": starter.STARTER_PACKAGE}, "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ({"source": "folder", "folder": "/cache/models--org--a--b/snapshots/8f3c"}, "org/a--b"),
+        ({"source": "folder", "folder": "/models/mine"}, "tiny"),
+        ({"source": "scratch", "source_id": "s"}, "tiny"),
+    ],
+)
+def test_an_adapter_names_its_base_as_plain_peft_finds_it(
+    owner_client: Client, checkpoint: Checkpoint, columns: dict[str, str], name: str
+) -> None:
+    type(checkpoint.base_model).objects.update(**columns)
+    with tarfile.open(fileobj=io.BytesIO(content(owner_client.get(tar_of(checkpoint))))) as tar:
+        config = next(member for member in tar if member.name.endswith("adapter_config.json"))
+        assert json.loads(tar.extractfile(config).read())["base_model_name_or_path"] == name  # type: ignore[union-attr]
+    card = card_of(owner_client, checkpoint)
+    assert f'AutoModelForCausalLM.from_pretrained("{name}")' in card
+    assert ("other weights than the published ones" in card) is (columns["source"] == "package")
 
 
 def test_the_card_follows_a_chain_of_jobs_down_to_the_base(

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from typing import Any
 
 import pytest
@@ -154,3 +155,46 @@ async def test_the_project_socket_says_when_the_lists_change(owner_client: Clien
     notify.project_changed(running_job.project_id)
     assert (await link.receive_json_from(timeout=5)) == {"changed": ["jobs"]}
     await link.disconnect()
+
+
+async def test_points_do_not_wait_for_a_slow_look_at_the_other_parts(
+    owner_client: Client, running_job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = socket(owner_client, f"/ws/jobs/{running_job.id}/?after=30")
+    await link.connect()
+    assert "state" in await link.receive_json_from(timeout=8)
+    looks, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: Any) -> dict[str, Any] | None:
+        looks.set()
+        await may_end.wait()
+        return None
+
+    monkeypatch.setattr(consumers, "marks_for", slow)
+    await asyncio.wait_for(looks.wait(), 10)
+    await database_sync_to_async(makers.add_metrics)(running_job, 1, first=31)
+    notify.job_changed(running_job.id)
+    assert [row[STEP] for row in await rows_until(link, 31)] == [31], "the look has not ended yet"
+    may_end.set()
+    assert await link.receive_json_from(timeout=8) == {"gone": True}
+    await link.disconnect()
+
+
+async def test_a_look_that_breaks_ends_the_socket_so_that_the_page_connects_again(
+    owner_client: Client, running_job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = socket(owner_client, f"/ws/jobs/{running_job.id}/?after=30")
+    await link.connect()
+    assert "state" in await link.receive_json_from(timeout=8)
+
+    async def broken(*_: Any) -> dict[str, Any] | None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(consumers, "marks_for", broken)
+    assert (await link.receive_output(timeout=10))["code"] == 1011
+
+
+async def test_a_slow_look_is_followed_by_a_longer_rest() -> None:
+    now = time.monotonic()
+    assert consumers._next_look(now) >= now + 1
+    assert consumers._next_look(now - 2) >= now + 8, "two seconds of looking are a fifth of ten at most"

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from accounts.models import Project, User
 from dashboard.forms import JobForm
+from dashboard.templatetags import figures
 from playground import contenders
 from playground.models import Verification
 from tests import makers
@@ -224,9 +225,48 @@ def test_stop_and_delete_its_checkpoints(owner_client: Client, stranger_client: 
     assert job.status == "cancelled" and not job.checkpoints.exists()
 
 
+def test_the_question_before_a_stop_names_the_way_to_delete_the_checkpoints_too(
+    owner_client: Client, project: Project
+) -> None:
+    page = owner_client.get(reverse("job", args=[makers.make_job(project, steps=20).id])).text
+    asked = page.split('data-confirm-title="Stop this job?"')[0].rsplit('data-confirm="', 1)[1]
+    assert "its checkpoints stay" in asked and "“Stop and delete its checkpoints” in the menu beside" in asked
+    assert ">Stop and delete its checkpoints</button>" in page.replace("</svg>", ">")
+    fresh = owner_client.get(reverse("job", args=[makers.make_job(project, steps=0).id])).text
+    assert "menu beside this button" not in fresh
+
+
 def test_a_job_that_stopped_early_says_so(owner_client: Client, project: Project) -> None:
     job = makers.make_job(project, steps=20, status="succeeded", status_text="Stopped early after step 20: ...")
     assert "Stopped early at step 20 of 40" in owner_client.get(reverse("job", args=[job.id])).content.decode()
+
+
+def test_the_best_validation_is_named_truly_when_its_weights_were_not_kept(
+    owner_client: Client, project: Project
+) -> None:
+    job = makers.make_job(project, total_steps=5, status="succeeded", status_text="Stopped early after step 5: ...")
+    job.metrics.all().delete()
+    for step, judged in ((2, 27.61), (4, 33.1), (5, 48.86)):
+        job.metrics.create(step=step, revision=step, time=float(step), train_loss=30.0, full_valid_loss=judged)
+    TrainingJob.objects.filter(pk=job.pk).update(step=5, started_json=job.started_json | {"steps_per_epoch": 5})
+    makers.make_checkpoint(job, step=5, full_valid_loss=48.86)
+    page = owner_client.get(reverse("job", args=[job.id])).text
+    words = "best validation loss 27.61 at step 2, its weights not kept; 48.86 at the end"
+    assert f"Stopped early at step 5 of 5: {words}<" in page
+    assert 'title="27.61">27.61<span class="muted figure__of"> step 2</span>' in page
+    assert "best kept</span>" in page and "Step 2 was better (27.61); its weights were not kept" in page
+    assert 'title="27.61"' in owner_client.get(reverse("jobs")).text
+    makers.make_checkpoint(job, step=2, full_valid_loss=27.61)
+    page = owner_client.get(reverse("job", args=[job.id])).text
+    assert "at step 2; 48.86 at the end<" in page and "not kept" not in page and "best kept" not in page
+
+
+def test_a_validation_on_the_way_counts_at_once(owner_client: Client, project: Project) -> None:
+    job = makers.make_job(project, steps=6, total_steps=40)
+    job.metrics.filter(step=4).update(full_valid_loss=0.25)
+    page = owner_client.get(reverse("job", args=[job.id])).text
+    assert "Learning: validation loss 0.25 after step 4<" in page
+    assert 'title="0.25">0.25<span class="muted figure__of"> step 4</span></span></div>' in page
 
 
 def test_actions_need_a_post_and_a_known_name(owner_client: Client, project: Project) -> None:
@@ -283,6 +323,37 @@ def test_a_comparison_shows_the_rate_that_came_and_of_preferences_their_own_figu
     plain = makers.make_job(project, steps=40, status="succeeded")
     page = owner_client.get(reverse("compare-jobs") + f"?ids={one.id},{plain.id}").text
     assert "Full validation accuracy there" in page and "90.0 %" not in page
+
+
+def test_a_comparison_marks_the_lowest_validation_loss_only_where_losses_can_be_compared(
+    owner_client: Client, project: Project
+) -> None:
+    valid = makers.make_file(project, "valid.jsonl")
+    other = makers.make_file(project, "other.jsonl")
+
+    def judged(label: str, loss: float, **columns: Any) -> TrainingJob:
+        job = makers.make_job(project, status="succeeded", label=label, **columns)
+        makers.make_checkpoint(job, step=40, epoch=4, full_valid_loss=loss)
+        return job
+
+    one, two = judged("One", 0.5, validation_file=valid), judged("Two", 0.25, validation_file=valid)
+    answer = owner_client.get(reverse("compare-jobs") + f"?ids={one.id},{two.id}")
+    assert answer.context["winner"] == two and answer.text.count("lowest validation loss") == 1
+    elsewhere = judged("Elsewhere", 0.1, validation_file=other)
+    pairs = judged("Pairs", 0.1, validation_file=valid, recipe=Recipe(method="dpo"))
+    for another, why in ((elsewhere, "different validation files"), (pairs, "different methods")):
+        answer = owner_client.get(reverse("compare-jobs") + f"?ids={one.id},{another.id}")
+        assert answer.context["winner"] is None and why in answer.text
+    tie = judged("Tie", 0.25, validation_file=valid)
+    assert owner_client.get(reverse("compare-jobs") + f"?ids={two.id},{tie.id}").context["winner"] is None
+
+
+@pytest.mark.parametrize(
+    ("label", "inside"),
+    [("LoRA rank", "LoRA rank"), ("Batch size", "batch size"), ("Beta", "beta"), ("DPO beta", "DPO beta"), ("", "")],
+)
+def test_a_label_inside_a_sentence_keeps_its_own_capitals(label: str, inside: str) -> None:
+    assert figures.within(label) == inside
 
 
 def test_a_comparison_with_an_unknown_job_is_not_found(owner_client: Client, project: Project) -> None:

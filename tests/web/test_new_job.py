@@ -8,9 +8,11 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Project, User
+from dashboard.form_faults import ORDER
+from dashboard.forms import JobForm
 from tests import makers
 from training import actions
-from training.engine.spec import Recipe
+from training.engine.spec import DeviceFacts, Recipe
 from training.models import DatasetFile, TrainingJob
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("present")]
@@ -59,9 +61,79 @@ def test_a_refused_job_leaves_no_split_files(owner_client: Client, project: Proj
 def test_wrong_input_is_shown_again_with_its_reason(owner_client: Client, project: Project) -> None:
     answer = owner_client.post(reverse("new-job"), filled(project, n_epochs="99", suffix="a:b"))
     assert answer.status_code == 400
-    assert "Must be less than or equal to 50; it is 99" in answer.text
+    assert "Enter a whole number from 1 to 50, or leave it empty for auto. You entered 99." in answer.text
     assert 'value="99"' in answer.text
     assert not TrainingJob.objects.exists()
+
+
+def test_every_group_of_faults_is_shown_at_once(
+    owner_client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = DeviceFacts(kind="cpu", name="a CPU", memory_bytes=16 << 30, free_bytes=12 << 30)
+    monkeypatch.setattr("training.devices.device_facts", lambda: cpu)
+    few = makers.make_file(project, rows=7)
+    wrong = {"n_epochs": "99", "suffix": "a:b", "quantization": "4bit", "target_modules": "nope", "max_length": "9999"}
+    tracked = {"track_wandb": "on", "stop_metric": "full_valid_loss", "pinned_prompts": '{"messages": []}'}
+    answer = owner_client.post(reverse("new-job"), filled(project, training_file=few.pk, **wrong, **tracked))
+    assert answer.status_code == 400
+    for said in (
+        "You entered 99.", "1 to 64 characters without colons", "needs an NVIDIA GPU", "has no linear layer named nope",
+        "over the context of tiny", "Stopping early looks at the validation set", "has 7 rows", "Prompt 1: ",
+        'href="#id_wandb_project">Trackers, Project</a>: ',
+    ):  # fmt: skip
+        assert said in answer.text, said
+    sent = filled(project, training_file=few.pk, **wrong, **tracked)
+    card = owner_client.post(reverse("estimate-job"), sent, headers=HTMX).text
+    assert faults_of(card) == faults_of(answer.text), "the card says the same, with the same links"
+    assert [place for place, _ in faults_of(card)] == [
+        "id_training_file", "id_pinned_prompts", "id_suffix", "id_n_epochs", "id_max_length", "id_target_modules",
+        "id_quantization", "id_stop_metric", "id_wandb_project",
+    ], "in the order of the page"  # fmt: skip
+    assert "9 things to correct before the figures come" in card
+    assert not TrainingJob.objects.exists()
+
+
+def faults_of(page: str) -> list[tuple[str, str]]:
+    """Of the first list of what is wrong: the id each line leads to, and its words."""
+    found = re.search(r'<ul class="faults">(.*?)</ul>', page, re.S)
+    return re.findall(r'<li>(?:<a href="#(\w+)">[^<]*</a>: )?([^<]*)</li>', found[1]) if found else []
+
+
+def test_the_card_names_the_fields_that_block_it_and_links_to_them(owner_client: Client, project: Project) -> None:
+    sent = filled(project, n_epochs="99", seed="x", wandb_project="", track_wandb="on")
+    card = owner_client.post(reverse("estimate-job"), sent, headers=HTMX).text
+    assert [place for place, _ in faults_of(card)] == ["id_n_epochs", "id_seed", "id_wandb_project"]
+    assert "3 things to correct before the figures come" in card
+    for name in ("seed", "n_epochs"):
+        assert re.search(rf'id="error-{name}" hx-swap-oob="true">Enter a whole number', card), "and at the field"
+    assert 'id="error-suffix" hx-swap-oob="true"></span>' in card
+
+
+def test_figures_stay_beside_what_is_wrong_without_changing_them(owner_client: Client, project: Project) -> None:
+    card = owner_client.post(reverse("estimate-job"), filled(project, suffix="a:b"), headers=HTMX).text
+    assert "The job cannot start like this:" in card and faults_of(card)[0][0] == "id_suffix"
+    assert "Memory for" in card
+
+
+def test_what_is_merely_missing_is_no_fault_before_the_form_is_sent(owner_client: Client, project: Project) -> None:
+    empty = {"model": "", "training_file": "", "validation": "file", "adaptation": "lora"}
+    card = owner_client.post(reverse("estimate-job"), empty, headers=HTMX).text
+    assert faults_of(card) == [] and "Choose a base model and a training file" in card
+    refused = owner_client.post(reverse("new-job"), empty)
+    assert [place for place, _ in faults_of(refused.text)] == ["id_training_file", "id_validation_file", "id_model"]
+
+
+def test_a_tracker_without_a_key_is_told_with_all_else_and_leads_to_the_trackers(
+    owner_client: Client, project: Project
+) -> None:
+    asked = {"track_wandb": "on", "wandb_project": "p", "n_epochs": "99"}
+    for address in ("new-job", "estimate-job"):
+        found = faults_of(owner_client.post(reverse(address), filled(project, **asked)).text)
+        assert [place for place, _ in found] == ["id_n_epochs", "trackers"]
+
+
+def test_every_field_of_the_form_has_its_place_in_the_list_of_faults(project: Project) -> None:
+    assert set(ORDER) == set(JobForm(project=project).fields) - {"parent"}
 
 
 def test_another_projects_file_cannot_be_used(stranger_client: Client, project: Project) -> None:
@@ -193,3 +265,16 @@ def test_continuing_prefills_the_checkpoint(owner_client: Client, project: Proje
     assert checkpoint
     page = owner_client.get(reverse("new-job") + f"?checkpoint={checkpoint.id}").text
     assert f'<option value="checkpoint:{checkpoint.id}" selected>' in page
+
+
+def test_the_card_warns_of_rows_that_stand_in_both_files(owner_client: Client, project: Project) -> None:
+    train = makers.make_file(project, "a.jsonl")
+    valid = makers.make_file(project, "b.jsonl", rows=30)
+    data = filled(project, training_file=train.pk, validation="file", validation_file=valid.pk)
+    page = owner_client.post(reverse("estimate-job"), data, headers=HTMX).text
+    assert "120 rows of a.jsonl also stand in b.jsonl (120 exactly). Validation would look better" in page
+    assert f"/datasets/{train.pk}/?tab=repeats&amp;of={valid.pk}#found" in page
+    other = makers.make_file(project, "c.jsonl", rows=30)
+    other.path.write_text(other.path.read_text().replace("Order 1?", "Where is the spade?").replace("Done", "There"))
+    page = owner_client.post(reverse("estimate-job"), data | {"validation_file": other.pk}, headers=HTMX).text
+    assert "also stand" not in page

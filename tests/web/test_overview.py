@@ -130,6 +130,8 @@ def test_a_job_on_other_data_is_no_step_of_the_guide(owner_client, project, mode
     assert "Step 1 of 3" in shown and "Start training" in shown and "Open side by side" not in shown
     guide = re.search(r'<ol class="guide">.*?</ol>', shown, re.DOTALL)
     assert guide and other.pk not in guide[0]
+    makers.make_job(project, steps=40, status="succeeded", label="Again", training_file=other.training_file)
+    assert "of 3</span>" not in text(owner_client), "who trains their own data needs no first steps"
 
 
 def test_while_the_starter_model_is_brought_the_guide_shows_how_far_it_is(owner_client, project, model, tmp_path):

@@ -35,7 +35,7 @@ def test_a_broken_pair_is_drawn_as_far_as_it_can_be(owner_client: Client, projec
         {"prompt": "2+2=", "chosen": "4", "rejected": "5"},
     ]
     file = pairs(project, broken)
-    page = owner_client.get(f"/datasets/{file.pk}/").content.decode()
+    page = owner_client.get(f"/datasets/{file.pk}/?tab=rows").content.decode()
     assert page.count("pair__side--preferred") == 3 and "&lt;b&gt;" in page and "2+2=" in page
     assert "not ready" in page
 

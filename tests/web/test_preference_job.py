@@ -43,7 +43,7 @@ def test_the_method_follows_the_files_format_unless_it_is_named(owner_client: Cl
 
 def test_the_card_says_what_dpo_takes_and_why(owner_client: Client, pairs: DatasetFile) -> None:
     card = owner_client.post(reverse("estimate-job"), asked(pairs)).text
-    assert 'id="auto-beta" hx-swap-oob="true">auto is <b>0.1</b>: 0.1, as in the DPO paper' in card
+    assert 'id="auto-beta" hx-swap-oob="true">auto is <b>0.1</b>: As in the DPO paper' in card
     assert "DPO with LoRA" in card and "Tokens trained on" in card
     assert "&quot;type&quot;: &quot;dpo&quot;" in card
 

@@ -1,5 +1,6 @@
 """Recipes: stages that are started as one, the rows they make, and their pages."""
 
+import re
 from typing import Any
 
 import pytest
@@ -129,9 +130,7 @@ def test_no_stage_that_cannot_be_is_begun(project: Project, owner: User, file: D
 
 
 def asked(file: DatasetFile, **values: str) -> dict[str, Any]:
-    stages = {
-        f"stage-{n}-{name}": value for n in (1, 2, 3) for name, value in (("adaptation", "lora"), ("take", "last"))
-    }
+    stages = {f"stage-{n}-{name}": value for n in (1, 2) for name, value in (("adaptation", "lora"), ("take", "last"))}
     files = {"stage-1-training_file": file.pk, "stage-2-training_file": file.pk}
     return {"model": "base:tiny", "label": "Mine", **stages, **files, **values}
 
@@ -146,19 +145,84 @@ def test_the_form_starts_a_recipe_and_its_page_shows_the_line(owner_client: Clie
     assert [stage.recipe.n_epochs for stage in chain.stages] == ["auto", 5]
     page = owner_client.get(answer.url).text
     assert "1. sft" in page and "2. sft" in page and "Waits" in page and "Mine, stage 1" in page
+    assert reverse("dataset", args=[file.pk]) in page and reverse("models") in page
     assert "Mine" in owner_client.get(reverse("recipes")).text
     job = owner_client.get(reverse("job", args=[chain.job_of(1).pk])).text
     assert "Stage 1 of the recipe" in job
 
 
+def test_stages_come_and_go_and_keep_what_was_typed(owner_client: Client, file: DatasetFile) -> None:
+    makers.make_base_model()
+    typed = asked(file, **{"stage-1-n_epochs": "one", "stage-2-suffix": "second", "label": "Mine"})
+    more = owner_client.post(reverse("recipe-stages"), typed | {"add": "1"}, headers={"HX-Request": "true"})
+    assert more["HX-Trigger-After-Swap"] == "hone:stages" and "<html" not in more.text
+    assert more.text.count("recipe-stage") == 3 and 'value="one"' in more.text and "Enter a" not in more.text
+    assert re.search(r'name="stage-3-training_file"[^>]*autofocus', more.text), "one goes on typing there"
+    whole = owner_client.post(reverse("recipe-stages"), typed | {"remove": "1"})
+    assert "<html" in whole.text and 'value="Mine"' in whole.text, "and without scripts"
+    assert 'name="stage-1-n_epochs"' not in whole.text and 'value="second"' in whole.text
+    five = {f"stage-{key}-training_file": file.pk for key in (1, 2, 4, 7, 9)}
+    assert "Add a stage" not in owner_client.post(reverse("recipe-stages"), asked(file) | five).text
+
+
+def test_a_recipe_of_stages_with_gaps_between_their_keys_is_started_in_their_order(
+    owner_client: Client, file: DatasetFile
+) -> None:
+    makers.make_base_model()
+    third = {"stage-4-training_file": file.pk, "stage-4-adaptation": "full", "stage-4-seed": "9"}
+    pinned = {"stage-4-pinned_prompts": "Hello?", "stage-1-lora_r": "8"}
+    assert owner_client.post(reverse("new-recipe"), asked(file) | third | pinned).status_code == 302
+    stages = Chain.objects.get().stages
+    assert [stage.recipe.adaptation for stage in stages] == ["lora", "lora", "full"]
+    assert (stages[0].recipe.lora_r, stages[2].seed, stages[2].pinned_prompts) == (8, 9, ["Hello?"])
+
+
+def test_beta_goes_with_preferences_alone(owner_client: Client, project: Project, file: DatasetFile) -> None:
+    makers.make_base_model()
+    pairs = makers.make_file(project, "pairs.jsonl", format="preference")
+    values = {"stage-2-training_file": pairs.pk, "stage-1-beta": "0.4", "stage-2-beta": "0.3"}
+    assert owner_client.post(reverse("new-recipe"), asked(file, **values)).status_code == 302
+    assert [stage.recipe.beta for stage in Chain.objects.get().stages] == ["auto", 0.3]
+
+
+def test_the_card_says_what_each_stage_takes_and_all_of_them(owner_client: Client, file: DatasetFile) -> None:
+    makers.make_base_model()
+    values = {"stage-1-lora_r": "8", "stage-2-n_epochs": "2"}
+    card = owner_client.post(reverse("estimate-recipe"), asked(file, **values)).text
+    assert card.count("steps over 120 rows") == 2 and "In all" in card
+    assert "The checkpoint&#x27;s own adapter is trained on." in card, "the second goes on with the first's"
+    assert re.search(r'id="auto-stage-2-lora_r"[^>]*>auto is <b>8</b>: The rank of the checkpoint', card)
+    assert 'id="auto-stage-2-n_epochs" hx-swap-oob="true"></span>' in card
+    other = owner_client.post(reverse("estimate-recipe"), asked(file, **values, **{"stage-2-lora_r": "4"})).text
+    assert "both are saved as one adapter of rank 12" in other
+    wrong = owner_client.post(reverse("estimate-recipe"), asked(file, **{"stage-1-n_epochs": "0"})).text
+    assert "In all" not in wrong and "Its figures come when those of the stage before are there." in wrong
+    assert "Enter a whole number from 1 to 50" in wrong
+
+
+def test_what_a_later_stage_cannot_do_is_said_before_the_first_begins(
+    owner_client: Client, file: DatasetFile, project: Project
+) -> None:
+    makers.make_base_model()
+    few = makers.make_file(project, "few.jsonl", rows=4)
+    page = owner_client.post(reverse("new-recipe"), asked(file, **{"stage-2-training_file": few.pk}))
+    assert page.status_code == 400 and "Stage 2: few.jsonl has 4 rows; a job needs at least 10." in page.text
+    assert not Chain.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"stage-2-training_file": ""}, "Stage 2: Choose the file of this stage."),
-        ({"stage-1-n_epochs": "0"}, "Stage 1: Must be greater than or equal to 1"),
+        ({"stage-2-training_file": ""}, "Stage 2, Training file: Choose the file of this stage."),
+        ({"stage-1-n_epochs": "0", "stage-2-seed": "-1"}, "Stage 1, Epochs: Enter a whole number from 1 to 50"),
+        (
+            {"stage-1-n_epochs": "0", "stage-2-seed": "-1"},
+            "Stage 2, Seed: Enter a whole number from 0 to 2,147,483,647",
+        ),
+        ({"stage-2-pinned_prompts": '{"messages": []}'}, "Stage 2, Pinned prompts: Prompt 1:"),
         ({"stage-1-suffix": "a b"}, "Invalid suffix"),
         ({"stage-1-take": "best"}, "Stage 1: The best checkpoint is the one with the lowest validation loss"),
-        ({"model": "base:none"}, "Select a valid choice"),
+        ({"model": "base:none"}, "This model is not on disk any more. Choose another."),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused_with_the_reason(owner_client, file, values, said) -> None:
@@ -195,7 +259,11 @@ def test_a_stopped_recipe_keeps_what_its_stage_made_and_did_not_fail(owner_clien
     chain.refresh_from_db()
     assert chain.status == "cancelled" and chain.problem == "Stage 1 was stopped."
     page = owner_client.get(reverse("recipe", args=[chain.pk])).text
-    assert f"kept {first.checkpoints.get().name}" in page and "handed on" not in page and "notice--bad" not in page
+    assert (
+        re.search(rf"kept <a [^>]*#row-{first.checkpoints.get().pk}", page)
+        and "handed on" not in page
+        and "notice--bad" not in page
+    )
     end(following.retry(chain))
     following.advance()
     assert "handed on" in owner_client.get(reverse("recipe", args=[chain.pk])).text

@@ -37,12 +37,26 @@ def test_worst_best_and_most_changed_rows_are_shown_with_their_texts(
     judged = judged_rows(job)
     lists = {title: [row.line for row in rows] for title, _, rows in judged.lists}
     assert (judged.first_step, judged.step, judged.rows) == (9, 20, 10)
-    assert lists["Worst"] == [10, 9, 8, 7, 6, 5, 4, 3]
-    assert lists["Best"] == lists["Most changed"] == [1, 2, 3, 4, 5, 6, 7, 8]  # row 10 did not change at all
+    assert lists["Worst"] == [10, 9, 8, 7, 6]
+    assert lists["Best"] == [1, 2, 3, 4, 5], "a row is never among both"
+    assert lists["Most changed"] == [1, 2, 3, 4, 5, 6, 7, 8]  # row 10 did not change at all
     address = reverse("job", args=[job.id]) + "?tab=rows"
     page = owner_client.get(address).content.decode()
     assert "question 10" in page and "answer 1" in page and "since step 9" in page
     assert stranger_client.get(address).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("rows", "worst", "best"), [(1, [1], None), (3, [3, 2], [1]), (20, range(20, 12, -1), range(1, 9))]
+)
+def test_few_rows_are_shared_between_worst_and_best(
+    project: Project, rows: int, worst: list, best: list | None
+) -> None:
+    job = makers.make_job(project, steps=20)
+    job.folder.mkdir(parents=True)
+    row_losses.keep(job.folder, 20, range(1, rows + 1), [n / 10 for n in range(1, rows + 1)])
+    lists = {title: [row.line for row in shown] for title, _, shown in judged_rows(job).lists}
+    assert lists["Worst"] == list(worst) and lists.get("Best") == (list(best) if best else None)
 
 
 def test_without_kept_rows_or_without_the_file_the_tab_says_so(owner_client: Client, project: Project) -> None:

@@ -27,7 +27,7 @@ def test_two_lists_make_a_job_for_each_pair_and_lead_to_their_comparison(owner_c
     numbers = [(job.recipe.learning_rate_multiplier, job.recipe.lora_r) for job in jobs]
     assert numbers == [(0.5, 8), (0.5, 16), (1.0, 8), (1.0, 16)]
     assert len({job.sweep for job in jobs}) == 1 and {job.seed for job in jobs} == {7}
-    assert jobs[0].label == "Tickets: learning rate multiplier 0.5, lora rank 8"
+    assert jobs[0].label == "Tickets: learning rate multiplier 0.5, LoRA rank 8"
     page = owner_client.get(answer.url).text
     assert "Compare 4 jobs" in page and "LoRA rank" in page
     assert "One of 4 jobs of a sweep." in owner_client.get(reverse("job", args=[jobs[0].pk])).text
@@ -44,7 +44,7 @@ def test_a_split_is_made_once_for_the_whole_sweep(owner_client, project, filled)
 def test_one_value_that_cannot_be_makes_no_job_at_all(owner_client, filled) -> None:
     page = owner_client.post(reverse("new-job"), filled | {"lora_r": "8; 0"})
     assert page.status_code == 400 and not TrainingJob.objects.exists()
-    assert "it is 0" in page.text and 'value="8; 0"' in page.text, "the box still holds what was typed"
+    assert "You entered 0." in page.text and 'value="8; 0"' in page.text, "the box still holds what was typed"
 
 
 def test_more_jobs_than_one_page_compares_are_refused(owner_client, filled) -> None:

@@ -1,5 +1,6 @@
 """Trackers on the screens: the key in Settings, wishes in the form, their state on the job's page."""
 
+import importlib.util
 from typing import Any
 
 import pytest
@@ -11,7 +12,14 @@ from accounts.sealed import Unreadable, seal, unseal
 from tests import makers
 from training.models import TrackerKey, TrainingJob
 from training.trackers import tending
-from training.trackers.spec import TensorboardIntegration, TrackerState, WandbIntegration, WandbWish, write_state
+from training.trackers.spec import (
+    TITLES,
+    TensorboardIntegration,
+    TrackerState,
+    WandbIntegration,
+    WandbWish,
+    write_state,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("present")]
 KEY = "0123456789abcdef" * 3
@@ -80,6 +88,24 @@ def test_a_tracker_that_cannot_be_is_refused_with_the_reason(
     page = owner_client.post(reverse("new-job"), filled(project, **values))
     assert page.status_code == 400 and said in page.text
     assert not TrainingJob.objects.exists()
+
+
+def test_a_tracker_that_is_not_installed_cannot_be_switched_on_and_says_what_to_install(
+    owner_client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = filled(project, track_tensorboard="on")
+    owner_client.post(reverse("new-job"), asked)
+    job = TrainingJob.objects.get()
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in TITLES else find(name, *rest))
+    for address in (reverse("new-job"), f"{reverse('new-job')}?from={job.pk}"):
+        page = owner_client.get(address)
+        trackers = page.context["form"].trackers
+        assert "disabled" in str(trackers["track_tensorboard"]) and "checked" not in str(trackers["track_tensorboard"])
+        assert "TensorBoard is not installed here" in page.text and "--extra trackers" in page.text
+        assert trackers.is_open is ("from=" in address), "what the parent had and is lost must not hide"
+    card = owner_client.post(reverse("estimate-job"), asked).text
+    assert "TensorBoard is not installed here" in card
 
 
 def test_without_the_switch_nothing_of_it_is_looked_at(owner_client: Client, project: Project) -> None:

@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from accounts import first_start
+from dashboard.owned import erasing
 from dashboard.supervisor import Child, Supervisor
 from playground import deployments, vllm
 from training import files, starter
@@ -97,6 +98,7 @@ class Command(BaseCommand):
         self.project, self.token = first_start.ensure_first_owner()
         self.key_path = first_start.ensure_local_key(self.project)
         starter.settle_interrupted()
+        erasing.finish()
         python = vllm.interpreter(settings.HONE_VLLM_PYTHON)
         if not no_serve and vllm.find_build(python) is None:
             self.warming = vllm.NOT_INSTALLED.format(python=python)
@@ -132,7 +134,8 @@ class Command(BaseCommand):
             self.say(f"Sign in (once):   {address}/link/{self.token}/")
         else:
             where = f"HONE_HOME={home()} " if "HONE_HOME" in os.environ else ""
-            self.say("Sign in:          with your password, or by a new one-time link:")
+            way = "with your password, or by" if first_start.somebody_has_a_password() else "by"
+            self.say(f"Sign in:          {way} a new one-time link:")
             self.say(f"                  {where}.venv/bin/python manage.py sign_in_link")
         self.say(f"API:              {address}/v1   key in {self.key_path}")
         self.say(f"{self.warming} Ctrl-C stops everything.".strip())
