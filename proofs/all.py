@@ -7,9 +7,14 @@
     trackers       a run beside a tracker that hangs for 60 s
     methods        every method and adaptation: trained, tested, exported, answered in vLLM; a table
     recipe         text, examples and preferences in a row on the starter model
+    loop           examples, votes through an evaluator's link, preferences, and the next model in the same campaign
     calls          function calling taught and asked for
     scratch        a few million random weights learn a small language; served by vLLM, then taught to chat
     live curve     trainer to drawn point in a browser, 10,000 points, a job of 100,000 steps
+    campaign_statistics  1,000 simulated campaigns for each rule of pairing: how often intervals hold what was planted
+    judging        three evaluators in three browsers judge 60 prompts blind; a planted order comes out
+    fuzz           10,000 malformed dataset files: no crash, no hang, words every time
+    columns        1, 2, 4 and 8 columns of the playground at once, in a browser
 
 `python -m proofs.all NAME ...` runs some of them.
 """
@@ -62,16 +67,40 @@ def recipe() -> bool:
     return run("-m", "proofs.recipe")
 
 
+def loop() -> bool:
+    return run("-m", "proofs.loop")
+
+
 def calls() -> bool:
     return run("-m", "proofs.function_calling")
+
+
+def refusals() -> bool:
+    return run("-m", "proofs.refusals")
 
 
 def scratch() -> bool:
     return run("-m", "proofs.scratch")
 
 
+def columns() -> bool:
+    return run("-m", "proofs.columns")
+
+
+def fuzz() -> bool:
+    return run("-m", "proofs.fuzz")
+
+
+def judging() -> bool:
+    return run("-m", "proofs.judging")
+
+
 def live_curve() -> bool:
     return run("-m", "proofs.live_curve")
+
+
+def campaign_statistics() -> bool:
+    return run("-m", "proofs.campaign_statistics")
 
 
 PROOFS: dict[str, Callable[[], bool]] = {
@@ -82,9 +111,15 @@ PROOFS: dict[str, Callable[[], bool]] = {
     "trackers": trackers,
     "methods": methods,
     "recipe": recipe,
+    "loop": loop,
     "calls": calls,
+    "refusals": refusals,
     "scratch": scratch,
     "live_curve": live_curve,
+    "judging": judging,
+    "columns": columns,
+    "fuzz": fuzz,
+    "campaign_statistics": campaign_statistics,
 }
 
 

@@ -1,10 +1,11 @@
 """How soon a training step is on screen, whether any is lost, and how a long run opens.
 
-    python -m proofs.live_curve [--points 500] [--rate 20] [--burst 10000] [--long 100000]
+    python -m proofs.live_curve [--points 500] [--rate 20] [--burst 10000] [--long 100000] [--busy 0] [--tabs 1]
 
 Real parts: the trainer's EventWriter in a process of its own, the worker's EventReader and record_events in another,
 the database, the channel layer, daphne and Chromium. Only the numbers are made up, so nothing waits for a model.
 Latency is from the time in the trainer's event to the draw hook of the chart (`window.hone.drawn`), on one clock.
+`--busy N` keeps N processes beside it busy, as a training does; `--tabs` opens the page so often, the last one is read.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from proofs.screen import Screen, table
+from training.leash import BEHIND_THE_SITE
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = "/usr/bin/chromium"
@@ -34,7 +36,7 @@ LOADS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("points", 500), ("rate", 20), ("burst", 10_000), ("long", 100_000)):
+    for name, value in (("points", 500), ("rate", 20), ("burst", 10_000), ("long", 100_000), ("busy", 0), ("tabs", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("child", nargs="*")
     wanted = parser.parse_args()
@@ -57,10 +59,14 @@ def main() -> None:
 
 
 def live(screen: Screen, env: dict[str, str], page: Any, address: str, job: str, wanted: Any) -> Iterator[list[str]]:
-    page.goto(address)
-    page.locator("#connection[data-state=live]").wait_for()
-    with training(env, job, wanted.points, wanted.rate):
+    others = [page.context.new_page() for _ in range(wanted.tabs - 1)]
+    for each in (*others, page):
+        each.goto(address)
+        each.locator("#connection[data-state=live]").wait_for()
+    with busy(wanted.busy), training(env, job, wanted.points, wanted.rate):
         drawn = until_drawn(page, wanted.points, wanted.points / wanted.rate + 60)
+    for each in others:
+        each.close()
     waits = sorted((point["drawnAt"] - point["time"]) * 1000 for point in drawn)
     screen.line(f"{len(waits)} points at {wanted.rate} a second drawn")
     yield ["step written to point drawn, p50", f"{statistics.median(waits):.0f} ms", ""]
@@ -163,12 +169,29 @@ def browser(address: str, session: str) -> Iterator[Any]:
 
 
 @contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many processes that do nothing but use a core each, as far behind the site as a trainer."""
+    command = ["nice", "-n", str(BEHIND_THE_SITE), sys.executable, "-c", "while True: pass"]
+    loops = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+@contextmanager
 def training(env: dict[str, str], job: str, count: int, rate: int) -> Iterator[None]:
     """A process that writes steps as the trainer does, and one that records them as the worker does."""
-    words = [["follow", job, str(count)], ["write", job, str(count), str(rate)]]
-    command = [sys.executable, "-m", "proofs.live_curve"]
-    processes = [subprocess.Popen([*command, *each], cwd=ROOT, env=env) for each in words]
+    command, ready = [sys.executable, "-m", "proofs.live_curve"], Path(env["HONE_HOME"]) / f"{job}.followed"
+    processes = [subprocess.Popen([*command, "follow", job, str(count)], cwd=ROOT, env=env)]
     try:
+        while not ready.exists():  # its start is no part of a step's way
+            if processes[0].poll() is not None:
+                raise SystemExit(f"{processes[0].args} ended with {processes[0].returncode}")
+            time.sleep(0.1)
+        processes.append(subprocess.Popen([*command, "write", job, str(count), str(rate)], cwd=ROOT, env=env))
         yield
         for process in processes:
             if process.wait(timeout=120):
@@ -237,6 +260,7 @@ def follow(job_id: str, count: str) -> None:
     from training.supervisor import POLL_SECONDS
 
     job, reader = TrainingJob.objects.get(pk=job_id), EventReader(home.run_folder(job_id) / "events.jsonl")
+    (home.home() / f"{job_id}.followed").touch()
     while job.metrics.count() < int(count):
         time.sleep(POLL_SECONDS)
         events = reader.read()

@@ -34,12 +34,15 @@ DEEDS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "picker": ("playground-two", [("click", "[data-open=picker]"), ("wait", "#picker[open]")]),
     "playground-folds": ("playground-two", [("click", "#system-fold summary"), ("click", "#settings-fold summary")]),
     "new-job-refused": ("rerun", [("fill", "#id_n_epochs=99"), ("click", ".job-aside__go"), ("wait", "#faults")]),
-    "new-job-all": ("rerun", [("click", ".advanced summary"), ("wait", "#answer .figure")]),
+    "new-job-all": ("rerun", [("click", "#group-adapter summary"), ("wait", "#answer .figure")]),
     "dataset-menu": ("dataset-ticket-train.jsonl", [("click", ".title-line details.menu summary")]),
     "checkpoint-menu": ("job-done", [("click", "#checkpoints details.menu summary")]),
     "jobs-marked": ("jobs", [("click", "#jobs input[name=ids]"), ("wait", ".selection-bar")]),
     "prompts": ("job-done", [("click", "#film [data-open=edit-prompts]"), ("wait", "#edit-prompts[open]")]),
-    "new-job-prompts": ("rerun", [("click", "summary:has-text('Pinned prompts')"), ("wait", "#id_pinned_prompts")]),
+    "new-job-prompts": (
+        "rerun",
+        [("click", ".film-choice label:has-text('Write them')"), ("wait", "#id_pinned_prompts:visible")],
+    ),
     "rename": ("job-done", [("click", ".title-line details.menu summary"), ("click", "[data-open=rename-job]")]),
 }
 

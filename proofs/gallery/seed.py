@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from datetime import timedelta
+from functools import reduce
 from typing import Any
 
 from django.contrib.sessions.backends.db import SessionStore
@@ -18,8 +20,8 @@ from playground.forms import Setup
 from playground.models import Comparison, Deployment
 from proofs.gallery import methods
 from tests import factories, makers
-from training import catalogue, checks, files, home, splits, uploads
-from training.engine.spec import Recipe
+from training import catalogue, checks, files, home, preparation, splits, uploads
+from training.engine.spec import Phase, Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, Metric, TrainingJob
 
 BASE = "SmolLM2-135M-Instruct"
@@ -143,7 +145,7 @@ def seed_jobs(project: Project, owner: User, datasets: dict[str, DatasetFile]) -
         "rerun": finished(make("Tickets, twice the rank", "succeeded", 400, parent=done, recipe=twice)),
         "short": finished(make("First steps", "succeeded", 24, 24)),
         "running": make("House voice", "running", 230, phase="training", status_text="Epoch 3 of 4", **soon),
-        "began": make("Just begun", "running", phase="loading", status_text="Loading the model"),
+        "began": make("Just begun", "running", phase="tokenizing", status_text="Tokenizing the dataset: 80 of 120"),
         "queued": make("Waits", "queued", parent=done),
         "long": make(LONG[:180], "queued"),
         "checking": make("Files are checked", "validating_files"),
@@ -153,6 +155,14 @@ def seed_jobs(project: Project, owner: User, datasets: dict[str, DatasetFile]) -
         "cancelled": make("Stopped", "cancelled", 40),
         "unvalidated": make("No validation", "succeeded", 40, 40, validation_file=None),
     }
+    now = time.time()
+    told = [Phase(time=now - 4, phase="tokenizing"), Phase(time=now - 1, phase="tokenizing", done=80, total=120)]
+    jobs["began"].preparation = reduce(preparation.noted, told, preparation.begun(now - 12))
+    jobs["began"].started_json = None
+    jobs["began"].save()
+    makers.make_checkpoint(
+        jobs["running"], step=215, epoch=3, size_bytes=19_800_000, train_loss=0.61
+    )  # saved on demand
     TrainingJob.objects.filter(status__in=("queued", "validating_files")).update(started_at=None)
     unseen = {"full_valid_loss": None, "full_valid_accuracy": None}
     Metric.objects.filter(job=jobs["unvalidated"]).update(valid_loss=None, valid_accuracy=None, **unseen)

@@ -20,6 +20,10 @@ MESSAGES = [{"role": "user", "content": "Order 3?"}]
 @pytest.fixture(scope="module")
 def serving(server: Server) -> Iterator[None]:
     server.start("serve", [sys.executable, "manage.py", "serve"])
+    heartbeat, deadline = server.home / "processes" / "serve.json", time.monotonic() + LOAD_SECONDS
+    while not heartbeat.exists():  # until then a request is told that nobody serves
+        assert time.monotonic() < deadline, server.logs()
+        time.sleep(0.2)
     yield
     process = server.processes.pop()
     process.terminate()

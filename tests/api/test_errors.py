@@ -68,7 +68,6 @@ def test_what_is_not_served_yet_says_so(client):
         lambda: client.embeddings.create(model="tiny", input="x"),
         lambda: client.batches.list(),
         lambda: client.evals.list(),
-        lambda: client.moderations.create(input="x"),
         lambda: client.responses.create(model="tiny", input="x"),
         lambda: client.fine_tuning.alpha.graders.run(grader={"type": "string_check"}, model_sample="x"),
     ]

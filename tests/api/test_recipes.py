@@ -49,7 +49,7 @@ def test_every_stage_is_checked_before_the_first_begins(client, training_file, r
     jobs = len(client.fine_tuning.jobs.list(limit=100).data)
     good = {"training_file": training_file}
     wrong = {
-        "stages": [good],
+        "stages": [],
         "stages.1.training_file": [good, {"training_file": "file-none"}],
         "stages.1.hyperparameters.n_epochs": [good, {**good, "hyperparameters": {"n_epochs": 0}}],
         "stages.0.training_file": [{**good, "method": {"type": "pretrain"}}, good],

@@ -27,6 +27,8 @@ class Wire:
 
     def _response(self, response: Response) -> None:
         self.heard.append((response.url, f"{response.url} {response.headers}"))
+        if 300 <= response.status < 400:
+            return  # a redirect has no body
         kind = response.headers.get("content-type", "")
         if "text" in kind or "json" in kind or "javascript" in kind:
             self.heard.append((response.url, response.text()))

@@ -10,7 +10,18 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import Site
 
 pytestmark = pytest.mark.browser
-PAGES = ["/", "/datasets/", "/jobs/", "/jobs/new/", "/models/", "/playground/", "/settings/", "/no-such-page/"]
+PAGES = [
+    "/",
+    "/datasets/",
+    "/jobs/",
+    "/jobs/new/",
+    "/models/",
+    "/playground/",
+    "/campaigns/",
+    "/campaigns/new/",
+    "/settings/",
+    "/no-such-page/",
+]
 SERIOUS = {"serious", "critical"}
 
 

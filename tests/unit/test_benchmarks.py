@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu, peers
+from benchmarks import finders, gpu, peers
 from benchmarks.data import prepare, read_rows
 from benchmarks.gpu import LINEAR, Shape, mfu, write_model, write_rows
 from benchmarks.measured import Measured, medians, ratios, table
@@ -14,6 +14,7 @@ from benchmarks.overhead import Clocks, shares
 from benchmarks.precision import by_hone, by_transformers
 from benchmarks.subjects import Recipe, adapter_of, judge, run_hone, spec_of
 from benchmarks.training import subjects_that_run
+from training.repeats import within
 
 
 def run(subject: str, seconds_a_step: float, peak_bytes: int = 2**30) -> Measured:
@@ -132,3 +133,20 @@ def test_a_real_run_is_measured_and_its_adapter_judged(tmp_path: Path) -> None:
     told = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     whole = next(event["loss"] for event in told if event["type"] == "validation" and event["whole"])
     assert after < base and after == pytest.approx(whole, abs=0.02)
+
+
+def test_the_benchmark_of_the_finders_plants_what_it_says_and_counts_it(tmp_path: Path) -> None:
+    planted = finders.plant(finders.made_up(400, seed=1), tmp_path, 300, seed=1)
+    lines = planted.train.read_text().splitlines()
+    copy, original = min(planted.repeats["exact"])
+    assert len(lines) == 300 and lines[copy - 1] != lines[original - 1]
+    assert json.loads(lines[copy - 1])["messages"] == json.loads(lines[original - 1])["messages"]
+    within.find(planted.train, tmp_path / "work", tmp_path / "found")
+    told = finders.pairs(tmp_path / "found", "exact")
+    assert finders.figures("exact", planted.repeats["exact"], told, None)[1:5] == ["50", "50", "1.000", "1.000"]
+    assert finders.figures("half", {(1, 2), (3, 4)}, {(1, 2), (5, 6), (7, 8)}, None)[1:5] == [
+        "2",
+        "3",
+        "0.500",
+        "0.333",
+    ]

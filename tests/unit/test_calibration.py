@@ -58,7 +58,10 @@ def test_runs_of_the_same_work_count_before_others_and_strangers_not_at_all() ->
 def test_a_run_that_was_paused_says_nothing_of_time_but_of_memory() -> None:
     paused = FinishedRun(SFT, SAID, 2, Measured(seconds=9, parts=None, memory_bytes=4, disk_bytes=1))
     found = calibrate([paused], SFT)
-    assert (found.runs, found.training, found.bytes) == (1, 1.0, 2.0)
+    assert (found.runs, found.training, found.bytes) == (0, 1.0, 2.0)
+    longer = run(replace(SFT, row_tokens=900.0), training=150)  # less alike, and never paused: the time is its
+    found = calibrate([paused, longer], SFT)
+    assert (found.runs, found.training, found.bytes) == (1, 1.5, 2.0)
 
 
 @pytest.fixture

@@ -157,6 +157,14 @@ def test_the_same_model_twice_is_refused_and_the_same_name_of_another_owner_gets
     assert add("Other/Tiny-0.5B").name == "Other-Tiny-0.5B"
 
 
+def test_a_model_under_the_data_folder_moves_with_it(fake, settings, tmp_path):
+    model = add()
+    assert model.path.is_relative_to(settings.HONE_HOME) and model.is_present
+    settings.HONE_HOME = shutil.copytree(settings.HONE_HOME, tmp_path / "another-disk")
+    model.refresh_from_db()
+    assert model.path.is_relative_to(settings.HONE_HOME) and model.is_present
+
+
 # ---- from a folder ----
 
 

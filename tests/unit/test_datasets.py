@@ -129,6 +129,11 @@ def test_a_line_that_is_not_json_is_named_with_the_place_in_it(file: Path) -> No
     assert found.line == 2 and "not valid JSON" in found.message and "character 15" in found.message
 
 
+def test_the_place_of_an_error_is_named_with_one_at(file: Path) -> None:
+    found = problem(file, good(1), '{"messages": "', good(2))
+    assert "Invalid control character at character 15" in found.message
+
+
 def test_two_objects_on_one_line_are_told_apart(file: Path) -> None:
     assert "line of its own" in problem(file, json.dumps(good()) + json.dumps(good())).fix
 
@@ -284,6 +289,12 @@ def test_memory_does_not_grow_with_the_rows(file: Path) -> None:
         ({"input": {"messages": [USER]}, "preferred_output": [ANSWER]}, "non_preferred_output", "missing"),
         ({"prompt": "a", "chosen": "b", "rejected": "b"}, "rejected", "the same"),
         ({"text": 4}, "text", "a number"),
+        ({"prompt": [USER], "chosen": [ANSWER], "rejected": [OTHER], "tools": [{}]}, "tools[0]", "no function name"),
+        (chat(USER, {"role": "assistant", "refusal": "No."}), "messages[1].content", "refusal"),
+        (chat(USER, {**ANSWER, "function_call": {}}), "messages[1].function_call", "no name"),
+        (chat(USER, ANSWER, tools=[{"name": "f"}]), "tools[0]", "no function name"),
+        (chat(USER, ANSWER, functions={}), "functions", "not a list"),
+        (chat(USER, ANSWER, parallel_tool_calls="no"), "parallel_tool_calls", "not true or false"),
     ],
 )
 def test_a_bad_row_is_refused_with_field_reason_and_fix(file: Path, row: Any, field: str, said: str) -> None:
@@ -339,6 +350,14 @@ def test_fewer_than_ten_rows_are_noted(file: Path) -> None:
     assert "training needs 10" in warnings(file, good())["few_rows"].message
 
 
+@pytest.mark.parametrize(
+    ("blank", "said"), [(1, "1 blank line was passed over"), (2, "2 blank lines were passed over")]
+)
+def test_blank_lines_are_counted_and_harmless(file: Path, blank: int, said: str) -> None:
+    found = warnings(file, good(), *[""] * blank, good())["blank_lines"]
+    assert found.message == said and "no harm" in found.fix
+
+
 def test_repeats_are_counted_with_their_lines(file: Path) -> None:
     found = warnings(file, good(1), good(2), good(1), good(1))["repeat"]
     assert (found.count, found.lines, found.message) == (2, (3, 4), "This row is the same as line 1")
@@ -366,7 +385,7 @@ def test_unknown_fields_are_noted_once_each(file: Path) -> None:
         (chat(USER, ANSWER, USER), "ends_without_answer"),
         (chat(USER, {**ANSWER, "content": ""}), "empty_answer"),
         (chat(USER, {"role": "system", "content": "x"}, ANSWER), "late_system"),
-        ({"prompt": "a ", "completion": "b"}, "trailing_space"),
+        ({"prompt": "a ", "completion": "b"}, "prompt_space"),
     ],
 )
 def test_what_may_be_meant_is_a_warning_only(file: Path, row: dict[str, Any], kind: str) -> None:

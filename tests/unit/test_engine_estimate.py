@@ -64,6 +64,32 @@ def test_a_length_that_cuts_every_answer_away_is_refused_with_the_least_that_doe
         assert resolve(Recipe(max_length=asked), data, MODEL, CPU).max_length >= 16
 
 
+def test_rows_whose_answers_all_begin_beyond_the_context_are_refused_whatever_length_is_asked() -> None:
+    long = DataFacts(rows=120, tokens=10**6, trained_tokens=999, longest_tokens=9000, least_length=8193)
+    fits = long.model_copy(update={"least_length": 8192})
+    assert resolve(Recipe(), fits, MODEL, CPU).max_length == 8192
+    for asked in ("auto", 8192):
+        with pytest.raises(InvalidTrainingFile, match=r"begins with token 8,193, and small reads 8,192") as refused:
+            resolve(Recipe(max_length=asked), long, MODEL, CPU)
+        assert refused.value.param == "training_file"
+        with pytest.raises(InvalidTrainingFile, match=r"answer of the validation file") as refused:
+            resolve(Recipe(max_length=asked), fits, MODEL, CPU, valid=long)
+        assert refused.value.param == "validation_file"
+    with pytest.raises(InvalidRecipe, match="of the validation file away"):
+        resolve(Recipe(max_length=64), facts(), MODEL, CPU, valid=facts().model_copy(update={"least_length": 65}))
+    assert resolve(Recipe(method="pretrain"), long, MODEL, CPU).max_length, "a document goes on in the next block"
+
+
+def test_no_reason_says_its_value_again() -> None:
+    """The form writes `auto is VALUE: REASON`."""
+    for rows in (5, 100, 9000):
+        for method in ("sft", "dpo", "pretrain"):
+            found = resolve(Recipe(method=method), facts(rows=rows), MODEL, CPU)
+            for field, reason in found.reasons.items():
+                words = reason.replace(":", " ").replace(",", " ").split()
+                assert words[0] != f"{getattr(found, field)}", (field, reason)
+
+
 @pytest.mark.parametrize(
     ("rows", "epochs"),
     [(1, 25), (4, 25), (10, 10), (11, 9), (20, 5), (25, 4), (26, 3), (100, 3), (8333, 3), (8334, 2), (12_501, 1)],

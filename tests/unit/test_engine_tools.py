@@ -11,6 +11,7 @@ from tests.factories import CHATML_TEMPLATE, tiny_model
 from training.engine import tools
 from training.engine.chat import ChatFormat
 from training.engine.template import Template
+from training.engine.tools_template import with_tools
 
 HEAD = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
 TAIL = "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -151,3 +152,36 @@ def test_the_deprecated_words_of_a_request_become_todays(tmp_path: Path) -> None
     assert body["tool_choice"] == {"type": "function", "function": {"name": "weather"}}
     assert body["tools"][0]["function"]["name"] == "weather"
     assert not {"functions", "function_call"} & set(body)
+
+
+@pytest.mark.parametrize("template", [CHATML_TEMPLATE, NO_SYSTEM, "\n  " + CHATML_TEMPLATE])
+def test_the_template_that_is_handed_out_shows_tools_as_training_wrote_them(tmp_path: Path, template: str) -> None:
+    """By plain transformers, whole and as a question."""
+    from transformers import AutoTokenizer
+
+    folder = tiny_model(tmp_path / "tiny", template)
+    chat = ChatFormat.load(folder)
+    own = Template.load(folder)
+    assert own
+    longer = with_tools(own)
+    assert longer
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = longer
+    messages = MESSAGES if own.style.system else MESSAGES[1:]
+    for asked, question in ((messages, False), (messages[:-1], True), (messages[:1], True)):
+        for shown in ([WEATHER], None):
+            seen = tokenizer.apply_chat_template(
+                asked, tools=shown, add_generation_prompt=question, return_dict=False, tokenize=False
+            )
+            assert seen == chat.render(asked, question, tools.tools_of({"tools": shown})), seen
+    assert Template(longer, own.special_tokens).style == tools.Style(True, "hermes")
+
+
+@pytest.mark.parametrize("template", [HERMES, LLAMA])
+def test_a_template_that_shows_tools_is_handed_out_as_it_is(template: str) -> None:
+    assert with_tools(Template(template, {})) is None
+
+
+def test_a_template_that_would_say_something_else_is_not_handed_out() -> None:
+    """Here the name of a variable of the part before it stands in the template's own way."""
+    assert with_tools(Template("{% if hone is defined %}spoilt{% endif %}" + CHATML_TEMPLATE, {})) is None

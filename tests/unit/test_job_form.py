@@ -124,7 +124,7 @@ def test_four_bit_weights_without_a_gpu_are_refused_on_the_card_with_the_field(
         form = form_of(project, **{field: value})
         assert form.is_valid()
         answer = forecast(form)
-        assert answer.problem_field == field and "needs an NVIDIA GPU" in answer.problem
+        assert "needs an NVIDIA GPU" in answer.fault_of(field)
 
 
 def test_files_of_another_project_cannot_be_chosen(project: Project) -> None:
@@ -147,6 +147,17 @@ def test_the_code_says_only_what_is_not_usual(project: Project) -> None:
     assert '"n_epochs": 3' in python.text and "batch_size" not in python.text
     compile(python.text, "example", "exec")
     assert curl.text.startswith("curl http://localhost:8000/v1/fine_tuning/jobs")
+
+
+def test_the_code_names_the_fields_that_it_lacks_because_they_are_refused(project: Project) -> None:
+    form = form_of(project, n_epochs="900", lora_r="8", suffix="a:b")
+    assert not form.is_valid()
+    for tab in job_as_code.as_code(form, "http://localhost:8000"):
+        said, rest = tab.text.split("\n", 1)
+        assert said.startswith("# Left out") and "Epochs" in said and "Suffix" in said and "LoRA rank" not in said
+        assert "900" not in rest and "a:b" not in rest and '"r": 8' in rest
+    form = form_of(project)
+    assert form.is_valid() and "Left out" not in job_as_code.as_code(form, "http://localhost:8000")[0].text
 
 
 def test_differences_name_only_what_differs(project: Project) -> None:
@@ -188,4 +199,4 @@ def test_too_few_rows_are_refused_before_anything_starts(project: Project) -> No
     form = form_of(project, training_file=file.pk)
     assert form.is_valid(), form.errors
     found = forecast(form)
-    assert found.refused and "7 rows" in found.problem and "at least 10" in found.problem
+    assert "7 rows" in found.fault_of("training_file") and "at least 10" in found.problems[0]

@@ -7,10 +7,12 @@ from django.utils import timezone
 
 from accounts.models import Project
 from tests.jobs import make_job
+from training import actions
 from training.claims import LostClaim
 from training.engine.spec import CheckpointSaved, End, Note, Phase, Started, Step, Validation
 from training.events import EventReader
-from training.models import CHECKPOINT_NAME, TrainingJob
+from training.metric_rows import step_message
+from training.models import CHECKPOINT_NAME, Metric, TrainingJob
 from training.recording import rebuild, record_events
 
 pytestmark = pytest.mark.django_db
@@ -272,3 +274,24 @@ def test_a_run_is_rebuilt_from_its_folder_with_the_same_names(job: TrainingJob):
     assert json.dumps(figures()) == before
     job.refresh_from_db()
     assert job.status == "succeeded" and job.events_offset == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [(0.374, "0.37"), (12.0, "12.00"), (0.0083, "0.01"), (0.00023, "0.00023"), (0.0000471, "0.000047"), (0.0, "0.00")],
+)
+def test_a_low_loss_keeps_digits_that_tell_something(loss: float, words: str) -> None:
+    assert step_message(Metric(step=7, train_loss=loss), 60) == f"Step 7/60: training loss={words}"
+
+
+def test_what_a_trainer_tells_after_its_job_was_cancelled_is_counted_and_leaves_no_phase(project: Project) -> None:
+    job = make_job(project, status="running")
+    record_events(job, [started(), Phase(time=1.0, phase="training", done=0, total=0), step(1), step(2)])
+    actions.cancel_job(job)
+    at_once = job.trained_tokens
+    assert (job.status, job.phase) == ("cancelled", "")
+    assert at_once == job.metrics.get(step=2).trained_tokens
+    late = [step(3), Phase(time=4.0, phase="saving", done=0, total=0), End(time=5.0, status="cancelled")]
+    record_events(job, late)
+    assert (job.status, job.phase, job.step) == ("cancelled", "", 3)
+    assert job.trained_tokens == job.metrics.get(step=3).trained_tokens > at_once

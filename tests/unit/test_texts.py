@@ -1,7 +1,6 @@
 """Files of raw text: what they are taken for, what is said of them, how they are split and counted."""
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,11 @@ def test_only_a_name_of_text_makes_broken_jsonl_text(project: Project) -> None:
 
 
 def test_what_is_no_text_says_so_whatever_its_name(project: Project) -> None:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("a.txt", "text")
     for name, content, said in [
-        ("a.txt", packed.getvalue(), "zip archive"),
+        ("a.txt", b"%PDF-1.7 and so on", "PDF document"),
         ("a.txt", "Grüße".encode("latin-1"), "not UTF-8"),
         ("a.txt", b" \n\n", "no text"),
-        ("a.parquet", parquet("body"), "Its columns: body"),
+        ("a.parquet", parquet("body"), "This is a table"),
         ("a.parquet", parquet()[:200], "cannot be read"),
     ]:
         file = upload(project, name, content)

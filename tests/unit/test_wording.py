@@ -46,6 +46,23 @@ def refused(**fields) -> ApiError:
         ({"lora": 3}, "Invalid 'lora': it must be an object. You sent 3."),
         ({"training_file": 3}, "Invalid 'training_file': it must be a string. You sent 3."),
         ({"training": {"warmup": 1}}, "Unknown parameter: 'training.warmup'."),
+        (
+            {"pinned_prompts": ["fine", {"prompt": "a", "weight": 1}]},
+            "Invalid 'pinned_prompts.1': a pinned prompt has no field weight; leave it out. Its fields are messages, "
+            'tools, functions, prompt, expected. You sent {"prompt": "a", "weight": 1}.',
+        ),
+        ({"pinned_prompts": "Hello?"}, "Invalid 'pinned_prompts': it must be a list. You sent \"Hello?\"."),
+        ({"pinned_prompts": [3]}, "Invalid 'pinned_prompts.0': it must be a string or an object. You sent 3."),
+        (
+            {"pinned_prompts": [{"prompt": "a" * 40_000}]},
+            "Invalid 'pinned_prompts.0': it is longer than 32,000 characters; shorten it. "
+            f'You sent {{"prompt": "{"a" * 68}….',
+        ),
+        (
+            {"seed": -1, "suffix": "", "training": {"dtype": "float8", "warmup": 1}},
+            "Invalid 'suffix': it must be at least 1 character long. You sent \"\". "
+            "Also wrong: 'seed', 'training.dtype', 'training.warmup'.",
+        ),
         ({"method": {}}, "Missing required parameter: 'method.type'."),
     ],
 )

@@ -1,0 +1,262 @@
+"""What Hone's gateway adds to a streamed answer: the same requests straight to the model server and through /v1.
+
+    python -m benchmarks.gateway [--streams 1 8 100] [--rate 50] [--tokens 100] [--rounds 3] [--model FOLDER]
+
+1. Against an upstream that writes a token at known times (a process of its own; `--rate` tokens a second for each
+   stream), so that what is measured is the way, not the model: each token carries the time at which it was written.
+   Straight and through daphne in alternation; printed are the first token's and each token's way in milliseconds, and
+   the processor time of daphne a token.
+2. With `--model`, against a real vLLM of that model: wall time of the same greedy answers, one after the other.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import psutil
+from aiohttp import web
+
+from proofs.live_curve import daphne
+from proofs.screen import Screen, table
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "upstream"
+
+
+@dataclass
+class Ways:
+    """Milliseconds from written to read."""
+
+    first: list[float] = field(default_factory=list)  # from the request to the first token
+    each: list[float] = field(default_factory=list)
+    cpu_ms_per_token: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    wanted = _options()
+    if wanted.child:
+        {"upstream": upstream, "prepare": prepare}[wanted.child[0]](*wanted.child[1:])
+        return
+    screen = Screen()
+    with tempfile.TemporaryDirectory(prefix="hone-bench-") as home:
+        env = {**os.environ, "HONE_HOME": home, "DJANGO_SETTINGS_MODULE": "dashboard.settings"}
+        with child(env, "upstream", str(wanted.rate)) as address:
+            key = prepared(env, address, MODEL, "")
+            with daphne(env) as hone:
+                screen.table(by_streams(screen, wanted, address, hone, key))
+    if wanted.model:
+        screen.table(with_vllm(screen, wanted.model.resolve(), wanted.rounds, wanted.tokens))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 100])
+    for name, value in (("rate", 50), ("tokens", 100), ("rounds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--model", type=Path, help="folder of a model for a real vLLM")
+    parser.add_argument("child", nargs="*")
+    return parser.parse_args()
+
+
+# ---- against an upstream of known times ----
+
+
+def by_streams(screen: Screen, wanted: argparse.Namespace, address: str, hone: str, key: str) -> list[str]:
+    process = next(
+        found for found in psutil.Process().children(recursive=True) if "dashboard.serve_web" in found.cmdline()
+    )
+    rows = []
+    for streams in wanted.streams:
+        straight, through = Ways(), Ways()
+        for number in range(wanted.rounds + 1):  # the first warms up
+            for url, found in ((address, straight), (hone, through)):
+                before = _cpu_seconds(process)
+                ways = asyncio.run(ask(url, key, streams, wanted.tokens))
+                if number:
+                    found.first += ways.first
+                    found.each += ways.each
+                    found.cpu_ms_per_token.append(1000 * (_cpu_seconds(process) - before) / (streams * wanted.tokens))
+        screen.line(f"{streams} streams of {wanted.tokens} tokens, {wanted.rate} a second each, {wanted.rounds} rounds")
+        rows.append(_row(streams, straight, through))
+    head = ["streams", "first token straight", "through Hone", "added p50", "added p95"]
+    return table([*head, "a token's way straight", "through Hone", "added p50", "added p95", "daphne a token"], rows)
+
+
+def _row(streams: int, straight: Ways, through: Ways) -> list[str]:
+    cells = [str(streams)]
+    for kind in ("first", "each"):
+        one, other = sorted(getattr(straight, kind)), sorted(getattr(through, kind))
+        added = [_at(other, share) - _at(one, share) for share in (0.5, 0.95)]
+        cells += [f"{value:.2f} ms" for value in (_at(one, 0.5), _at(other, 0.5), *added)]
+    return [*cells, f"{statistics.median(through.cpu_ms_per_token):.2f} ms"]
+
+
+def _at(ordered: list[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+async def ask(url: str, key: str, streams: int, tokens: int) -> Ways:
+    """That many answers at once; raises when one does not come whole."""
+    found = Ways()
+    async with aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {key}"}, connector=aiohttp.TCPConnector(limit=0)
+    ) as session:
+        await asyncio.gather(*(_one(session, url, tokens, found) for _ in range(streams)))
+    return found
+
+
+async def _one(session: aiohttp.ClientSession, url: str, tokens: int, found: Ways) -> None:
+    messages = [{"role": "user", "content": "Go on."}]
+    body = {"model": MODEL, "messages": messages, "stream": True, "max_tokens": tokens}
+    asked, read = time.time(), 0
+    async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+        response.raise_for_status()
+        async for line in response.content:
+            if not line.startswith(b"data: {"):
+                continue
+            written = json.loads(line[6:])["choices"][0]["delta"].get("content")
+            if written is None:
+                continue
+            now = time.time()
+            read += 1
+            if read == 1:
+                found.first.append(1000 * (now - asked))
+            found.each.append(1000 * (now - float(written)))
+    if read != tokens:
+        raise SystemExit(f"{read} of {tokens} tokens came from {url}")
+
+
+def upstream(rate: str) -> None:
+    """Says its address, then answers until it is ended: each token is the time at which it is written."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        count = (await request.json())["max_tokens"]
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        began = time.monotonic()
+        for number in range(count):
+            await asyncio.sleep(max(0.0, began + number / int(rate) - time.monotonic()))
+            choice = {"index": 0, "delta": {"content": f"{time.time():.6f}"}, "finish_reason": None}
+            chunk = {"id": "1", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
+            await response.write(b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def serve() -> None:
+        application = web.Application()
+        application.router.add_post("/v1/chat/completions", answer)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        assert site._server and site._server.sockets  # type: ignore[attr-defined]
+        print(site._server.sockets[0].getsockname()[1], flush=True)  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+# ---- with a real vLLM ----
+
+
+def with_vllm(screen: Screen, folder: Path, rounds: int, tokens: int) -> list[str]:
+    """Seconds of one greedy answer after another, straight and through Hone in alternation."""
+    from playground.vllm import Plan, VllmServer
+
+    taken: dict[str, list[float]] = {"straight": [], "through Hone": []}
+    with tempfile.TemporaryDirectory(prefix="hone-bench-") as home:
+        server = VllmServer(Plan(MODEL, folder, Path(home) / "vllm.log", context_tokens=2048))
+        server.start()
+        try:
+            server.wait_until_ready()
+            screen.line("vLLM is ready")
+            env = {**os.environ, "HONE_HOME": home, "DJANGO_SETTINGS_MODULE": "dashboard.settings"}
+            key = prepared(env, server.url, MODEL, str(folder))
+            with daphne(env) as hone:
+                for number in range(rounds + 1):  # the first warms up
+                    for name, url in (("straight", server.url), ("through Hone", hone)):
+                        seconds = asyncio.run(_seconds(url, key, tokens))
+                        if number:
+                            taken[name].append(seconds)
+        finally:
+            server.stop()
+    medians = {name: statistics.median(found) for name, found in taken.items()}
+    ratio = medians["through Hone"] / medians["straight"] - 1
+    rows = [[name, f"{value:.3f} s", f"{1000 * value / tokens:.2f} ms"] for name, value in medians.items()]
+    return table(
+        [f"{tokens} tokens of vLLM", "whole answer", "a token"], [*rows, ["added", f"{100 * ratio:+.1f} %", ""]]
+    )
+
+
+async def _seconds(url: str, key: str, tokens: int) -> float:
+    prompt = [{"role": "user", "content": "Tell a long story about a river."}]
+    body = {"model": MODEL, "messages": prompt, "stream": True, "max_tokens": tokens, "temperature": 0}
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as session:
+        began = time.perf_counter()
+        async with session.post(f"{url}/v1/chat/completions", json=body | {"ignore_eos": True}) as response:
+            response.raise_for_status()
+            await response.read()
+        return time.perf_counter() - began
+
+
+# ---- the processes ----
+
+
+def prepared(env: dict[str, str], url: str, name: str, folder: str) -> str:
+    """A database in which that server holds a model of this name; the key to ask it with."""
+    words = [sys.executable, "-m", "benchmarks.gateway", "prepare", url, name, folder]
+    return subprocess.run(words, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout.split()[-1]
+
+
+def prepare(url: str, name: str, folder: str = "") -> None:
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    from accounts.models import ApiKey, Membership, Project, User
+    from playground.models import Deployment
+    from training.models import BaseModel
+
+    call_command("migrate", verbosity=0)
+    project = Project.objects.create(name="Benchmark")
+    user = User.objects.create_user("bench@example.com", "a long password")
+    Membership.objects.create(user=user, project=project, role="owner")
+    base = BaseModel.objects.create(
+        name=name, source="folder", source_id=folder or "/nowhere", folder=folder, status="ready"
+    )
+    Deployment.objects.create(base_model=base, state=Deployment.State.READY, url=url)
+    print(ApiKey.make(project=project, user=user, name="benchmark")[1])
+
+
+@contextmanager
+def child(env: dict[str, str], *words: str) -> Iterator[str]:
+    """Its address."""
+    command = [sys.executable, "-m", "benchmarks.gateway", *words]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()
