@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
 from dashboard import schemas
-from dashboard.routers import chains, exports, files, jobs, models, moderations
+from dashboard.routers import chains, exports, files, jobs, models, moderations, uploads
 from dashboard.wording import explain
 from playground.routers import router as chat_router
 
@@ -39,7 +39,6 @@ NOT_SERVED = {
     "fine_tuning/checkpoints": "Sharing checkpoints between projects is",
     "images": "Images are",
     "responses": "The Responses API (use /v1/chat/completions) is",
-    "uploads": "Uploading in parts (use /v1/files, which takes large files) is",
     "vector_stores": "Vector stores are",
     "webhook_endpoints": "Webhooks are",
 }
@@ -108,6 +107,7 @@ api = HoneAPI(
     auth=BearerKey(),
 )
 api.add_router("", files.router, tags=["files"])
+api.add_router("", uploads.router, tags=["uploads"])
 api.add_router("", jobs.router, tags=["fine-tuning"])
 api.add_router("", chains.router, tags=["recipes"])
 api.add_router("", models.router, tags=["models"])

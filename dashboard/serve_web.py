@@ -20,8 +20,8 @@ FORM_LIMIT_BYTES = int(os.environ.get("HONE_MAX_FORM_MB", "64")) << 20
 # OpenAI's own limit for one file sent through /v1/files; only callers that carry a key may send so much at once
 FILE_LIMIT_BYTES = int(os.environ.get("HONE_MAX_BODY_MB", "520")) << 20
 REFUSAL = (
-    b'{"error": {"message": "The request body is too large; upload large files in chunks on the datasets page.",'
-    b' "type": "invalid_request_error", "param": null, "code": "request_too_large"}}'
+    b'{"error": {"message": "The request body is too large; send large files by POST /v1/uploads or on the datasets'
+    b' page.", "type": "invalid_request_error", "param": null, "code": "request_too_large"}}'
 )
 
 

@@ -17,6 +17,11 @@ def file_folder(file_id: str) -> Path:
     return home() / "files" / file_id
 
 
+def upload_folder(upload_id: str) -> Path:
+    """The parts of an upload, each under its id, until they are put together."""
+    return home() / "uploads" / upload_id
+
+
 def run_folder(job_id: str) -> Path:
     """The trainer's folder; see training.engine.spec for what lies in it."""
     return home() / "runs" / job_id

@@ -38,6 +38,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
     from training import exports, file_tasks, files, preparing, supervisor, token_counts
     from training.chains import following
     from training.intake.models import Making
+    from training.parts import joining
     from training.repairs import asking
     from training.trackers import tending
 
@@ -55,6 +56,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
         for task in file_tasks.waiting():
             wake(do_file_task, task.pk)
         files.remove_stale()
+        joining.remove_stale()
         if cache.add("unborn files", 1, timeout=3600):
             files.remove_unborn()
         for file, base_model in token_counts.uncounted():

@@ -18,7 +18,7 @@ from playground.models import Campaign, Matrix
 from training import home
 from training.intake import making
 from training.intake.models import Making
-from training.models import Checkpoint, DatasetFile, TrainingJob
+from training.models import Checkpoint, DatasetFile, TrainingJob, Upload
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,8 @@ def _folders(project: Project) -> list[Path]:
     files = [home.file_folder(pk) for pk in DatasetFile.objects.of(project).values_list("pk", flat=True)]
     runs = [home.run_folder(pk) for pk in TrainingJob.objects.of(project).values_list("pk", flat=True)]
     makings = [making.folder(pk) for pk in Making.objects.of(project).values_list("pk", flat=True)]
-    return [*files, *runs, *makings, takeaway.folder(project), *_server_logs(project)]
+    uploads = [home.upload_folder(pk) for pk in Upload.objects.of(project).values_list("pk", flat=True)]
+    return [*files, *runs, *makings, *uploads, takeaway.folder(project), *_server_logs(project)]
 
 
 def _server_logs(project: Project) -> list[Path]:
