@@ -31,11 +31,15 @@ class RemoveRepeatsForm(forms.Form):
     )
     alike = forms.IntegerField(min_value=round(100 * NEAR), max_value=100, required=False)  # per cent
     side = forms.ChoiceField(choices=[(side, side) for side in get_args(Side)], required=False)
+    place = forms.CharField(max_length=80, required=False)  # playground.held_out.Kept.key: only what stands there
 
     def removal(self) -> Removal:
         asked = self.cleaned_data
         return Removal(
-            tuple(cast(list[Kind], asked["remove"])), (asked["alike"] or 100 * NEAR) / 100, asked["side"] or "rows"
+            tuple(cast(list[Kind], asked["remove"])),
+            (asked["alike"] or 100 * NEAR) / 100,
+            asked["side"] or "rows",
+            asked["place"],
         )
 
 

@@ -1,14 +1,19 @@
-"""What is known of rows that stand in both the training and the validation file of a job's form."""
+"""What is known of leaks of a job form's files: rows that stand in both, rows that ask what models are judged on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django.db.models import Q
 
+from accounts.models import User
+from playground import held_out
+from playground.held_out import Kept
 from training.models import DatasetFile, FileTask
 from training.repeats import work
 
 COMPARED_AT_ONCE_BYTES: Final = 256 << 10  # both files together: a tenth of a second
+NAMED: Final = 3  # places in a sentence
 
 
 @dataclass(frozen=True)
@@ -50,3 +55,73 @@ def _known(file: DatasetFile, other: DatasetFile) -> FileTask | None:
     either = Q(file=file, other=other) | Q(file=other, other=file)
     found = FileTask.objects.filter(either, kind="leaks", status=FileTask.Status.DONE).select_related("file", "other")
     return found.first()
+
+
+# ---- prompts on which models are judged ----
+
+
+@dataclass(frozen=True)
+class Asks:
+    """Rows of a file that ask prompts on which models are judged."""
+
+    file: DatasetFile
+    exact: int
+    near: int
+    names: list[str]  # of the places, those with most rows first
+
+    @property
+    def words(self) -> str:
+        many = self.exact + self.near
+        rows = f"{many:,} row{'' if many == 1 else 's'} of {self.file.filename}"
+        asks = "asks" if many == 1 else "ask"
+        more = f" and {len(self.names) - NAMED} more" if len(self.names) > NAMED else ""
+        text = f"{rows} {asks} what models are judged on: {', '.join(self.names[:NAMED])}{more}."
+        return f"{text} A model that was trained on it would look better there than it is."
+
+
+def asks(asked: dict[str, Any]) -> Asks | None:
+    """Of a form's values. Nothing is read but small files; of others what was found before is told."""
+    file = asked.get("training_file")
+    if not file or not work.searchable(file):
+        return None
+    places = held_out.kept(file.project, file)
+    if file.bytes <= COMPARED_AT_ONCE_BYTES and held_out.looked_for(places):
+        task: FileTask | None = compare_prompts(file, places)
+    else:
+        task = file.tasks.filter(kind="prompts", status=FileTask.Status.DONE).first()
+    return known_asks(file, task, places)
+
+
+def known_asks(file: DatasetFile, task: FileTask | None, places: Sequence[Kept]) -> Asks | None:
+    """What a search found, in places that are still there."""
+    if task is None or not task.figures.get("places"):
+        return None
+    counted = task.figures["places"]
+    there = [each for each in places if each.key in counted and not each.own]
+    there.sort(key=lambda each: -sum(counted[each.key].values()))
+    exact, near = (  # a row may ask what stands in several places
+        min(task.figures[kind]["rows"], sum(counted[each.key].get(kind, 0) for each in there))
+        for kind in ("exact", "near")
+    )
+    return Asks(file, exact, near, [name for each in there for name in names(each)]) if exact + near else None
+
+
+def names(place: Kept) -> list[str]:
+    """What people know it by."""
+    if place.campaigns:
+        return [f"campaign {campaign.name}" for campaign in place.campaigns]
+    words = {
+        "set": f"prompt set {place.name}",
+        "film": f"prompts pinned to {place.name}",
+        "votes": "votes in the playground",
+    }
+    return [words[place.kind]]
+
+
+def compare_prompts(
+    file: DatasetFile, places: Sequence[Kept], user: User | None = None, again: bool = False
+) -> FileTask:
+    """Raises ApiError."""
+    return work.compare_prompts(
+        file, held_out.mark(places), lambda: held_out.prompts(file.project, places), user, again=again
+    )

@@ -1,15 +1,16 @@
 """What the search for repeats found, as a page shows it: which searches there are, and a page of what one found."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.db.models import Q
 
 from dashboard.side_by_side import Turn, compared, said
-from playground import held_out
+from playground.held_out import Kept
 from training import checks, jsonl
 from training.models import DatasetFile, FileTask, TrainingJob
-from training.repeats import found, work
+from training.repeats import asked, found, work
 from training.repeats.found import KINDS, Kind
 from training.repeats.words import SAID_FIRST
 
@@ -47,15 +48,16 @@ def related(file: DatasetFile) -> list[DatasetFile]:
     return [each for each in ordered if work.searchable(each)][:MOST_OTHERS]
 
 
-def is_validation(file: DatasetFile) -> bool:
-    """Whether it is rather validated with than trained on: by its jobs, else by its name."""
-    validates, trains = file.validates.count(), file.trains.count()
-    if validates or trains:
-        return validates > trains
-    return any(word in file.filename.lower() for word in ("valid", "eval", "test", "held"))
-
-
 # ---- what was found ----
+
+
+@dataclass(frozen=True)
+class Stand:
+    """One place where a prompt stands; `place` is None for one that is gone meanwhile."""
+
+    words: str
+    place: Kept | None
+    comparison: str = ""  # its id, where the prompt was voted on
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,13 @@ class Entry:
     """A row beside the one that it is like."""
 
     line: int
-    beside: str  # "line 7", "line 7 of valid.jsonl", the prompt's set
+    beside: str  # "line 7", "line 7 of valid.jsonl"; empty for a prompt
     similarity: float | None
     turns: list[Turn]
     size: int = 2  # of the group
     others: list[tuple[int, float | None]] = field(default_factory=list)  # its other rows: line, similarity
     shown: int = 0  # the line of those that is shown
+    stands: list[Stand] = field(default_factory=list)  # of a prompt
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,16 @@ class Page:
     deepest: bool  # there is more, but it is not paged through
 
 
-def page(task: FileTask, kind: Kind, at: int, at_least: float, row: int = 0) -> Page:
-    """`row`: a line that is to be shown beside the first of its group."""
+def page(
+    task: FileTask, kind: Kind, at: int, at_least: float, row: int = 0, places: Sequence[Kept] = (), place: str = ""
+) -> Page:
+    """`row`: a line that is to be shown beside the first of its group; `places`: where prompts stand, to be named;
+    `place`: only prompts that stand there."""
     at = max(0, min(at, DEEPEST - PAGE_ENTRIES))
-    read = found.entries(task.folder, kind, at, PAGE_ENTRIES + 1, at_least if kind == "near" else 0.0)
+    others = asked.standing(task.folder, place) if place else None
+    read = found.entries(task.folder, kind, at, PAGE_ENTRIES + 1, at_least if kind == "near" else 0.0, others)
     more = len(read) > PAGE_ENTRIES
-    reader = _Reader(task)
+    reader = _Reader(task, places)
     later = at + PAGE_ENTRIES
     return Page(
         kind,
@@ -101,9 +108,11 @@ def page(task: FileTask, kind: Kind, at: int, at_least: float, row: int = 0) -> 
 class _Reader:
     """Reads single rows of the file of a search and of what it was compared with."""
 
-    def __init__(self, task: FileTask) -> None:
+    def __init__(self, task: FileTask, places: Sequence[Kept]) -> None:
         self.task = task
         self.indexes = {file.pk: checks.read_index(file) for file in (task.file, task.other) if file}
+        self.prompts = asked.told(task.folder) if task.kind == "prompts" else {}
+        self.places = {each.key: each for each in places}
 
     def entry(self, found: dict[str, Any], row: int) -> Entry:
         if self.task.kind == "repeats":
@@ -112,10 +121,12 @@ class _Reader:
         if self.task.other:
             beside = f"line {found['other']:,} of {self.task.other.filename}"
             theirs = self._said(self.task.other, found["other"])
-        else:
-            beside, theirs = self._prompt(found["other"])
-            ours = [turn for turn in ours if turn[0] not in SAID_FIRST][: len(theirs) or None]
-        return Entry(found["line"], beside, found["similarity"], compared(ours, theirs))
+            return Entry(found["line"], beside, found["similarity"], compared(ours, theirs))
+        prompt = self.prompts.get(found["other"], {"ask": None, "stands": []})
+        theirs = [turn for turn in said(prompt["ask"]) if turn[0] not in SAID_FIRST]
+        ours = [turn for turn in ours if turn[0] not in SAID_FIRST][: len(theirs) or None]
+        stands = [stand(each, self.places) for each in prompt["stands"]]
+        return Entry(found["line"], "", found["similarity"], compared(ours, theirs), stands=stands)
 
     def _group(self, found: dict[str, Any], row: int) -> Entry:
         others = found["rows"][1:]
@@ -130,18 +141,51 @@ class _Reader:
         rows = jsonl.page(file.path, line, 1, self.indexes[file.pk])
         return said(rows[0][1]) if rows else []
 
-    def _prompt(self, id_: str) -> tuple[str, list[tuple[str, str]]]:
-        prompt = held_out.named(self.task.file.project, [id_]).get(id_)
-        if prompt is None:
-            return "a prompt that was deleted meanwhile", []
-        return f"prompt {prompt.position + 1:,} of {prompt.prompt_set.name}", [
-            turn for turn in said(prompt.ask) if turn[0] not in SAID_FIRST
-        ]
+
+def stand(stands: str, places: Mapping[str, Kept]) -> Stand:
+    """Of "PLACE/WHICH" as training.repeats.asked keeps it."""
+    key, _, which = stands.partition("/")
+    place = places.get(key)
+    if place is None:
+        return Stand("a prompt that is kept no more", None)
+    if place.kind == "votes":
+        return Stand("a message voted on in the playground", place, which)
+    word = "pinned prompt" if place.kind == "film" else "prompt"
+    return Stand(f"{word} {which} of {place.name}", place)
 
 
-def counts(task: FileTask, at_least: float) -> dict[Kind, dict[str, int]]:
-    """Groups or pairs of each kind, and the rows of them that could go."""
+@dataclass(frozen=True)
+class Held:
+    """A place where prompts stand, and how many rows ask one of them."""
+
+    place: Kept
+    exact: int
+    near: int
+
+    @property
+    def rows(self) -> int:
+        return self.exact + self.near
+
+
+def held(task: FileTask | None, places: Sequence[Kept]) -> list[Held]:
+    """What was looked for, most rows first."""
+    counted = task.figures.get("places", {}) if task else {}
+    looked = [each for each in places if not each.own]
+    told = [
+        Held(each, counted.get(each.key, {}).get("exact", 0), counted.get(each.key, {}).get("near", 0))
+        for each in looked
+    ]
+    return sorted(told, key=lambda each: -each.rows)
+
+
+def counts(task: FileTask, at_least: float, place: str = "") -> dict[Kind, dict[str, int]]:
+    """Groups or pairs of each kind, and the rows of them that could go; `place`: of prompts that stand there."""
     figures = task.figures
     told: dict[Kind, dict[str, int]] = {kind: dict(figures.get(kind, {"groups": 0, "rows": 0})) for kind in KINDS}
-    told["near"]["goes"] = len(found.lines_to_drop(task.folder, ["near"], at_least))
+    if place:
+        in_place = figures.get("places", {}).get(place, {})
+        told = {kind: {"groups": in_place.get(kind, 0), "rows": in_place.get(kind, 0)} for kind in KINDS}
+        told["near"]["goes"] = len(asked.lines_asking(task.folder, ["near"], place, at_least))
+    else:
+        told["near"]["goes"] = len(found.lines_to_drop(task.folder, ["near"], at_least))
     return told

@@ -5,6 +5,7 @@ complete, `lines.idx` with the place of every thousandth line.
 """
 
 import io
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ Status = DatasetFile.Status
 
 STALE_UPLOAD = timedelta(days=7)
 UNBORN = timedelta(days=1)
+VALIDATION_NAME = re.compile(r"(?<![a-z])(valid|eval|test|held)")
 SAMPLES = Path(__file__).parent / "samples"
 SAMPLE_TASKS = ("ticket", "tone", "steer", "pairs")
 
@@ -143,6 +145,26 @@ def expire(file: DatasetFile, days: int | None) -> DatasetFile:
 
 def jobs_using(file: DatasetFile) -> TrainingJobQuerySet:
     return TrainingJob.objects.of(file.project).filter(Q(training_file=file) | Q(validation_file=file))
+
+
+def is_validation(file: DatasetFile) -> bool:
+    """Whether it is rather validated with than trained on: by the jobs of all its versions, else by its name."""
+    jobs = TrainingJob.objects.of(file.project)
+    validates = jobs.filter(validation_file__family=file.family).count()
+    trains = jobs.filter(training_file__family=file.family).count()
+    if validates or trains:
+        return validates > trains
+    return bool(VALIDATION_NAME.search(file.filename.lower()))
+
+
+def offspring(file: DatasetFile) -> set[str]:
+    """Families of the datasets that were made of any version of it, and of those in turn."""
+    found, newest = set[str](), {file.family}
+    while newest:
+        made = DatasetFile.objects.of(file.project).datasets().filter(parent__family__in=newest)
+        newest = set(made.values_list("family", flat=True)) - found - {file.family}
+        found |= newest
+    return found
 
 
 def delete(file: DatasetFile) -> None:

@@ -14,29 +14,37 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
+from dashboard import leaks_told
 from dashboard import repeats_shown as shown
 from dashboard.forms_datasets import RemoveRepeatsForm
 from dashboard.views.one_dataset import one_dataset
 from playground import held_out
+from playground.held_out import Kept
+from training import file_tasks
+from training.files import is_validation
 from training.models import DatasetFile, FileTask
-from training.repeats import found, removing, work
+from training.repeats import asked, found, removing, work
 from training.repeats.found import KINDS, Kind
 
 UNASKED_BYTES: Final = 64 << 20  # larger files are searched when somebody asks
 COMPARED_UNASKED: Final = 3  # of the files that are likely to share rows with it; the others can be chosen
 SEARCHES: Final = ("repeats", "leaks", "prompts")
+SHOWN_PLACES: Final = 12  # in which prompts stand that rows ask; the CSV names all
+SHOWN_OWN: Final = 4
 
 
 def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     """?of= chooses what is shown: "" what repeats in the file, "prompts", or the id of another file; ?kind=, ?alike=
-    (per cent) and ?at= which of it, ?row= what stands beside the first of a group."""
+    (per cent) and ?at= which of it, ?row= what stands beside the first of a group, ?place= where prompts stand."""
     if not work.searchable(file):
         return {"can_search": False}
     unasked = file.bytes <= UNASKED_BYTES
     tasks = {task.key or task.kind: task for task in file.tasks.filter(kind__in=SEARCHES).select_related("other")}
-    related = shown.related(file)
+    places = held_out.kept(request.project, file)
     if unasked:
-        tasks |= _begin(request, file, related)
+        tasks |= _begin(request, file, places)
+    if not held_out.looked_for(places):
+        tasks.pop("prompts", None)
     chosen = _chosen(request, tasks)
     removal = file.tasks.filter(kind="remove").first()
     listed = [task for task in tasks.values() if task.kind == "leaks" and task.other]
@@ -46,32 +54,61 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "own": tasks.get("repeats"),
         "leaks": sorted(listed, key=lambda task: task.other.filename if task.other else ""),
         "prompts": tasks.get("prompts"),
-        "prompt_sets": held_out.sets(request.project, file),
+        "prompts_stale": _is_stale(tasks.get("prompts"), places),
+        "kept": _kept_words(places),
+        "own_places": [each for each in places if each.own][:SHOWN_OWN],
+        "own_more": max(0, len([each for each in places if each.own]) - SHOWN_OWN),
+        "validates": is_validation(file),
         "offered": _offered(request, file, tasks),
         "busy": any(task.is_busy for task in tasks.values()) or bool(removal and removal.is_busy),
         "removal": removal,
         "removed": DatasetFile.objects.filter(pk=removal.figures.get("file", "")).first() if removal else None,
         "levels": shown.LEVELS,
-        **(_found(request, file, chosen) if chosen else {}),
+        **(_found(request, file, chosen, places) if chosen else {}),
     }
 
 
-def _begin(request: HttpRequest, file: DatasetFile, related: list[DatasetFile]) -> dict[str, FileTask]:
+def _begin(request: HttpRequest, file: DatasetFile, places: list[Kept]) -> dict[str, FileTask]:
     """What is looked for without being asked: small files at once, larger ones by a worker."""
     begun = {"repeats": work.search(file, request.user)}
-    for other in related[:COMPARED_UNASKED]:
+    for other in shown.related(file)[:COMPARED_UNASKED]:
         if other.bytes <= UNASKED_BYTES:
             begun[other.pk] = work.compare(file, other, request.user)
-    if held_out.set_ids(request.project):
-        begun["prompts"] = _compare_prompts(request, file)
+    if held_out.looked_for(places):
+        begun["prompts"] = _begun_prompts(file, places) or leaks_told.compare_prompts(file, places, request.user)
     return begun
 
 
-def _compare_prompts(request: HttpRequest, file: DatasetFile, again: bool = False) -> FileTask:
-    project = request.project
-    return work.compare_prompts(
-        file, held_out.set_ids(project), lambda: held_out.prompts(project), request.user, again=again
-    )
+def _begun_prompts(file: DatasetFile, places: list[Kept]) -> FileTask | None:
+    """What is known of a file that is not read in an instant: the page tells that prompts came since."""
+    if file.bytes <= file_tasks.DONE_AT_ONCE_BYTES:
+        return None
+    return file.tasks.filter(kind="prompts", status=FileTask.Status.DONE, asked__finder=work.FINDER).first()
+
+
+def _is_stale(task: FileTask | None, places: list[Kept]) -> bool:
+    return bool(task and task.figures and task.asked.get("prompts") != held_out.mark(places))
+
+
+def _kept_words(places: list[Kept]) -> str:
+    """'523 prompts: 3 prompt sets (2 campaigns), 4 jobs ...'; empty where nothing is looked for."""
+    looked = held_out.looked_for(places)
+    sets = [each for each in looked if each.kind == "set"]
+    jobs = [each for each in looked if each.kind == "film"]
+    voted = sum(each.prompts for each in looked if each.kind == "votes")
+    asked = many(len({campaign.pk for each in sets for campaign in each.campaigns}), "campaign")
+    told = [
+        f"{many(sum(each.prompts for each in sets), 'prompt')} of {many(len(sets), 'prompt set')}, asked in {asked}"
+        if sets
+        else "",
+        f"{many(sum(each.prompts for each in jobs), 'prompt')} pinned to {many(len(jobs), 'job')}" if jobs else "",
+        f"{many(voted, 'message')} voted on in the playground" if voted else "",
+    ]
+    return "; ".join(words for words in told if words)
+
+
+def many(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _chosen(request: HttpRequest, tasks: dict[str, FileTask]) -> FileTask | None:
@@ -85,32 +122,40 @@ def _offered(request: HttpRequest, file: DatasetFile, tasks: dict[str, FileTask]
     return [each for each in others[:200] if each.pk not in tasks and work.searchable(each)]
 
 
-def _found(request: HttpRequest, file: DatasetFile, task: FileTask) -> dict[str, Any]:
+def _found(request: HttpRequest, file: DatasetFile, task: FileTask, places: list[Kept]) -> dict[str, Any]:
     """A page of what a search found, and what a removal would do."""
     of = task.key or ("" if task.kind == "repeats" else task.kind)
     told: dict[str, Any] = {"chosen": task, "of": of}
     if not task.figures:
         return told
     alike = _level(request)
-    counts = shown.counts(task, alike / 100)
+    place = next((each for each in places if of == "prompts" and each.key == request.GET.get("place")), None)
+    counts = shown.counts(task, alike / 100, place.key if place else "")
     kinds = [(kind, words, counts[kind]["groups"]) for kind, words in shown.KIND_WORDS.items()]
     kind = _kind(request, counts)
     number = {name: _number(request, name) for name in ("at", "row")}
-    address = {"tab": "repeats", "of": of, "alike": alike}
+    address = {"tab": "repeats", "of": of, "alike": alike} | ({"place": place.key} if place else {})
+    held = shown.held(task, places) if of == "prompts" else []
     removable: list[Kind] = [each for each in KINDS if counts[each]["rows"] and (each != "prompt" or task.other)]
     return told | {
         "kinds": kinds,
         "kind": kind,
         "alike": alike,
         "counts": counts,
-        "page": shown.page(task, kind, number["at"], alike / 100, number["row"]) if kind else None,
+        "page": shown.page(task, kind, number["at"], alike / 100, number["row"], places, place.key if place else "")
+        if kind
+        else None,
+        "place": place,
+        "held": [each for each in held if each.rows][:SHOWN_PLACES],
+        "held_more": max(0, sum(1 for each in held if each.rows) - SHOWN_PLACES),
+        "held_clean": sum(1 for each in held if not each.rows),
         "address": urlencode(address),
         "removable": [
             (each, shown.KIND_WORDS[each], counts[each].get("goes", counts[each]["rows"]), each != "prompt")
             for each in removable
         ],
         "other_side": task.other,
-        "side": "other" if task.other and shown.is_validation(file) else "rows",
+        "side": "other" if task.other and is_validation(file) else "rows",
         **_preview(request, task),
     }
 
@@ -157,7 +202,7 @@ def look(request: HttpRequest, file_id: str) -> HttpResponse:
     file, of = one_dataset(request, file_id), request.POST.get("of", "")
     try:
         if of == "prompts":
-            _compare_prompts(request, file, again=True)
+            leaks_told.compare_prompts(file, held_out.kept(request.project, file), request.user, again=True)
         elif of:
             other = get_object_or_404(DatasetFile.objects.of(request.project).datasets(), pk=of)
             work.compare(file, other, request.user, again=True)
@@ -197,19 +242,23 @@ def download(request: HttpRequest, file_id: str, task_id: str) -> StreamingHttpR
     """Everything that a search found, as CSV: a line for each row that is like another."""
     task = get_object_or_404(one_dataset(request, file_id).tasks.filter(kind__in=SEARCHES), pk=task_id)
     name = f"{task.file.filename}-repeats.csv"
-    response = StreamingHttpResponse(_csv(task), content_type="text/csv; charset=utf-8")
+    places = held_out.kept(request.project, task.file) if task.kind == "prompts" else []
+    response = StreamingHttpResponse(_csv(task, places), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{_header_safe(name)}"'
     return response
 
 
-def _csv(task: FileTask) -> Iterator[str]:
+def _csv(task: FileTask, places: list[Kept]) -> Iterator[str]:
     writer = csv.writer(_Echo())
+    prompts, named = asked.told(task.folder) if task.kind == "prompts" else {}, {each.key: each for each in places}
     where = f"line of {task.other.filename}" if task.other else "id of the prompt" if task.kind == "prompts" else "line"
-    yield writer.writerow(["kind", "line", f"like {where}", "similarity"])
+    yield writer.writerow(["kind", "line", f"like {where}", "similarity", *(["stands as"] if named else [])])
     for kind in KINDS:
         for each in found.all_entries(task.folder, kind):
             for line, other, alike in each:
-                yield writer.writerow([kind, line, other, "" if alike is None else f"{alike:.4f}"])
+                stands = prompts.get(str(other), {}).get("stands", [])
+                told = [("; ".join(shown.stand(one, named).words for one in stands))] if named else []
+                yield writer.writerow([kind, line, other, "" if alike is None else f"{alike:.4f}", *told])
 
 
 class _Echo:

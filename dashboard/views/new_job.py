@@ -15,7 +15,7 @@ from dashboard.form_faults import FaultLine, fault_lines
 from dashboard.form_groups import shown_groups
 from dashboard.forms import JobForm
 from dashboard.forms_trackers import has_key
-from dashboard.leaks_told import leak
+from dashboard.leaks_told import asks, leak
 from dashboard.preparing import busy_now
 from dashboard.views import model_choice
 from playground import sharing
@@ -70,6 +70,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
         "form": form,
         "forecast": answer,
         "leak": leak(form.cleaned_data),
+        "asks": asks(form.cleaned_data),
         "busy": busy_now(request.project),
         "faults": [line for line in lines if not line.is_missing],  # what is merely missing is no fault while one types
         "chosen_method": method,

@@ -263,11 +263,28 @@ def test_rows_that_ask_what_a_prompt_asks_are_found(tmp_path: Path) -> None:
         {"messages": [*chat("Hello", "Hi")["messages"], *chat("What is a REEF", STORY)["messages"]]},
         {"text": "What is a reef?"},
     )
-    prompts = [asked.Asked("lamp", PARCEL), asked.Asked("reef", "What is a reef?"), asked.Asked("none", "")]
-    asked.find(path, prompts, tmp_path / "out")
+    prompts = [
+        asked.Asked("lamp", {"prompt": PARCEL}, ("set:a/1", "film:b/2")),
+        asked.Asked("reef", {"prompt": "What is a reef?"}, ("set:a/2",)),
+        asked.Asked("none", {"prompt": ""}),
+    ]
+    done = asked.find(path, prompts, tmp_path / "out")
+    assert done["places"] == {"set:a": {"exact": 2, "near": 1}, "film:b": {"exact": 1, "near": 1}}
+    assert asked.standing(tmp_path / "out", "film:b") == {"lamp"}
+    assert asked.lines_asking(tmp_path / "out", ["exact", "near"], "film:b", 0.8).tolist() == [1, 2]
     assert kinds(tmp_path / "out") == {"exact": [(1, "lamp"), (4, "reef")], "near": [(2, "lamp")]}
     assert found.lines_to_drop(tmp_path / "out", ["exact", "near"], 0.8).tolist() == [1, 2, 4]
     assert asked.find(path, [], tmp_path / "none")["prompts"] == 0
+
+
+def test_a_prompt_that_stands_in_several_places_is_one() -> None:
+    asks = [
+        ({"prompt": "What is wool?"}, "set:a/1"),
+        ({"prompt": " "}, "set:a/2"),
+        ({"prompt": "what is WOOL"}, "votes/x"),
+    ]
+    (only,) = asked.merged(asks)
+    assert only.stands == ("set:a/1", "votes/x") and only.ask == {"prompt": "What is wool?"}
 
 
 # ---- many rows ----

@@ -6,7 +6,7 @@ answer).
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
@@ -78,14 +78,21 @@ def removable(lines: np.ndarray, exact: np.ndarray, near: np.ndarray, prompt: np
 # ---- reading ----
 
 
-def entries(folder: Path, kind: Kind, first: int, count: int, at_least: float = 0.0) -> list[Entry]:
-    """Groups or pairs of a kind from the `first` on (counted from 0), without those less alike than `at_least`."""
+def entries(
+    folder: Path, kind: Kind, first: int, count: int, at_least: float = 0.0, others: Container[Any] | None = None
+) -> list[Entry]:
+    """Groups or pairs of a kind from the `first` on (counted from 0), without those less alike than `at_least`;
+    `others`: only pairs with one of these."""
     path = folder / f"{kind}.jsonl"
     if not path.exists():
         return []
     with path.open("rb") as file:
         read = (json.loads(line) for line in file)
-        shown = (each for each in read if "part" not in each and _alike(each) >= at_least)
+        shown = (
+            each
+            for each in read
+            if "part" not in each and _alike(each) >= at_least and (others is None or each["other"] in others)
+        )
         return list(islice(shown, first, first + count))
 
 

@@ -1,6 +1,6 @@
 """Another version of a dataset without the rows that a search found."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
@@ -11,6 +11,7 @@ from accounts.models import User
 from training import file_tasks, jsonl, versions
 from training.file_tasks import Progress
 from training.models import DatasetFile, FileTask
+from training.repeats.asked import lines_asking
 from training.repeats.found import Kind, Side, lines_to_drop
 
 SHOWN_LINES: Final = 12
@@ -20,11 +21,12 @@ WORDS: Final[dict[Kind, str]] = {"exact": "exact", "near": "near", "prompt": "of
 @dataclass(frozen=True)
 class Removal:
     """What is to go: rows of these kinds, near ones from `at_least` on, of the file or of the one it was compared
-    with. Of repeats within a file the first of each group stays."""
+    with. Of repeats within a file the first of each group stays. `place`: only rows that ask what stands there."""
 
     kinds: tuple[Kind, ...]
     at_least: float = 0.8
     side: Side = "rows"
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Preview:
 
 def preview(task: FileTask, removal: Removal) -> Preview:
     lines = _lines(task, removal)
-    by_kind = {kind: len(_lines(task, Removal((kind,), removal.at_least, removal.side))) for kind in removal.kinds}
+    by_kind = {kind: len(_lines(task, replace(removal, kinds=(kind,)))) for kind in removal.kinds}
     return Preview(_target(task, removal), len(lines), by_kind, [int(line) for line in islice(lines, SHOWN_LINES)])
 
 
@@ -62,7 +64,8 @@ def do(task: FileTask, progress: Progress) -> dict[str, Any]:
     search = FileTask.objects.filter(pk=task.asked["search"], file__project=task.file.project_id).first()
     if search is None or not search.figures:
         raise ApiError("What was found is gone meanwhile. Look for repeats again.")
-    removal = Removal(tuple(task.asked["kinds"]), task.asked["at_least"], task.asked["side"])
+    wanted = task.asked
+    removal = Removal(tuple(wanted["kinds"]), wanted["at_least"], wanted["side"], wanted.get("place", ""))
     goes = _lines(search, removal)
 
     def write(out: BinaryIO) -> None:
@@ -111,4 +114,6 @@ def _target(task: FileTask, removal: Removal) -> DatasetFile:
 
 
 def _lines(task: FileTask, removal: Removal) -> np.ndarray:
+    if removal.place:
+        return lines_asking(task.folder, removal.kinds, removal.place, removal.at_least)
     return lines_to_drop(task.folder, removal.kinds, removal.at_least, removal.side)

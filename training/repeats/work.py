@@ -1,6 +1,5 @@
 """Searches for repeats as work on files: which there are, and what each does."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from training.file_tasks import Progress
 from training.models import DatasetFile, FileTask
 from training.repeats import asked, leaks, within
 
-FINDER: Final = 1  # raise it when the finders find otherwise: what was found before is looked for anew
+FINDER: Final = 2  # raise it when the finders find otherwise: what was found before is looked for anew
 
 
 def searchable(file: DatasetFile) -> bool:
@@ -44,22 +43,24 @@ def compare(file: DatasetFile, other: DatasetFile, user: User | None = None, aga
 
 def compare_prompts(
     file: DatasetFile,
-    sets: list[str],
+    mark: str,
     prompts: Callable[[], list[asked.Asked]],
     user: User | None = None,
     again: bool = False,
 ) -> FileTask:
-    """Which rows of the file ask one of these prompts. They are read once for the same `sets`, any ids of theirs.
-    Raises ApiError."""
+    """Which rows of the file ask one of these prompts. They are read only where the file was not compared with them
+    before, which `mark`, the same for the same prompts, tells. Raises ApiError."""
     _refuse(file)
-    digest = hashlib.sha256(json.dumps(sets).encode()).hexdigest()[:16]
-    path = _prompts_path(file, digest)
-    if again or not path.exists():
-        told = json.dumps([[each.id, each.text] for each in prompts()], ensure_ascii=False)
-        with disk_errors("the list of prompts"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(told.encode("utf-8", "surrogatepass"))
-    return file_tasks.ask(file, "prompts", asked={"finder": FINDER, "prompts": digest}, user=user, again=again)
+    wanted = {"finder": FINDER, "prompts": mark}
+    known = file.tasks.filter(kind="prompts", key="").first()
+    if known and (known.is_busy or (known.asked == wanted and not again)):
+        return known
+    told = json.dumps([[each.id, each.ask, each.stands] for each in prompts()])
+    path = _prompts_path(file, mark)
+    with disk_errors("the list of prompts"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(told)
+    return file_tasks.ask(file, "prompts", asked=wanted, user=user, again=again)
 
 
 def _refuse(file: DatasetFile) -> None:
@@ -83,9 +84,15 @@ def find_leaks(task: FileTask, progress: Progress) -> dict[str, Any]:
 
 
 def find_prompts(task: FileTask, progress: Progress) -> dict[str, Any]:
-    read = json.loads(_prompts_path(task.file, task.asked["prompts"]).read_bytes())
-    prompts = [asked.Asked(id_, text) for id_, text in read]
-    return _search(task, lambda work: asked.find(task.file.path, prompts, task.folder, progress))
+    path = _prompts_path(task.file, task.asked["prompts"])
+    try:
+        read = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ApiError("The list of prompts is gone meanwhile. Look again.") from None
+    prompts = [asked.Asked(id_, ask, tuple(stands)) for id_, ask, stands in read]
+    done = _search(task, lambda work: asked.find(task.file.path, prompts, task.folder, progress))
+    path.unlink(missing_ok=True)
+    return done
 
 
 def _search(task: FileTask, find: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -98,5 +105,6 @@ def _search(task: FileTask, find: Callable[[Path], dict[str, Any]]) -> dict[str,
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _prompts_path(file: DatasetFile, digest: str) -> Path:
-    return home.file_folder(file.pk) / "tasks" / f"prompts-{digest}.json"
+def _prompts_path(file: DatasetFile, mark: str) -> Path:
+    """Where they wait to be looked for."""
+    return home.file_folder(file.pk) / "tasks" / f"prompts-{mark}.json"

@@ -1,0 +1,195 @@
+"""Rows of a dataset that ask what models are judged on: campaigns, pinned prompts, votes; and what is no leak."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import Project, User
+from playground import held_out
+from playground.campaigns.models import Campaign
+from playground.film import prompts
+from playground.film.prompts import Pinned
+from playground.forms import Setup
+from playground.matrix import matrices, sets
+from playground.models import Comparison, Turn, Vote
+from tests import makers
+from training import file_tasks, files, splits
+from training.models import DatasetFile
+
+pytestmark = pytest.mark.django_db
+
+QUESTIONS = [
+    "Which of our wool blankets may I wash at sixty degrees, and for how long?",
+    "When does the shop beside the old harbour open on a rainy Sunday?",
+    "Who mends cotton towels that a dog has torn into seven pieces?",
+    "Can silk scarves be sent back after they were worn to one dance?",
+    "How many chairs fit around that round oak table near your door?",
+    "Where do I find an invoice from last winter under another name?",
+    "Why is my lamp still yellow although I bought two white bulbs?",
+    "Do you deliver heavy pillows to islands without any bridge or ferry?",
+    "What does engraving eleven letters on a copper kettle cost today?",
+    "Is there somebody who could explain these assembly drawings by telephone?",
+    "Should leather gloves be oiled before they are put away for summer?",
+    "May we rent your largest tent for our neighbours and their horses?",
+]
+
+
+def lines(questions: list[str]) -> bytes:
+    rows = (
+        {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": f"Answer {at}."}]}
+        for at, text in enumerate(questions)
+    )
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+@pytest.fixture
+def train(project: Project, owner: User) -> DatasetFile:
+    return files.create_file(project, owner, "care-train.jsonl", "fine-tune", lines(QUESTIONS))
+
+
+def ask(text: str) -> Pinned:
+    return Pinned({"messages": [{"role": "user", "content": text}]})
+
+
+def campaign(project: Project, name: str, *texts: str) -> Campaign:
+    made = sets.make(project=project, user=None, name=f"Prompts of {name}", pinned=[*map(ask, texts)], source={})
+    setup = Setup.model_validate({"columns": [{"model": "a"}, {"model": "b"}]})
+    matrix = matrices.start(project=project, user=None, name="", prompt_set=made, setup=setup)
+    return Campaign.objects.create(project=project, matrix=matrix, name=name)
+
+
+def voted(project: Project, user: User, text: str) -> Comparison:
+    comparison = Comparison.objects.create(project=project, blind=True)
+    turn = Turn.objects.create(comparison=comparison, position=0, prompt=text)
+    Vote.objects.create(turn=turn, project=project, voter=user, verdict="tie")
+    return comparison
+
+
+def tab(client: Client, file: DatasetFile, **asked: Any) -> str:
+    return client.get(f"/datasets/{file.pk}/", {"tab": "repeats", "of": "prompts", **asked}).text
+
+
+def figures(file: DatasetFile) -> dict[str, Any]:
+    return file.tasks.get(kind="prompts").figures
+
+
+@pytest.fixture
+def models(project: Project) -> None:
+    makers.make_base_model("a")
+    makers.make_base_model("b")
+
+
+def test_a_row_is_told_with_every_place_where_its_prompt_stands(
+    owner_client: Client, project: Project, owner: User, train: DatasetFile, models: None
+) -> None:
+    made = campaign(project, "Winter", QUESTIONS[0], "Is this said nowhere?")
+    job = makers.make_job(project, label="Soft wool")
+    prompts.pin(job, [ask("Hello?"), ask(QUESTIONS[0])])
+    comparison = voted(project, owner, QUESTIONS[1].replace("rainy", "sunny"))
+    page = tab(owner_client, train)
+    film, asked = f"film:{job.pk}", f"set:{made.matrix.prompt_set_id}"
+    assert figures(train)["places"] == {film: {"exact": 1}, asked: {"exact": 1}, "votes": {"near": 1}}
+    assert f'<a href="/campaigns/{made.pk}/">Winter</a>' in page
+    assert "prompt 1 of Prompts of Winter" in page and "pinned prompt 2 of Soft wool" in page
+    assert "looked <time" in page and "2 prompts pinned to 1 job" in page
+    near = tab(owner_client, train, kind="near")
+    assert f'<a href="/playground/{comparison.pk}/">a message voted on in the playground</a>' in near
+    told = b"".join(owner_client.get(f"/datasets/{train.pk}/repeats/{train.tasks.get(kind='prompts').pk}.csv"))
+    assert b"pinned prompt 2 of Soft wool; prompt 1 of Prompts of Winter" in told
+
+
+def test_rows_of_one_place_are_shown_and_removed_alone(
+    owner_client: Client, project: Project, owner: User, train: DatasetFile
+) -> None:
+    job = makers.make_job(project, label="Soft wool")
+    prompts.pin(job, [ask(QUESTIONS[2])])
+    voted(project, owner, QUESTIONS[3])
+    place = f"film:{job.pk}"
+    page = tab(owner_client, train, place=place, remove=["exact"])
+    assert "cotton towels" in page and "Can silk scarves" not in page and "Remove 1 row<" in page
+    form = {"task": train.tasks.get(kind="prompts").pk, "remove": ["exact"], "side": "rows", "place": place}
+    owner_client.post(f"/datasets/{train.pk}/repeats/remove", form)
+    assert DatasetFile.objects.get(version=2).path.read_bytes() == b"".join(
+        line for at, line in enumerate(lines(QUESTIONS).splitlines(keepends=True)) if at != 2
+    )
+
+
+def test_prompts_that_are_held_out_of_the_same_file_are_no_leak_of_it(
+    owner_client: Client, project: Project, train: DatasetFile
+) -> None:
+    learnt, valid = splits.split(train, count=4)
+    job = makers.make_job(project, training_file=learnt, validation_file=valid, label="Split")
+    film = prompts.begin(job)
+    assert len(film.prompts) == 4
+    sets.make(
+        project=project, user=None, name="Of the held-out rows", pinned=sets.of_file(valid, 4),
+        source={"kind": "file", "file": valid.pk, "filename": valid.filename},
+    )  # fmt: skip
+    for file in (train, valid):
+        page = tab(owner_client, file)
+        assert "this file&#x27;s own" in page or "this file's own" in page
+        assert not file.tasks.filter(kind="prompts")
+    tab(owner_client, learnt)
+    assert figures(learnt)["places"] == {}  # looked for, and no row of it was held out
+
+
+def test_prompts_drawn_from_a_training_file_are_its_leak(
+    owner_client: Client, project: Project, train: DatasetFile
+) -> None:
+    source = {"kind": "file", "file": train.pk, "filename": train.filename}
+    sets.make(project=project, user=None, name="Drawn", pinned=sets.of_file(train, 3), source=source)
+    page = tab(owner_client, train)
+    assert "drawn from this file" in page and figures(train)["exact"]["rows"] == 3
+
+
+def test_a_file_made_of_votes_is_not_held_against_the_votes(project: Project, owner: User, train: DatasetFile) -> None:
+    voted(project, owner, QUESTIONS[0])
+    assert [each.key for each in held_out.looked_for(held_out.kept(project, train))] == ["votes"]
+    train.origin = {"kind": "votes"}
+    train.save()
+    assert held_out.looked_for(held_out.kept(project, train)) == []
+
+
+def test_prompts_of_another_project_and_of_archived_jobs_are_not_looked_for(
+    owner_client: Client, project: Project, stranger: User, train: DatasetFile, models: None
+) -> None:
+    elsewhere = Project.objects.get(name="Elsewhere")
+    campaign(elsewhere, "Secret", QUESTIONS[0])
+    prompts.pin(makers.make_job(elsewhere), [ask(QUESTIONS[1])])
+    voted(elsewhere, stranger, QUESTIONS[2])
+    gone = makers.make_job(project, status="succeeded")
+    prompts.pin(gone, [ask(QUESTIONS[3])])
+    gone.archived_at = gone.created_at
+    gone.save()
+    assert held_out.kept(project, train) == []
+    assert "No prompts are kept for judging yet" in tab(owner_client, train)
+
+
+def test_prompts_that_came_since_are_said_of_a_larger_file_and_looked_for_in_a_small_one(
+    owner_client: Client, project: Project, train: DatasetFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = makers.make_job(project)
+    prompts.pin(job, [ask(QUESTIONS[0])])
+    tab(owner_client, train)
+    prompts.pin(job, [ask(QUESTIONS[0]), ask(QUESTIONS[1])])
+    with monkeypatch.context() as larger:
+        larger.setattr(file_tasks, "DONE_AT_ONCE_BYTES", 10)
+        assert "what is kept has changed since" in tab(owner_client, train)
+        assert figures(train)["exact"]["rows"] == 1
+    assert "what is kept has changed since" not in tab(owner_client, train)
+    assert figures(train)["exact"]["rows"] == 2
+
+
+def test_the_form_of_a_job_warns_of_what_its_rows_ask(
+    owner_client: Client, project: Project, train: DatasetFile, models: None, present: None
+) -> None:
+    campaign(project, "Winter", QUESTIONS[0])
+    train.token_facts = {"a": makers.make_file(project).token_facts["tiny"]}
+    train.save()
+    data = {"model": "base:a", "training_file": train.pk, "validation": "none", "adaptation": "lora"}
+    answer = owner_client.post(reverse("estimate-job"), data)
+    assert "1 row of care-train.jsonl asks what models are judged on: campaign Winter." in answer.text
+    assert f"/datasets/{train.pk}/?tab=repeats&amp;of=prompts#found" in answer.text
