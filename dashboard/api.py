@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
 from dashboard import schemas
-from dashboard.routers import chains, exports, files, jobs, models, moderations, uploads
+from dashboard.routers import chains, exports, files, jobs, models, moderations, uploads, webhooks
 from dashboard.wording import explain
 from playground.routers import router as chat_router
 
@@ -40,7 +40,6 @@ NOT_SERVED = {
     "images": "Images are",
     "responses": "The Responses API (use /v1/chat/completions) is",
     "vector_stores": "Vector stores are",
-    "webhook_endpoints": "Webhooks are",
 }
 
 
@@ -113,6 +112,7 @@ api.add_router("", chains.router, tags=["recipes"])
 api.add_router("", models.router, tags=["models"])
 api.add_router("", exports.router, tags=["exports"])
 api.add_router("", moderations.router, tags=["moderations"])
+api.add_router("", webhooks.router, tags=["webhooks"])
 api.add_router("", chat_router, tags=["chat"])
 
 

@@ -20,6 +20,7 @@ urlpatterns = [
     path("lineage/", include("dashboard.views.lineage")),
     path("settings/", include("dashboard.views.settings")),
     path("settings/", include("dashboard.views.moderation")),
+    path("settings/", include("dashboard.views.webhooks")),
     path("settings/", include("dashboard.views.ownership")),
     path("playground/", include("playground.urls")),
     path("campaigns/", include("playground.campaigns.results_views")),

@@ -22,6 +22,14 @@ class Refused(OSError):
 
 def check_base_url(text: str) -> str:
     """The address as it is stored, without the last slash. Raises Refused with what is wrong."""
+    text = check_url(text)
+    if "?" in text:
+        raise Refused("The address ends before “?” and “#”. A key has a field of its own.")
+    return text.rstrip("/").removesuffix("/chat/completions")
+
+
+def check_url(text: str) -> str:
+    """The address as it is stored. Raises Refused with what is wrong."""
     text = text.strip()
     if any(ord(letter) <= 32 or letter == "\\" for letter in text):
         raise Refused("An address has no spaces and no backslashes.")
@@ -36,12 +44,12 @@ def check_base_url(text: str) -> str:
         raise Refused("The address has no server in it, for example https://api.example.com/v1.")
     if "@" in parts.netloc:
         raise Refused("Leave user and password out of the address. A key has a field of its own.")
-    if parts.query or parts.fragment or "?" in text or "#" in text:
-        raise Refused("The address ends before “?” and “#”. A key has a field of its own.")
+    if "#" in text:
+        raise Refused("The address ends before “#”.")
     if port == 0:
         raise Refused("Port 0 is no port.")
     check_host(host)
-    return text.rstrip("/").removesuffix("/chat/completions")
+    return text
 
 
 def check_host(host: str) -> None:

@@ -14,6 +14,7 @@ from training.claims import owned
 from training.engine.spec import End, Measured
 from training.job_log import add_event, refresh_queue
 from training.models import FINAL, DatasetFile, TrainingJob
+from training.webhooks import deliveries
 
 Status = TrainingJob.Status
 
@@ -142,19 +143,22 @@ def fail(job: TrainingJob, message: str, *, code: str = "server_error", param: s
 
 def close(job: TrainingJob, status: str, text: str) -> bool:
     """Move a job that has not ended to its final state; False when it had ended before."""
-    changed = (
-        TrainingJob.objects.filter(pk=job.pk)
-        .exclude(status__in=FINAL)
-        .update(
-            status=status,
-            status_text=text,
-            finished_at=timezone.now(),
-            trained_tokens=_trained_tokens(job),
-            estimated_finish_at=None,
-            phase="",
-            wanted="cancel" if status == Status.CANCELLED else "",
+    with transaction.atomic():
+        changed = (
+            TrainingJob.objects.filter(pk=job.pk)
+            .exclude(status__in=FINAL)
+            .update(
+                status=status,
+                status_text=text,
+                finished_at=timezone.now(),
+                trained_tokens=_trained_tokens(job),
+                estimated_finish_at=None,
+                phase="",
+                wanted="cancel" if status == Status.CANCELLED else "",
+            )
         )
-    )
+        if changed:
+            deliveries.job_ended(job.pk, job.project_id, str(status))
     if changed:
         refresh_queue()
         notify.job_changed(job.pk)

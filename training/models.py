@@ -489,3 +489,4 @@ from training.safety.models import (  # noqa: E402 - Django looks for models her
     SafetyScan,  # noqa: F401
 )
 from training.trackers.models import Tracker, TrackerKey  # noqa: E402, F401 - Django looks for models here
+from training.webhooks.models import WebhookDelivery, WebhookEndpoint  # noqa: E402, F401 - Django looks for models here

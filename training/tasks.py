@@ -41,6 +41,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
     from training.parts import joining
     from training.repairs import asking
     from training.trackers import tending
+    from training.webhooks import deliveries
 
     if "train" in queues:
         supervisor.end_leftovers()
@@ -57,14 +58,25 @@ def send_missing_wake_ups(queues: set[str]) -> None:
             wake(do_file_task, task.pk)
         files.remove_stale()
         joining.remove_stale()
-        if cache.add("unborn files", 1, timeout=3600):
+        if cache.add("hourly-clean-up", 1, timeout=3600):
             files.remove_unborn()
+            deliveries.remove_old()
         for file, base_model in token_counts.uncounted():
             wake(count_file_tokens, file.pk, base_model.pk)
+        for delivery in deliveries.due()[: deliveries.MOST_AT_ONCE]:
+            wake(deliver_webhook, delivery.pk)
         for making in Making.objects.left_alone():
             wake(make_dataset, making.pk)
         tending.tend()
         following.advance()
+
+
+@dramatiq.actor(queue_name="default", max_retries=0)
+def deliver_webhook(delivery_id: int) -> None:
+    """One attempt to tell an endpoint of an event."""
+    from training.webhooks import deliveries
+
+    deliveries.attempt(delivery_id)
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))

@@ -22,7 +22,7 @@ from accounts.errors import ApiError
 from accounts.forms import ChangePassword, Invite, NewKey, Profile
 from accounts.models import ApiKey, Membership, OneTimeLink, User
 from accounts.views import sends_mail
-from dashboard import forms_moderation
+from dashboard import forms_moderation, webhooks_shown
 from training import devices
 from training.models import TrackerKey
 
@@ -54,7 +54,7 @@ def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
         "server": server(),
         "sends_mail": sends_mail(),
     }
-    context |= forms_moderation.context(request) | more
+    context |= forms_moderation.context(request) | webhooks_shown.context(request) | more
     for name in ("profile", "password", "invite", "new_key"):
         context[name].auto_id = f"{name}_%s"  # several forms on one page: each needs ids of its own
     return render(request, "dashboard/settings.html", context, status=status)
