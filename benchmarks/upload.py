@@ -25,10 +25,11 @@ WAIT_SECONDS = 600
 
 
 class Memory:
-    """The most that each kind of process held, looked at ten times a second."""
+    """The most that each kind of process held while something was done, looked at ten times a second."""
 
     def __init__(self, root: int) -> None:
-        self.root, self.most = psutil.Process(root), defaultdict[str, int](int)
+        self.root, self.most = psutil.Process(root), defaultdict[tuple[str, str], int](int)
+        self.doing = "starting"
         self.ended = threading.Event()
         threading.Thread(target=self._look, daemon=True).start()
 
@@ -39,7 +40,7 @@ class Memory:
                     kind, held = _kind(process.cmdline()), process.memory_info().rss
                 except psutil.Error:
                     continue
-                self.most[kind] = max(self.most[kind], held)
+                self.most[self.doing, kind] = max(self.most[self.doing, kind], held)
 
 
 def _kind(command: list[str]) -> str:
@@ -53,18 +54,22 @@ def measure(path: Path, home: Path) -> None:
     os.environ["HONE_HOME"] = str(home)
     with started(Screen()) as hone:
         memory = Memory(os.getpid())
-        before = time.perf_counter()
+        before, memory.doing = time.perf_counter(), "uploading"
         file_id = _sent(hone, path)
         sent = time.perf_counter() - before
+        memory.doing = "checking"
         status = _checked(hone, file_id)
         checked = time.perf_counter() - before - sent
+        memory.doing = "downloading"
         same = _same(hone, file_id, path)
         memory.ended.set()
     if not same:
         sys.exit("what lies on the server is not what was sent")
     size = path.stat().st_size / 1e6
     print(f"\nuploaded in {sent:.1f} s ({size / sent:.0f} MB/s, with the break); {status} after {checked:.1f} s more")
-    print(", ".join(f"{kind} at most {held / 1e6:.0f} MB" for kind, held in sorted(memory.most.items())))
+    for doing in ("uploading", "checking", "downloading"):
+        held = {kind: memory.most[doing, kind] / 1e6 for kind in ("web", "worker")}
+        print(f"{doing}: " + ", ".join(f"{kind} at most {most:.0f} MB" for kind, most in held.items()))
 
 
 def _session(hone: Hone) -> httpx2.Client:

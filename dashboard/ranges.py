@@ -4,10 +4,11 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from training.parcels import Parcel
 
+PIECE_BYTES = 1 << 20
 ONE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -48,6 +49,14 @@ def _asked(request: HttpRequest, parcel: Parcel) -> tuple[int, int] | None:
     if start >= stop:
         raise ValueError(f"{start}-{stop}")
     return start, stop
+
+
+class FileInPieces(FileResponse):
+    """A file of any size: under ASGI Django reads what a plain FileResponse holds into memory as a whole."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await asyncio.to_thread(self.file_to_stream.read, PIECE_BYTES):
+            yield piece
 
 
 async def _in_threads(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

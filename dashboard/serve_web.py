@@ -1,9 +1,12 @@
-"""daphne with two holes closed: `python -m dashboard.serve_web -b HOST -p PORT dashboard.asgi:application`.
+"""daphne with three holes closed: `python -m dashboard.serve_web -b HOST -p PORT dashboard.asgi:application`.
 
-Twisted parses form bodies itself, in memory, many times their size, before daphne or Django see them; and neither has
-a limit on a body. Here Twisted leaves bodies alone and a body that is too large is refused at its headers.
+Twisted parses form bodies itself, in memory, many times their size, before daphne or Django see them; neither has a
+limit on a body; and an answer is taken from Django as fast as it comes, however slowly the client takes it, so that a
+large download stands in memory whole. Here Twisted leaves bodies alone, a body that is too large is refused at its
+headers, and Django waits until the client has taken what is on its way.
 """
 
+import asyncio
 import os
 from contextlib import suppress
 from typing import Any
@@ -13,7 +16,7 @@ with suppress(ImportError):  # a faster event loop, which vLLM brings; daphne ma
 
     uvloop.install()
 
-from daphne import http_protocol
+from daphne import http_protocol, server
 from daphne.cli import CommandLineInterface
 
 FORM_LIMIT_BYTES = int(os.environ.get("HONE_MAX_FORM_MB", "64")) << 20
@@ -25,12 +28,42 @@ REFUSAL = (
 )
 
 
+class Flow:
+    """Whether the client has taken what was sent to it; Twisted calls these three (IPushProducer)."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.free.set()
+
+    def pauseProducing(self) -> None:
+        self.free.clear()
+
+    def resumeProducing(self) -> None:
+        self.free.set()
+
+    stopProducing = resumeProducing  # the client is gone: nothing is worth waiting for
+
+
 class LimitedRequest(http_protocol.WebRequest):
-    """A request whose body cannot fill the memory."""
+    """A request whose body cannot fill the memory, and whose answer cannot."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._parsePOSTFormSubmission = False  # Django parses forms
+        self.flow = Flow()
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        if not self.finished and self.channel is not None:
+            if message.get("more_body"):
+                if self.producer is None:
+                    self.registerProducer(self.flow, True)
+            elif self.producer is not None:
+                self.unregisterProducer()
+        super().handle_reply(message)
+
+    def connectionLost(self, reason: Any) -> None:
+        self.flow.stopProducing()
+        super().connectionLost(reason)
 
     @property
     def limit_bytes(self) -> int:
@@ -50,7 +83,15 @@ class LimitedRequest(http_protocol.WebRequest):
             self.channel.forceAbortClient()
 
 
+class FlowingServer(server.Server):
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        await super().handle_reply(protocol, message)
+        if message.get("more_body"):
+            await protocol.flow.free.wait()
+
+
 http_protocol.WebRequest = LimitedRequest
+CommandLineInterface.server_class = FlowingServer
 
 if __name__ == "__main__":
     CommandLineInterface.entrypoint()

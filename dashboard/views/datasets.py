@@ -6,7 +6,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import Coalesce
-from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import include, path, reverse
 from django.utils import timezone
@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.errors import ApiError
 from accounts.telling_apart import tell_apart
 from dashboard.forms_datasets import ExpiryForm
+from dashboard.ranges import FileInPieces
 from dashboard.views import (
     dataset_estimate,
     dataset_moderation,
@@ -164,7 +165,7 @@ def content(request: HttpRequest, file_id: str) -> HttpResponse:
     if not file.path.exists():
         messages.error(request, f"{file.filename} is gone from the disk. Upload it again.")
         return redirect("datasets")
-    return FileResponse(file.path.open("rb"), as_attachment=True, filename=file.filename)
+    return FileInPieces(file.path.open("rb"), as_attachment=True, filename=file.filename)
 
 
 urlpatterns = [

@@ -1,4 +1,4 @@
-"""daphne, as Hone starts it, cannot be filled up with request bodies."""
+"""daphne, as Hone starts it, cannot be filled up with request bodies, nor with answers that nobody takes."""
 
 import os
 import socket
@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,8 +18,28 @@ ROOT = Path(__file__).resolve().parents[2]
 MB = 1 << 20
 
 
+PLENTY_MB = 200
+
+
+async def plenty(scope: Any, receive: Any, send: Any) -> None:
+    """An application that answers with much, as fast as it is taken."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(0 if scope["path"] == "/healthz" else PLENTY_MB):
+        await send({"type": "http.response.body", "body": b"x" * MB, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psutil.Process]]:
+    yield from serve("dashboard.asgi:application", tmp_path_factory)
+
+
+@pytest.fixture
+def generous(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psutil.Process]]:
+    yield from serve("tests.api.test_body_limits:plenty", tmp_path_factory)
+
+
+def serve(application: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psutil.Process]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -27,7 +48,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psutil.
     for name in ("HONE_DATABASE_URL", "HONE_REDIS_URL"):
         env.pop(name, None)
     command = [sys.executable, "-m", "dashboard.serve_web", "-b", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen([*command, "dashboard.asgi:application"], cwd=ROOT, env=env)
+    process = subprocess.Popen([*command, application], cwd=ROOT, env=env)
     url = f"http://127.0.0.1:{port}"
     for _ in range(300):
         try:
@@ -78,3 +99,22 @@ def test_chunked_encoding_does_not_pass_the_limit(web):
             pass
     assert sent < 64 * MB
     assert process.memory_info().rss - before < 60 * MB
+
+
+def test_an_answer_waits_until_the_client_takes_it(generous):
+    url, process = generous
+    before = process.memory_info().rss
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        time.sleep(1)  # in which it could send all of it
+        assert process.memory_info().rss - before < 40 * MB
+        taken = 0
+        while piece := answer.read(MB):
+            taken += len(piece)
+    assert taken == PLENTY_MB * MB
+
+
+def test_the_site_goes_on_when_a_client_leaves_in_the_middle_of_an_answer(generous):
+    url, _ = generous
+    urllib.request.urlopen(url, timeout=30).close()
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert len(answer.read(3 * MB)) == 3 * MB
