@@ -19,6 +19,7 @@ from training.row_search import Query, system_key, turns_range, words_of
 FIELDS = (
     "q", "role", "tools", "tool", "turns", "longer", "tokens", "weight", "system", "begins", "ends", "problem", "show",
 )  # fmt: skip
+OF_DOCUMENTS = ("q", "longer")  # what can be asked of raw text
 VIEWS = ("view", "model", "max_length")
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TOOLS = {"offered": "offers tools", "called": "calls a tool", "none": "offers no tools"}
@@ -51,9 +52,9 @@ class Filters:
         return {key: value for key, value in self.values.items() if key != name}
 
 
-def read(given: QueryDict) -> Filters:
+def read(given: QueryDict, fields: tuple[str, ...] = FIELDS) -> Filters:
     filters = Filters({})
-    for name in FIELDS:
+    for name in fields:
         value = given.get(name, "")[:LONGEST_WORDS]
         value = value if name in ("begins", "ends") else value.strip()
         if value:
@@ -188,13 +189,18 @@ def address(values: dict[str, Any], kept: dict[str, str]) -> str:
 # ---- marks ----
 
 
-def marker(filters: Filters) -> Callable[[str], SafeString]:
-    """Escapes a text and marks in it what was searched for."""
+def pattern_of(filters: Filters) -> re.Pattern[str] | None:
+    """Any of what was searched for."""
     parts = [re.escape(word) for word in words_of(filters.values.get("q", ""))]
     parts += [re.escape(filters.values[name]) for name in ("begins", "ends") if name in filters.values]
-    if not parts:
+    return re.compile("|".join(sorted(parts, key=len, reverse=True)), re.IGNORECASE) if parts else None
+
+
+def marker(filters: Filters) -> Callable[[str], SafeString]:
+    """Escapes a text and marks in it what was searched for."""
+    pattern = pattern_of(filters)
+    if pattern is None:
         return lambda text: format_html("{}", text)
-    pattern = re.compile("|".join(sorted(parts, key=len, reverse=True)), re.IGNORECASE)
 
     def mark(text: str) -> SafeString:
         pieces, end = [], 0

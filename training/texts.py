@@ -1,5 +1,5 @@
 """Raw text to learn from, other than JSONL: plain files, Parquet, folders of shards. Checked, paged and split by
-document, flat in memory however large it is. What a document is: training/engine/text.py.
+document. What a document is: training/engine/text.py; how pages and searches find their place: documents.py.
 """
 
 import hashlib
@@ -10,15 +10,18 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from accounts.errors import ApiError
+from training import documents
 from training.datasets import Progress, Report
+from training.documents import PART_CHARACTERS
 from training.engine import text
 from training.engine.errors import InvalidTrainingFile
+from training.engine.text import Reading
 from training.problem_groups import Group
 from training.rules import Problem, recognise
 
 PLAIN_SUFFIXES = (".txt", ".md")
-SHOWN_DOCUMENTS = 1000  # that can be paged through; each page reads the file from its beginning
-SHOWN_CHARACTERS = 100_000
+SHOWN_DOCUMENTS = 1000  # without an index, where each page reads the file from its beginning
+SHOWN_CHARACTERS = PART_CHARACTERS
 ONE_DOCUMENT = (
     "{name} is one document, and a document is not torn apart. Put a line with only <|endoftext|> between two "
     "documents, or name a validation file of its own."
@@ -33,7 +36,7 @@ def is_raw_text(path: Path, filename: str) -> bool:
 
 
 def check(path: Path, progress: Progress | None = None) -> Report:
-    """Reads everything once; the first thing that cannot be read ends it."""
+    """Reads everything once, and leaves an index beside it; the first thing that cannot be read ends it."""
     report = Report(format="text")
     kind = text.text_kind(path)
     characters = longest = 0
@@ -71,21 +74,23 @@ def _refuse_foreign(path: Path, kind: str) -> None:
 
 def _document_lengths(path: Path, progress: Progress | None) -> Iterator[int]:
     """Characters of each document."""
-    total, done, length = max(1, text.size_bytes(path)), 0, 0
-    for piece in text.pieces(path):
-        done += piece.size_bytes
-        length += len(piece.text)
-        if progress:
-            progress(min(1.0, done / total))
-        if piece.ends:
-            yield length
-            length = 0
+    total, done, length, reading = max(1, text.size_bytes(path)), 0, 0, Reading(path)
+    with documents.Writer(path) as index:
+        for piece in reading:
+            index.add(reading, piece)
+            done += piece.size_bytes
+            length += len(piece.text)
+            if progress:
+                progress(min(1.0, done / total))
+            if piece.ends:
+                yield length
+                length = 0
 
 
 def page(path: Path, first: int, count: int) -> list[tuple[int, dict[str, str]]]:
-    """Up to `count` documents from the `first` on (counted from 1), as rows, each at most so long that a page is."""
-    found = islice(enumerate(text.documents(path), start=1), first - 1, first - 1 + count)
-    return [(number, {"text": document[:SHOWN_CHARACTERS]}) for number, document in found]
+    """Up to `count` documents from the `first` on (counted from 1), as rows; of a long one its first part."""
+    found = islice(documents.beginnings(path, documents.read_index(path), first), count)
+    return [(part.document, {"text": part.text}) for part in found]
 
 
 def split(path: Path, train: Path, valid: Path, *, rows: int, valid_rows: int, seed: int) -> None:

@@ -7,12 +7,13 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from dashboard import row_filters
+from dashboard import document_rows, row_filters
 from dashboard.row_filters import Filters, address
 from dashboard.row_tokens import LIST_WORK, PAGE_WORK, Reader, reader, show, whole_file
 from dashboard.turns import answers_of, tools_of, turns_of
 from dashboard.views.one_dataset import one_dataset
 from training import checks, jsonl, texts, token_counts
+from training.documents import Index, Part, read_index
 from training.engine.errors import EngineError
 from training.models import DatasetFile
 from training.row_search import Search, byte_of
@@ -36,11 +37,13 @@ def rows(request: HttpRequest, file_id: str) -> HttpResponse:
 def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     """Rows from line ?line= on, or those that the filters find from there on."""
     raw = file.path.exists() and texts.is_raw_text(file.path, file.filename)
-    last_line = min(file.rows, texts.SHOWN_DOCUMENTS) if raw else int(file.statistics.get("lines") or 0)
+    index = read_index(file.path) if raw else Index()
+    last_line = document_rows.last_document(file, index) if raw else int(file.statistics.get("lines") or 0)
     line = _number(request.GET.get("line", "1"), 1, max(last_line, 1))
-    filters = Filters({}) if raw else row_filters.read(request.GET)
+    filters = row_filters.read(request.GET, _fields(raw, index))
     found: dict[str, Any] = {
         "present": file.path.exists(), "raw": raw, "last_line": last_line, "line": line, "shown": [],
+        "lengths_known": not raw or index.lengths is not None,
         "filters": filters, "tools_words": row_filters.TOOLS, "roles": row_filters.ROLES,
         "held": {name: value for name, value in filters.values.items() if name in HELD},
         "problem_kinds": row_filters.problem_kinds(file),
@@ -50,20 +53,30 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     tokens = reader(request, file)
     kept = tokens.kept
     found |= {"tokens": tokens, "kept": kept, "chips": row_filters.chips(filters, file, kept)}
-    if filters.asks:
+    mark = row_filters.marker(filters)
+    if raw:
+        found |= _documents(request, file, filters, tokens, line, index)
+    elif filters.asks:
         hits, progress = _search(request, file, filters, tokens, line)
         found |= progress
     else:
-        hits = _page(file, line, raw)
-        found |= _neighbours(hits, line, kept)
+        hits = jsonl.page(file.path, line, PAGE_ROWS + 1, checks.read_index(file))
+        found |= _neighbours([number for number, _ in hits], line, kept)
         hits = hits[:PAGE_ROWS]
     if tokens.on:
         found["whole"] = whole_file(tokens)
     found["views"] = [(name, _view_address(filters, tokens, name, line)) for name in ("text", "tokens")]
     found["shows_links"] = {each: address({"show": each}, kept) for each in row_filters.SHOWS}
-    mark = row_filters.marker(filters)
-    found["shown"] = [_shown(number, row, tokens, mark, TOKENS_A_ROW) for number, row in hits]
+    if not raw:
+        found["shown"] = [_shown(number, row, tokens, mark, TOKENS_A_ROW) for number, row in hits]
     return found
+
+
+def _fields(raw: bool, index: Index) -> tuple[str, ...]:
+    """The filters that make sense here."""
+    if not raw:
+        return row_filters.FIELDS
+    return row_filters.OF_DOCUMENTS if index.lengths is not None else ("q",)
 
 
 def _view_address(filters: Filters, tokens: Reader, name: str, line: int) -> str:
@@ -76,21 +89,43 @@ def _number(asked: str, least: int, most: int) -> int:
     return min(max(int(asked), least), most) if asked.isdecimal() and len(asked) < 16 else least
 
 
-def _page(file: DatasetFile, line: int, raw: bool) -> Rows:
-    """One row more than a page shows; nothing where the file cannot be read, the check says why."""
-    if not raw:
-        return jsonl.page(file.path, line, PAGE_ROWS + 1, checks.read_index(file))
-    try:
-        return [*texts.page(file.path, line, PAGE_ROWS + 1)]
-    except EngineError:
-        return []
-
-
-def _neighbours(hits: Rows, line: int, kept: dict[str, str]) -> dict[str, Any]:
-    more = hits[PAGE_ROWS][0] if len(hits) > PAGE_ROWS else None
+def _neighbours(numbers: list[int], line: int, kept: dict[str, str]) -> dict[str, Any]:
+    """Of a page that holds one more than it shows."""
+    more = numbers[PAGE_ROWS] if len(numbers) > PAGE_ROWS else None
     return {
         "next": address({"line": more}, kept) if more else "",
         "previous": address({"line": max(line - PAGE_ROWS, 1)}, kept) if line > 1 else "",
+    }
+
+
+def _documents(
+    request: HttpRequest, file: DatasetFile, filters: Filters, tokens: Reader, line: int, index: Index
+) -> dict[str, Any]:
+    """Raw text: a page of documents, or the parts that a search finds."""
+    if not filters.asks:
+        parts = document_rows.page(file, index, line, PAGE_ROWS + 1)
+        found = _neighbours([part.document for part in parts], line, tokens.kept)
+        return found | {"shown": [_shown_part(part, tokens, filters, index) for part in parts[:PAGE_ROWS]]}
+    first = _number(request.GET.get("part", "1"), 1, 1 << 30)
+    try:
+        looked = document_rows.search(file, index, filters, line, first, PAGE_ROWS)
+    except EngineError as error:
+        return {"looked": Looked(0, 1, 0, 0.0, problem=str(error)), "next": "", "previous": ""}
+    more = {**filters.values, "line": looked.next[0], "part": looked.next[1]} if looked.next else None
+    return {
+        "looked": Looked(len(looked.hits), line, max(line, looked.last), looked.share),
+        "next": address(more, tokens.kept) if more else "",
+        "previous": address(filters.values, tokens.kept) if line > 1 or first > 1 else "",
+        "shown": [_shown_part(part, tokens, filters, index) for part in looked.hits],
+    }
+
+
+def _shown_part(part: Part, tokens: Reader, filters: Filters, index: Index) -> Any:
+    row = document_rows.row_of(part, filters, whole=tokens.on)
+    shown = _shown(part.document, row, tokens, row_filters.marker(filters), TOKENS_A_ROW)
+    return shown | {
+        "link": document_rows.link(tokens, part.document, part.number),
+        "about": document_rows.words_about(part, index),
     }
 
 
@@ -172,29 +207,53 @@ def _start(request: HttpRequest, file: DatasetFile, line: int) -> tuple[int, int
 
 @require_GET
 def row(request: HttpRequest, file_id: str, line: int) -> HttpResponse:
-    """One row whole: as a conversation and as tokens."""
+    """One row whole: as a conversation and as tokens; of a long document one part."""
     file = one_dataset(request, file_id)
     if not file.path.exists():
         raise Http404
-    raw = texts.is_raw_text(file.path, file.filename)
-    found = [(number, each) for number, each in _page(file, line, raw) if number >= line]
-    if not found or found[0][0] != line:
-        raise Http404
     tokens = reader(request, file, on=True)
-    content = found[0][1]
+    raw = texts.is_raw_text(file.path, file.filename)
+    found = _one_part(request, file, line, tokens) if raw else _one_line(file, line, tokens)
+    content = found.pop("content")
     first = _number(request.GET.get("from", "1"), 1, 1 << 30) - 1
-    after = f"{'&' if tokens.kept else '?'}from={first + TOKENS_A_PAGE + 1}"
+    link = found["link"]
     context = {
         "file": file,
         "line": line,
-        "more": tokens.row_link(line) + after,
+        "more": f"{link}{'&' if '?' in link else '?'}from={first + TOKENS_A_PAGE + 1}",
         "raw": raw,
         "tokens": tokens,
         "row": _shown(line, content, tokens, None, TOKENS_A_PAGE, first, PAGE_WORK),
         "turns": _shown(line, content, tokens.off(), row_filters.marker(Filters({})), 0),
         "json": jsonl.pretty(content)[:200_000] if content is not None else "",
-        "next": tokens.row_link(found[1][0]) if len(found) > 1 else "",
         "previous": tokens.row_link(line - 1) if line > 1 else "",
         "back": address({"line": max(1, line - line % PAGE_ROWS)}, {}),
+        **found,
     }
     return render(request, "dashboard/dataset_row.html", context)
+
+
+def _one_line(file: DatasetFile, line: int, tokens: Reader) -> dict[str, Any]:
+    """Raises Http404."""
+    found = [each for each in jsonl.page(file.path, line, 2, checks.read_index(file)) if each[0] >= line]
+    if not found or found[0][0] != line:
+        raise Http404
+    more = tokens.row_link(found[1][0]) if len(found) > 1 else ""
+    return {"content": found[0][1], "link": tokens.row_link(line), "next": more}
+
+
+def _one_part(request: HttpRequest, file: DatasetFile, line: int, tokens: Reader) -> dict[str, Any]:
+    """Raises Http404."""
+    number = _number(request.GET.get("part", "1"), 1, 1 << 30)
+    part, index = document_rows.one_part(file, line, number)
+    if part is None:
+        raise Http404
+    return {
+        "content": {"text": part.text},
+        "link": document_rows.link(tokens, line, number),
+        "next": tokens.row_link(line + 1) if line < file.rows else "",
+        "part": number,
+        "about": document_rows.words_about(part, index),
+        "part_before": document_rows.link(tokens, line, number - 1) if number > 1 else "",
+        "part_after": "" if part.ends else document_rows.link(tokens, line, number + 1),
+    }

@@ -248,5 +248,56 @@ def test_documents_of_raw_text_are_shown_as_tokens_too(
     content = b"The fox jumps.\n<|endoftext|>\nThe dog sleeps.\n"
     file = files.create_file(project, None, "stories.txt", "fine-tune", content)
     text = page(owner_client, file, "view=tokens&model=chatml")
-    assert "jump" in seen(text) and 'type="search"' not in text
+    assert "jump" in seen(text)
     assert owner_client.get(f"/datasets/{file.id}/rows/2").status_code == 200
+
+
+# ---- raw text ----
+
+
+def raw_text(project: Project) -> DatasetFile:
+    """Fifteen short documents, then a long one that speaks of a needle in its third part."""
+    long = "hay and straw " * 15_000 + "a Needle <b> lies here\n" + "more hay\n"
+    content = "\n<|endoftext|>\n".join([*(f"The fox jumps {n} times." for n in range(15)), long])
+    return files.create_file(project, None, "stories.txt", "fine-tune", content.encode())
+
+
+def test_words_are_found_in_raw_text_and_only_filters_that_make_sense_are_shown(
+    owner_client: Client, project: Project
+) -> None:
+    file = raw_text(project)
+    text = page(owner_client, file, "q=FOX")
+    assert lines_in(text) == list(range(1, 11)) and text.count("<mark>fox</mark>") == 10
+    assert "10 hits in documents 1 to 10" in seen(text)
+    more = re.search(r'href="([^"]+)" rel="next"', text)
+    assert more and lines_in(page(owner_client, file, html.unescape(more[1]).lstrip("?").split("#")[0])) == [
+        *range(11, 16)
+    ]
+    assert 'name="longer"' in text
+    for name in ("role", "tools", "turns", "tokens", "weight", "problem"):
+        assert f'name="{name}"' not in text
+
+
+def test_a_hit_in_a_long_document_shows_what_stands_around_it_and_leads_to_its_part(
+    owner_client: Client, project: Project
+) -> None:
+    file = raw_text(project)
+    text = page(owner_client, file, "q=needle")
+    assert lines_in(text) == [16] and "<mark>Needle</mark> &lt;b&gt; lies here" in text
+    assert "Part 3 of 3: characters 200,001 to 210,032 of 210,032" in seen(text) and "hay and straw " * 200 not in text
+    link = re.search(r'href="([^"]+part=3)">Read it there', text)
+    assert link
+    whole = owner_client.get(html.unescape(link[1])).content.decode()
+    assert "a Needle &lt;b&gt; lies here" in whole and "Part before" in whole and "Next part" not in whole
+    assert "part=2" in whole and owner_client.get(f"/datasets/{file.id}/rows/16?part=4").status_code == 404
+
+
+def test_long_documents_are_found_by_their_length_and_shown_by_their_first_part(
+    owner_client: Client, project: Project
+) -> None:
+    file = raw_text(project)
+    text = page(owner_client, file, "longer=1000")
+    assert lines_in(text) == [16] and "Part 1 of 3: characters 1 to 100,000" in seen(text)
+    assert lines_in(page(owner_client, file, "longer=1000&q=fox")) == []
+    assert "no number of characters" in page(owner_client, file, "longer=x")
+    assert lines_in(page(owner_client, file, "line=15")) == [15, 16]

@@ -13,7 +13,9 @@ end-of-text token. The first token of a document has nothing before it and is no
 import codecs
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -72,6 +74,11 @@ def _shard_kind(path: Path) -> Kind:
     return {".jsonl": "jsonl", ".parquet": "parquet"}.get(path.suffix.lower(), "plain")  # type: ignore[return-value]
 
 
+def kind_of_shard(path: Path, shard: Path) -> Kind:
+    """`path` is the shard itself, or the folder it lies in."""
+    return _shard_kind(shard) if path.is_dir() else text_kind(shard)
+
+
 def shards(path: Path) -> list[Path]:
     """The files of a folder; of a file, itself. Raises InvalidTrainingFile where there is nothing to read."""
     if not path.exists():
@@ -92,17 +99,54 @@ def size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in shards(path))
 
 
+class Place(NamedTuple):
+    """Where reading may begin: so many characters of this document stand before it."""
+
+    document: int = 1
+    characters: int = 0
+    shard: int = 0  # of the folder, counted from 0
+    position: int = 0  # as the shard's reader takes it: of a file of text where to seek, of Parquet a row
+
+
+START = Place()
+
+
+class Reading:
+    """The pieces of a path, all or from a place on; between two pieces it says where it stands, if that is a place."""
+
+    def __init__(self, path: Path, start: Place = START) -> None:
+        self._path, self._start = path, start
+        self._document, self._characters, self._shard = start.document, start.characters, start.shard
+        self.tell: Callable[[], int] = lambda: 0  # set by the reader of a shard
+        self.ahead: int | None = 0  # characters of the document between the last piece and `tell`; None: not known
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Raises InvalidTrainingFile with file and place."""
+        for number, shard in enumerate(shards(self._path)[self._start.shard :], start=self._start.shard):
+            self._shard = number
+            for piece in self._pieces(shard, self._start if number == self._start.shard else START):
+                self._document += piece.ends
+                self._characters = 0 if piece.ends else self._characters + len(piece.text)
+                yield piece
+
+    def _pieces(self, shard: Path, start: Place) -> Iterator[Piece]:
+        name, kind = shard.name if self._path.is_dir() else "", kind_of_shard(self._path, shard)
+        if kind == "plain":
+            return _plain(shard, name, self, start)
+        return (_parquet if kind == "parquet" else _jsonl)(shard, name, self, start.position)
+
+    @property
+    def place(self) -> Place | None:
+        if not self._characters:
+            return Place(self._document, 0, self._shard, self.tell())
+        if self.ahead is None:
+            return None
+        return Place(self._document, self._characters + self.ahead, self._shard, self.tell())
+
+
 def pieces(path: Path) -> Iterator[Piece]:
     """All documents in order; those without a word are left out. Raises InvalidTrainingFile with file and place."""
-    for shard in shards(path):
-        name = shard.name if path.is_dir() else ""
-        kind = _shard_kind(shard) if path.is_dir() else text_kind(shard)
-        if kind == "parquet":
-            yield from _parquet(shard, name)
-        elif kind == "jsonl":
-            yield from _jsonl(shard, name)
-        else:
-            yield from _plain(shard, name)
+    return iter(Reading(path))
 
 
 def documents(path: Path) -> Iterator[str]:
@@ -119,8 +163,10 @@ def _place(name: str, what: str) -> str:
     return f"{name}, {what[0].lower()}{what[1:]}" if name else what
 
 
-def _jsonl(path: Path, name: str) -> Iterator[Piece]:
+def _jsonl(path: Path, name: str, reading: Reading, position: int) -> Iterator[Piece]:
     with path.open("rb") as file:
+        file.seek(position)
+        reading.tell, reading.ahead = file.tell, None
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -135,24 +181,29 @@ def _jsonl(path: Path, name: str) -> Iterator[Piece]:
             yield from document_pieces(text, len(line))
 
 
-def _parquet(path: Path, name: str) -> Iterator[Piece]:
-    """Row by row; a group of rows is read at a time, of the column `text` alone."""
+def _parquet(path: Path, name: str, reading: Reading, position: int) -> Iterator[Piece]:
+    """Row by row; a few hundred are read at a time, of the column `text` alone."""
     table = open_parquet(path)
     rows, size = max(1, table.metadata.num_rows), path.stat().st_size
-    for done, text in enumerate(_texts(table), start=1):
+    done = position
+    reading.tell, reading.ahead = lambda: done, None
+    for text in _texts(table, position):
+        done += 1
         yield from document_pieces(text or "", size * done // rows - size * (done - 1) // rows)
 
 
-def _texts(table) -> Iterator[str | None]:  # type: ignore[no-untyped-def]
-    """Of the column `text`. Raises InvalidTrainingFile where a page of it is damaged."""
+def _texts(table, first: int = 0) -> Iterator[str | None]:  # type: ignore[no-untyped-def]
+    """Of the column `text`, from a row on. Raises InvalidTrainingFile where a page of it is damaged."""
     import pyarrow
 
-    read = 0
+    groups = [table.metadata.row_group(at).num_rows for at in range(table.num_row_groups)]
+    begins = [0, *accumulate(groups)]
+    group = bisect_right(begins, first) - 1
+    read = begins[group]
     try:
-        for batch in table.iter_batches(batch_size=256, columns=["text"]):
-            found = batch.column(0).to_pylist()
-            yield from found
-            read += len(found)
+        for batch in table.iter_batches(256, list(range(group, len(groups))), columns=["text"]):
+            yield from batch.column(0)[max(0, first - read) :].to_pylist()
+            read += len(batch)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         said = str(error).splitlines()[0].rstrip(".")[:200]
         raise InvalidTrainingFile(f"This Parquet file is damaged after row {read} ({said}). Write it again.") from error
@@ -197,11 +248,13 @@ def _cut(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _plain(path: Path, name: str) -> Iterator[Piece]:
+def _plain(path: Path, name: str, reading: Reading, start: Place) -> Iterator[Piece]:
     """Plain text without ever holding more than a few pieces of it."""
     with path.open(encoding="utf-8-sig") as file:
+        file.seek(start.position)
+        reading.tell = file.tell
         try:
-            yield from _plain_documents(file)
+            yield from _plain_documents(file, reading, begun=start.characters > 0)
         except UnicodeDecodeError as error:
             where = _place(name, "This file")
             raise InvalidTrainingFile(
@@ -210,10 +263,10 @@ def _plain(path: Path, name: str) -> Iterator[Piece]:
             ) from error
 
 
-def _plain_documents(file: IO[str]) -> Iterator[Piece]:
+def _plain_documents(file: IO[str], reading: Reading, begun: bool) -> Iterator[Piece]:
+    """`begun`: a part of the first document is out already."""
     held: list[str] = []
     characters = 0
-    begun = False  # a part of this document is out already
     while line := file.readline(PIECE_CHARACTERS):
         if line.strip() == DOCUMENT_END:
             yield from _end_of_plain("".join(held).removesuffix("\n"), begun, len(line))
@@ -221,6 +274,7 @@ def _plain_documents(file: IO[str]) -> Iterator[Piece]:
             continue
         if characters >= PIECE_CHARACTERS and (_joins_safely(held[-1], line) or characters >= 2 * PIECE_CHARACTERS):
             text = "".join(held)
+            reading.ahead = len(line) if line.endswith("\n") else None
             yield Piece(text, False, len(text.encode()))
             held, characters, begun = [], 0, True
         held.append(line)
