@@ -82,7 +82,7 @@ def token_figures(file: DatasetFile, reader: Reader, facts: DataFacts) -> dict[s
         sampled = len(facts.lengths) < facts.rows
         note = f"From an even sample of {len(facts.lengths):,} {unit}s." if sampled else ""
         lengths = np.array(facts.lengths, dtype="u4")
-        return {"lengths": of_values(f"Tokens a {unit}", "tokens", lengths, note), "roles": [], "records": None}
+        return {"lengths": of_values(f"Tokens per {unit}", "tokens", lengths, note), "roles": [], "records": None}
     pairs = "The longer of both answers, with what it answers." if file.format == "preference" else ""
     longest, shortest = token_index.extremes(records, EXTREMES)
     by_role = [
@@ -91,11 +91,11 @@ def token_figures(file: DatasetFile, reader: Reader, facts: DataFacts) -> dict[s
         if records[role].any()
     ]
     spreads = [
-        ("Tokens a row", token_index.distribution(records["tokens"])),
-        ("Tokens trained on a row", token_index.distribution(records["trained"])),
+        ("Tokens per row", token_index.distribution(records["tokens"])),
+        ("Tokens trained on, per row", token_index.distribution(records["trained"])),
     ]
     return {
-        "lengths": of_values("Tokens a row", "tokens", records["tokens"], pairs),
+        "lengths": of_values("Tokens per row", "tokens", records["tokens"], pairs),
         "roles": by_role,
         "spreads": spreads,
         "longest": _rows(longest, reader),
@@ -130,7 +130,7 @@ def common(file: DatasetFile, reader: Reader) -> dict[str, Any] | None:
         "more_system": max(0, found["different_system"] - len(known)),
         "without_link": address({"system": "none"}, {}),
         "tools": [{**each, "link": address({"tool": each["name"]}, {})} for each in found["tools"]],
-        "turns": of_counts("Answers a row", "answers", found["turns"]),
+        "turns": of_counts("Answers per row", "answers", found["turns"]),
         "messages": insight.distribution(found["messages"]),
         "longest": _rows(found["longest"][:EXTREMES], reader),
         "shortest": _rows(found["shortest"][:EXTREMES], reader),

@@ -206,5 +206,5 @@ def _busy_with(project_id: str, others: QuerySet[TrainingJob], how: str) -> list
     if served and sharing.models_are_in_use():
         found.append(f"vLLM serves {served} model{'' if served == 1 else 's'} on the same device")
     if load > BUSY_LOAD * cores:
-        found.append(f"{load:.1f} processes want its {cores} core{'' if cores == 1 else 's'}")
+        found.append(f"{load:.0f} processes want its {cores} core{'' if cores == 1 else 's'}")
     return found

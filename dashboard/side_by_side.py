@@ -1,6 +1,7 @@
 """Two rows beside each other, turn by turn, with the words that only one of them has marked."""
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any
 
@@ -36,8 +37,14 @@ def _text(turn: dict[str, Any]) -> str:
 
 
 def compared(one: list[Said], other: list[Said]) -> list[Turn]:
-    pairs = zip_longest(one[:MOST_TURNS], other[:MOST_TURNS], fillvalue=("", ""))
-    return [_turn(ours, theirs) for ours, theirs in pairs]
+    """Turns of one role stand beside each other: a system message that only one row has shifts nothing."""
+    one, other = one[:MOST_TURNS], other[:MOST_TURNS]
+    alike = SequenceMatcher(None, [role for role, _ in one], [role for role, _ in other], autojunk=False)
+    return [
+        _turn(ours, theirs)
+        for _, begin, end, from_, to in alike.get_opcodes()
+        for ours, theirs in zip_longest(one[begin:end], other[from_:to], fillvalue=("", ""))
+    ]
 
 
 def _turn(one: Said, other: Said) -> Turn:

@@ -7,6 +7,7 @@ from training import jsonl
 from training.engine.pairs import is_preference, spelling_of
 from training.row_search import offered_tools
 
+LONG_CALL = 200  # characters of a tool call that stand in one line
 LONG_TEXT = 4000  # characters of a message shown before "show all"
 MOST_TURNS = 200
 MOST_FIELDS = 20
@@ -76,10 +77,23 @@ def _turn(message: Any, trained: bool = True) -> Turn:
 
 
 def _pretty_calls(calls: Any) -> str:
+    """A line for each call, its tool and its arguments; as JSON where they are of another shape or long."""
     try:
+        lines = [_call_line(call) for call in calls] if isinstance(calls, list) else [""]
+        if all(0 < len(line) <= LONG_CALL for line in lines):
+            return "\n".join(lines)
         return jsonl.pretty(_read(calls))
     except RecursionError:  # arguments nested without end
         return jsonl.pretty(calls)
+
+
+def _call_line(call: Any) -> str:
+    """Empty where it is no call of a function by name with its arguments in a text, as the format wants them."""
+    called = call.get("function") if isinstance(call, dict) else None
+    name, arguments = (called.get("name"), called.get("arguments")) if isinstance(called, dict) else (None, None)
+    if not isinstance(name, str) or not isinstance(arguments, str):
+        return ""
+    return f"{name} {json.dumps(_arguments(arguments), ensure_ascii=False)}"
 
 
 def _read(value: Any) -> Any:

@@ -108,8 +108,8 @@ def _why_not(report: datasets.Report) -> str:
 
 def _first_words(problem: Problem, count: int) -> str:
     place = f"Line {problem.line}: " if problem.line else ""
-    more = f" ({count - 1:,} more problems)" if count > 1 else ""
-    return f"{place}{problem.message}. {problem.fix}{more}"
+    more = f" ({count - 1:,} more problem{'' if count == 2 else 's'})" if count > 1 else ""
+    return f"{place}{problem.message.rstrip('.')}. {problem.fix}{more}"
 
 
 def _write_index(file: DatasetFile, line_index: array) -> None:

@@ -24,6 +24,11 @@ TITLES = {
     "sharegpt": "Rows in the ShareGPT format",
     "mixed": "Rows of another format than the first",
     "unreadable": "It cannot be read",
+    "packed": "A packed file that cannot be opened",
+    "csv": "Rows that are no CSV",
+    "columns": "The columns",
+    "row": "Rows of another shape",
+    "mapping": "Rows that do not fit the chosen columns",
     # rows and messages
     "messages": "No list of messages",
     "message_shape": "Messages that are no objects",
@@ -95,9 +100,9 @@ class Group:
 
     def add(self, problem: Problem) -> None:
         self.count += 1
-        if problem.line != self.last_line:
+        if problem.line and problem.line != self.last_line:  # line 0 is the whole file, not a row of it
             self.rows, self.last_line = self.rows + 1, problem.line
-            if problem.line and len(self.lines) < KEPT_LINES:
+            if len(self.lines) < KEPT_LINES:
                 self.lines.append(problem.line)
         if len(self.examples) < KEPT_EXAMPLES and problem.message not in self.examples:
             self.examples[problem.message] = _example(problem)

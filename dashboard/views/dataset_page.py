@@ -60,6 +60,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
     tab = _tab(request, file)
     shown = TABS[tab][1](request, file)
     roles = file.statistics.get("roles", {})
+    can_map = _can_map(file)
     context = {
         "file": file,
         "format_name": FORMAT_NAMES.get(file.format, "unknown"),
@@ -70,7 +71,8 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "delete_words": dataset_versions.delete_words(file),
         "newer": DatasetFile.objects.of_family(file).filter(version__gt=file.version).newest().first(),
         "can_train": file.status == Status.PROCESSED and checks.refusal(file, method=checks.method_for(file)) is None,
-        "can_map": _can_map(file),
+        "can_map": can_map,
+        "can_repair": file.status == Status.ERROR and not can_map and dataset_problems.can_be_mended(file),
         "pairs": _pairs(file),
         "tab": tab,
         "tabs": [(key, name, _count(key, file)) for key, (name, _) in TABS.items() if _tells(key, file)],
@@ -108,7 +110,7 @@ def _count(tab: str, file: DatasetFile) -> int:
     """The figure beside a tab's name; 0 shows none."""
     if tab == "safety":
         return dataset_safety.found(file)
-    return file.problem_count + file.warning_count if tab == "problems" else 0
+    return (file.problem_count or file.warning_count) if tab == "problems" else 0
 
 
 @dataclass(frozen=True)

@@ -27,18 +27,27 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     models = [model for model in BaseModel.objects.ready() if model.is_present]
     groups = [_group(group) for group in [*stored, *_too_long(file, models)]]
     mendable = asking.can_be_repaired(file) and file.status in (file.Status.PROCESSED, file.Status.ERROR)
+    offers = _offers(file, groups) if mendable else []
+    looked = shown(request, file)
     return {
         "errors": [group for group in groups if group["level"] == "error"],
         "warnings": [group for group in groups if group["level"] == "warning"],
         "grouped": bool(file.problem_groups),
         "mendable": mendable,
-        "offers": _offers(file, groups) if mendable else [],
+        "offers": offers,
         "system": asking.most_used_system(file) if mendable else "",
         "models": models,
         "length": min([DEFAULT_LENGTH, *(model.facts.context_length for model in models[:1] if model.facts_json)]),
         "shortened": catalogue.SHORTENED.items(),
-        **shown(request, file),
+        **looked,
+        "ticked": looked["repair"].keys if looked["repair"] else _ticked(offers, groups),
     }
+
+
+def can_be_mended(file: DatasetFile) -> bool:
+    """Some repair is offered for a problem of it."""
+    groups = [_group(group) for group in file.problem_groups or of_problems(file.problems)]
+    return asking.can_be_repaired(file) and any(group["repair"] for group in groups if group["level"] == "error")
 
 
 def _group(stored: dict[str, Any]) -> dict[str, Any]:
@@ -85,6 +94,13 @@ def _offers(file: DatasetFile, groups: list[dict[str, Any]]) -> list[Offer]:
         if mended or wanted:
             found.append(Offer(repair, sum(group["rows"] or group["count"] for group in mended)))
     return found
+
+
+def _ticked(offers: list[Offer], groups: list[dict[str, Any]]) -> list[str]:
+    """The repairs that are chosen to begin with: what mends problems. Leaving rows out is for a person to choose."""
+    wrong = [group["kind"] for group in groups if group["level"] == "error"]
+    keys = [offer.repair.key for offer in offers if any(offer.repair.mends(kind) for kind in wrong)]
+    return [key for key in keys if key != "drop_bad"]
 
 
 # ---- what a repair would change ----

@@ -305,6 +305,11 @@
   refreshTimes();
   hideDismissed();
   for (const notice of $$("[data-once]")) notice.hidden = false;
+  // where not all tabs fit, the one that is shown stands in the middle
+  for (const tab of $$(".tabs > [aria-current], .tabs > [aria-selected=true]")) {
+    const box = tab.parentElement;
+    box.scrollLeft += tab.getBoundingClientRect().left - box.getBoundingClientRect().left - (box.clientWidth - tab.offsetWidth) / 2;
+  }
   setInterval(refreshTimes, 20_000);
   setInterval(tick, 1000);
   if (document.body.dataset.projectSocket) listen(document.body.dataset.projectSocket);

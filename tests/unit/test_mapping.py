@@ -79,6 +79,11 @@ def test_known_layouts_are_guessed_and_give_sound_rows(row: dict[str, Any], targ
     assert row_errors(found, detect_format(found)) == []
 
 
+def test_of_names_that_say_nothing_the_two_longest_columns_are_guessed() -> None:
+    row = {"ticket": "T-1", "customer says": "My parcel is late.", "day": "Monday", "we say": "It comes tomorrow."}
+    assert guess(list(row), [row]).parts == {"user": "{customer says}", "assistant": "{we say}"}
+
+
 def test_a_template_mixes_columns_and_text_and_keeps_braces() -> None:
     mapping = mapping_of("chat", {"user": "{{{a}}}: {b}!", "assistant": "{b}"}, ["a", "b"])
     row = make_row(mapping, {"a": "x", "b": {"n": 1}})

@@ -50,3 +50,10 @@ def test_a_row_that_cannot_be_read_and_a_very_long_one_are_shown_as_far_as_they_
     assert compared(said(None), []) == []
     (turn,) = compared([("user", "a" * 9000)], [("user", "a" * 9000)])
     assert turn.cut and len(text(turn.one)) == LONG_TEXT
+
+
+def test_a_system_message_that_only_one_row_has_shifts_nothing() -> None:
+    row = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    turns = compared(row, [("system", "s"), *row])
+    assert [turn.role for turn in turns] == ["system", "user", "assistant", "user", "assistant"]
+    assert [turn.same for turn in turns] == [False, True, True, True, True]

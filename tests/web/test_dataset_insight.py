@@ -50,7 +50,7 @@ def seen(text: str) -> str:
 
 def test_insight_counts_tokens_by_row_and_role(owner_client: Client, file: DatasetFile, model: BaseModel) -> None:
     text = page(owner_client, file, "model=chatml")
-    for words in ("Tokens a row", "System", "User", "Assistant", "Tokens trained on a row", "Messages a row"):
+    for words in ("Tokens per row", "System", "User", "Assistant", "Tokens trained on, per row", "Messages per row"):
         assert words in text
     assert "Longest rows" in text and f"/datasets/{file.id}/rows/11" in text
     assert text.count("As a table") == 3  # what is the same in every row is said in words
@@ -108,7 +108,7 @@ def test_preferences_and_raw_text_have_their_insight(owner_client: Client, proje
     pairs = page(owner_client, make(project, preference_rows(12)), "model=chatml")
     assert "The longer of both answers" in pairs and "both answers" in pairs
     texts = page(owner_client, make(project, [{"text": f"Once upon a time {n}."} for n in range(12)]), "model=chatml")
-    assert "Tokens a document" in texts and "Once upon a time" in texts
+    assert "Tokens per document" in texts and "Once upon a time" in texts
 
 
 def test_a_file_with_problems_still_says_what_its_good_rows_have_in_common(

@@ -209,7 +209,7 @@ def test_a_row_has_a_page_of_its_own_with_tokens_text_and_json(
 ) -> None:
     answer = owner_client.get(f"/datasets/{file.id}/rows/13?model=chatml&max_length=20")
     text = answer.content.decode()
-    assert "weight 0: not trained on" in text and "&quot;weight&quot;: 0" in text and "tok-cut" in text
+    assert 'title="weight 0">not trained on' in text and "&quot;weight&quot;: 0" in text and "tok-cut" in text
     assert f"/datasets/{file.id}/rows/12?" in text and f"/datasets/{file.id}/rows/14?" in text
 
 

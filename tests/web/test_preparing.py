@@ -153,7 +153,7 @@ def test_a_busy_machine_says_what_takes_the_time(
     Deployment.objects.create(base_model=base, state="ready", wanted=True, used_at=timezone.now())
     monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 1.0, 1.0))
     head = head_of(owner_client, job)
-    assert "Other (step 10 of 40) trains beside it, vLLM serves 1 model on the same device and 1000.0 processes" in head
+    assert "Other (step 10 of 40) trains beside it, vLLM serves 1 model on the same device and 1000 processes" in head
 
 
 def test_the_card_of_a_new_job_says_what_takes_time_now_and_names_no_job_that_it_would_wait_for(
@@ -171,7 +171,7 @@ def test_the_card_of_a_new_job_says_what_takes_time_now_and_names_no_job_that_it
     monkeypatch.setattr(preparing.launcher, "slots", lambda: [0, 1])
     assert "This machine is busy now: Other (step 10 of 40) trains now. While that lasts" in card()
     monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 1.0, 1.0))
-    assert "Other (step 10 of 40) trains now and 1000.0 processes want its" in card()
+    assert "Other (step 10 of 40) trains now and 1000 processes want its" in card()
 
 
 def test_a_model_that_nobody_asks_anything_keeps_nobody_busy(

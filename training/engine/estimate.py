@@ -205,7 +205,7 @@ def _warnings(
     if cut_rows:
         found.append(f"{cut_rows:,} rows are longer than {resolved.max_length:,} tokens and will be cut from the end.")
     if valid and valid.longest_tokens > resolved.max_length:
-        found.append("Some validation rows are longer than max_length and will be cut too.")
+        found.append(f"Some validation rows are longer than {resolved.max_length:,} tokens and will be cut too.")
     if valid is None:
         found.append("No validation file: checkpoints cannot be compared by validation loss.")
     if data.rows < resolved.batch_size:

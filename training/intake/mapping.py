@@ -274,7 +274,17 @@ def guess(columns: list[str], rows: list[Cells]) -> Mapping:
         return Mapping("text", {"text": text})
     if len(columns) == 1:
         return Mapping("text", {"text": f"{{{columns[0]}}}"})
-    return Mapping("chat", {"user": f"{{{columns[0]}}}", "assistant": f"{{{columns[1]}}}"} if columns else {})
+    asked, answered = _longest_two(columns, rows) if columns else ("", "")
+    return Mapping("chat", {"user": f"{{{asked}}}", "assistant": f"{{{answered}}}"} if columns else {})
+
+
+def _longest_two(columns: list[str], rows: list[Cells]) -> tuple[str, str]:
+    """The two columns with the most text in them, in the order of the table: what is asked and answered is long, what
+    an id, a date or a topic says is short."""
+    letters = {column: sum(len(text_of(row.get(column))) for row in rows) for column in columns}
+    most = sorted(columns, key=lambda column: -letters[column])[:2]
+    one, other = sorted(most, key=columns.index)
+    return one, other
 
 
 class _Finder:
