@@ -130,7 +130,7 @@ class _Reader:
 
     def _group(self, found: dict[str, Any], row: int) -> Entry:
         others = found["rows"][1:]
-        shown = next((each for each in others if each[0] == row), others[0])
+        shown = next((each for each in others if each[0] == row), max(others, key=lambda each: each[1] or 0.0))
         first, other = (self._said(self.task.file, line) for line in (found["first"], shown[0]))
         listed = [(line, alike) for line, alike in others[:SHOWN_ROWS]]
         return Entry(

@@ -118,6 +118,7 @@ def split(request: HttpRequest, file_id: str) -> HttpResponse:
         messages.error(request, task.message)
         return redirect(back)
     train, valid = (DatasetFile.objects.get(pk=task.result[part]) for part in ("train", "valid"))
-    text = f"{train.filename} ({train.rows:,}) and {valid.filename} ({valid.rows:,}) are made"
+    unit = "documents" if file.format == "text" else "rows"
+    text = f"{train.filename} ({train.rows:,} {unit}) and {valid.filename} ({valid.rows:,} {unit}) are made"
     messages.success(request, f"{text}; {file.filename} stays as it was.")
     return redirect("datasets")
