@@ -57,7 +57,7 @@ def test_the_counts_of_each_stratum_are_shown_before_anything_is_made(
 def test_a_stratified_split_has_the_same_share_of_each_topic(owner_client: Client, dataset: DatasetFile) -> None:
     form = {"percent": "20", "stratify": "field:topic", "seed": "3"}
     answer = owner_client.post(f"/datasets/{dataset.pk}/split", form, follow=True)
-    assert "tickets-train.jsonl (32) and tickets-valid.jsonl (8) are made" in answer.text
+    assert "tickets-train.jsonl (32 rows) and tickets-valid.jsonl (8 rows) are made" in answer.text
     train, valid = (DatasetFile.objects.get(filename=f"tickets-{part}.jsonl") for part in ("train", "valid"))
     assert sorted(each["topic"] for each in read(valid)) == ["billing"] * 6 + ["delivery"] * 2
     assert sorted(map(json.dumps, read(train) + read(valid))) == sorted(map(json.dumps, ROWS))
