@@ -188,6 +188,7 @@ DRAMATIQ_BROKER["MIDDLEWARE"] = [
 DRAMATIQ_AUTODISCOVER_MODULES = ["tasks"]
 
 AUTH_USER_MODEL = "accounts.User"
+SERVE_GUARD = "playground.guarding.serve"  # moderation, below the playground, has a guard model served by it
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "sign-in"

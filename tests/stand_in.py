@@ -14,16 +14,19 @@ It wants the key KEY. The model that is asked decides what it does:
     telltale    repeats the key in its error
     biased      judges: what stands first is always better
     careful     judges: the answer that says "thank you" is better, whichever side it stands on
+    llama-guard, qwen-guard: guard models on vLLM, with log-probabilities; what says "vile" is unsafe, "rude" is
+                controversial; deaf-guard keeps its log-probabilities to itself; shy-guard is busy the first time
 
 POST /v1/moderations flags what says "vile".
 """
 
 import json
+import math
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ MODELS = {
     *("parrot", "endless", "slow", "whole", "old", "new", "single", "fickle", "angry"),
     *("garbage", "page", "busy", "broke", "ill", "away", "telltale"),
     *("biased", "careful"),
+    *("llama-guard", "qwen-guard", "deaf-guard", "shy-guard"),
 }
 
 
@@ -59,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(401, "Incorrect API key provided.", code="invalid_api_key")
         if model not in MODELS:
             return self.refuse(404, f"The model `{model}` does not exist.", code="model_not_found")
-        return getattr(self, f"be_{model}", self.be_parrot)(body)
+        return getattr(self, f"be_{model.replace('-', '_')}", self.be_parrot)(body)
 
     def moderate(self, body: dict[str, Any]) -> None:
         """What says "vile" is flagged; the model named stiff answers in a shape of its own."""
@@ -106,6 +110,46 @@ class Handler(BaseHTTPRequestHandler):
         kind = ["thank you" in text for text in (first.partition("<answer_a>")[2], second)]
         better = "tie" if kind[0] == kind[1] else "A" if kind[0] else "B"
         self.be_parrot(body | {"messages": [{"content": json.dumps({"better": better})}]}, heard="")
+
+    def be_llama_guard(self, body: dict[str, Any]) -> None:
+        vile = self.is_vile(body)
+        words = ["\n\n", "unsafe", "\n", "S", "10", ",", "S", "5"] if vile else ["\n\n", "safe"]
+        self.judge(body, words, 1, {"unsafe": 0.9 if vile else 0.03, "safe": 0.1 if vile else 0.96})
+
+    def be_qwen_guard(self, body: dict[str, Any]) -> None:
+        vile, rude = self.is_vile(body), "rude" in body["messages"][-1]["content"]
+        chances = {"Unsafe": 0.8, "Controversial": 0.15} if vile else {"Unsafe": 0.02, "Controversial": 0.01}
+        chances = {"Unsafe": 0.3, "Controversial": 0.6} if rude else chances
+        word = max(chances | {"Safe": 1 - sum(chances.values())}, key=(chances | {"Safe": 0.5}).__getitem__)
+        named = "Violent, Unethical Acts" if word != "Safe" else "None"
+        words = ["Safety", ":", f" {word}", "\n", "Categories", ":", f" {named}"]
+        self.judge(body, words, 2, {f" {name}": chance for name, chance in chances.items()})
+
+    def be_deaf_guard(self, body: dict[str, Any]) -> None:
+        if "logprobs" in body:
+            return self.refuse(400, "Requesting logprobs is not supported here.")
+        return self.be_llama_guard(body)
+
+    def be_shy_guard(self, body: dict[str, Any]) -> None:
+        if len([each for each in Handler.seen if each == body]) < 2:
+            return self.refuse(503, "Not yet.", headers={"Retry-After": "0"})
+        return self.be_llama_guard(body)
+
+    def is_vile(self, body: dict[str, Any]) -> bool:
+        return "vile" in body["messages"][-1]["content"]
+
+    def judge(self, body: dict[str, Any], words: list[str], at: int, chances: dict[str, float]) -> None:
+        """As vLLM answers with `logprobs`: `chances` are those of the word at `at`."""
+        told = None
+        if body.get("logprobs"):
+            tokens: list[dict[str, Any]] = [{"token": word, "logprob": -0.01, "top_logprobs": []} for word in words]
+            others = [{"token": word, "logprob": math.log(chance)} for word, chance in chances.items()]
+            tokens[at] |= {"logprob": math.log(chances.get(words[at], 0.97)), "top_logprobs": others}
+            told = {"content": tokens}
+        message = {"role": "assistant", "content": "".join(words)}
+        choice = {"index": 0, "message": message, "logprobs": told, "finish_reason": "stop"}
+        with suppress(OSError):  # whoever asked for many at once leaves at the first that fails
+            self.answer(200, {"choices": [choice]})
 
     def be_whole(self, body: dict[str, Any]) -> None:
         message = {"role": "assistant", "content": "".join(self.words(body))}

@@ -42,7 +42,10 @@ class AskModeration(Schema):
 
 
 class Moderation(Schema):
+    """`scored` is Hone's own: false where the judge gave a verdict without a figure, so that each score is 1 or 0."""
+
     flagged: bool
+    scored: bool
     categories: dict[str, bool]
     category_scores: dict[str, float]
     category_applied_input_types: dict[str, list[str]]
@@ -57,7 +60,7 @@ class Moderations(Schema):
 @router.post("/moderations", response=Moderations)
 def create_moderation(request: HttpRequest, body: AskModeration) -> dict[str, Any]:
     """One result for a text, one for each of a list of texts, one for all parts together."""
-    classifier = classifier_of(ModerationPolicy.of(request.project))  # type: ignore[attr-defined]
+    classifier = classifier_of(ModerationPolicy.of(request.project), in_page=True)  # type: ignore[attr-defined]
     asked = [body.input] if isinstance(body.input, str) else body.input
     parts = [part for part in asked if not isinstance(part, str)]
     if any(isinstance(part, ImagePart) for part in parts):
@@ -75,6 +78,7 @@ def _result(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     names = (*CATEGORIES, *sorted(known - set(CATEGORIES)))
     return {
         "flagged": any(verdict.flagged for verdict in verdicts),
+        "scored": all(verdict.score is not None for verdict in verdicts),
         "categories": {name: any(name in verdict.categories for verdict in verdicts) for name in names},
         "category_scores": {name: max(verdict.scores.get(name, 0.0) for verdict in verdicts) for name in names},
         "category_applied_input_types": {name: ["text"] if name in known else [] for name in names},

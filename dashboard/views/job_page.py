@@ -131,11 +131,12 @@ def stood_words(still: Stood) -> str:
 @dataclass(frozen=True)
 class Blamed:
     """The dataset that a job failed for. `is_unfit`: its own page says what is wrong with it. `method`: another one,
-    which trains on a file that is fit; empty where none does."""
+    which trains on a file that is fit; empty where none does. `is_flagged`: moderation blocked it."""
 
     file: DatasetFile
     is_unfit: bool
     method: str
+    is_flagged: bool = False
 
     @property
     def method_name(self) -> str:
@@ -149,6 +150,8 @@ def blamed(job: TrainingJob) -> Blamed | None:
     file: DatasetFile | None = getattr(job, job.error_param)
     if file is None:
         return None
+    if job.events.filter(type="moderation_checks", level="error").exists():
+        return Blamed(file, False, "", is_flagged=True)
     suits = checks.method_for(job.training_file) if job.training_file else job.recipe.method
     is_unfit = checks.refusal(file, method=checks.method_for(file)) is not None
     return Blamed(file, is_unfit, "" if is_unfit or suits == job.recipe.method else suits)

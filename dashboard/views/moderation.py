@@ -1,5 +1,8 @@
 """Screen: a project's moderation policy, a section of the settings; owners change it."""
 
+import time
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -13,6 +16,7 @@ from dashboard.views import settings
 from training.safety.classifiers import classifier_of
 from training.safety.models import ModerationPolicy
 
+MOST_CHARACTERS = 2_000  # of a sentence that is tried
 HARMLESS = "Good morning, how are you?"
 
 
@@ -29,7 +33,8 @@ def change(request: HttpRequest) -> HttpResponse:
     given = form.cleaned_data
     if given["key"] or given["base_url"] != known.base_url:  # a stored key goes to no other server
         known.keep_key(given["key"])
-    known.policy, known.base_url, known.model = given["policy"], given["base_url"], given["model"]
+    for name in ("policy", "base_url", "model", "guard"):
+        setattr(known, name, given[name])
     known.changed_by, known.changed_at = request.user, timezone.now()  # type: ignore[assignment]
     known.save()
     if problem := _trouble(known):
@@ -44,10 +49,30 @@ def _trouble(policy: ModerationPolicy) -> str:
     if not policy.base_url or policy.policy == ModerationPolicy.Policy.OFF:
         return ""
     try:
-        classifier_of(policy).judge([HARMLESS])
+        classifier_of(policy, in_page=True).judge([HARMLESS])
     except ApiError as error:
         return error.message
     return ""
 
 
-urlpatterns: list[URLPattern] = [path("moderation", change, name="change-moderation")]
+@require_POST
+def attempt(request: HttpRequest) -> HttpResponse:
+    """One sentence, by who judges the project's rows; nothing is stored. Members may, as with /v1/moderations."""
+    sentence = request.POST.get("sentence", "").strip()[:MOST_CHARACTERS]
+    found: dict[str, Any] = {"moderation_sentence": sentence}
+    if not sentence:
+        return settings.page(request, 422, **found, tried_trouble="Write a sentence to be judged.")
+    classifier = classifier_of(ModerationPolicy.of(request.project), in_page=True)
+    began = time.monotonic()
+    try:
+        [verdict] = classifier.judge([sentence])
+    except ApiError as error:
+        return settings.page(request, 200, **found, tried_trouble=error.message)
+    found |= {"verdict": verdict, "verdict_by": classifier.name, "verdict_seconds": time.monotonic() - began}
+    return settings.page(request, 200, **found)
+
+
+urlpatterns: list[URLPattern] = [
+    path("moderation", change, name="change-moderation"),
+    path("moderation/try", attempt, name="try-moderation"),
+]

@@ -107,7 +107,7 @@ def test_a_warning_about_a_very_large_file_holds_no_job_up(
 
 
 def test_a_policy_that_blocks_fails_the_job_before_training_in_openais_words(
-    dataset: DatasetFile, present: None
+    owner_client: Client, dataset: DatasetFile, present: None, api_key: str
 ) -> None:
     set_policy(dataset.project, "block")
     job = job_on(dataset)
@@ -118,6 +118,17 @@ def test_a_policy_that_blocks_fails_the_job_before_training_in_openais_words(
     assert "Flagged lines: 4, 9. Flagged categories: harassment" in job.error_message
     assert job.queued_at is None or job.started_json is None or job.step == 0
     assert told(job)[0][0] == "error"
+    page = owner_client.get(reverse("job", args=[job.pk])).content.decode()
+    assert "Flagged lines: 4, 9. Flagged categories: harassment" in page
+    assert f'/datasets/{dataset.id}/?tab=safety#moderated">Decide about the flagged rows of rude.jsonl' in page
+    key = {"Authorization": f"Bearer {api_key}"}
+    said = Client().get(f"/v1/fine_tuning/jobs/{job.pk}", headers=key).json()
+    assert said["status"] == "failed" and said["error"]["message"] == job.error_message
+    assert (said["error"]["code"], said["error"]["param"]) == ("invalid_training_file", "training_file")
+    events = Client().get(f"/v1/fine_tuning/jobs/{job.pk}/events", headers=key).json()["data"]
+    [told_there] = [event for event in events if event["type"] == "moderation_checks"]
+    assert told_there["level"] == "error" and told_there["data"]["flagged_lines"] == [4, 9]
+    assert told_there["data"]["categories"] == {"harassment": 2} and told_there["data"]["enforcement"] == "blocked"
 
 
 def test_switched_off_nothing_is_judged(owner_client: Client, dataset: DatasetFile) -> None:
@@ -166,9 +177,9 @@ def test_a_file_is_judged_once_and_again_only_by_another_classifier(
     asked: list[int] = []
     judge = embedded.Embedded.judge
 
-    def counting(self: embedded.Embedded, texts: list[str]) -> list[Verdict]:
+    def counting(self: embedded.Embedded, texts: list[str], questions: list[str]) -> list[Verdict]:
         asked.append(len(texts))
-        return judge(self, texts)
+        return judge(self, texts, questions)
 
     monkeypatch.setattr(embedded.Embedded, "judge", counting)
     moderation.refusal(job_on(dataset))
@@ -224,7 +235,7 @@ def test_a_page_sends_nothing_to_an_endpoint_unasked(
 def test_an_owner_sets_the_policy_and_a_key_that_is_never_shown(
     owner_client: Client, project: Project, server: StandIn
 ) -> None:
-    given = {"policy": "block", "base_url": server.base_url, "model": "guard", "key": KEY}
+    given = {"policy": "block", "judge": "endpoint", "base_url": server.base_url, "model": "guard", "key": KEY}
     owner_client.post(reverse("change-moderation"), given)
     stored = ModerationPolicy.objects.get(project=project)
     assert (stored.policy, stored.model, stored.key) == ("block", "guard", KEY)
@@ -239,14 +250,17 @@ def test_an_owner_sets_the_policy_and_a_key_that_is_never_shown(
 
 
 def test_an_endpoint_that_does_not_answer_is_stored_and_said(owner_client: Client, server: StandIn) -> None:
-    given = {"policy": "warn", "base_url": server.base_url, "model": "guard", "key": "sk-wrong-key-0123456789"}
+    wrong = "sk-wrong-key-0123456789"
+    given = {"policy": "warn", "judge": "endpoint", "base_url": server.base_url, "model": "guard", "key": wrong}
     page = owner_client.post(reverse("change-moderation"), given, follow=True).content.decode()
     assert "Stored, but it did not answer" in page and "401" in page and given["key"] not in page
 
 
 @pytest.mark.parametrize("address", ["ftp://x.org", "http://169.254.169.254/v1", "http://u:p@x.org/v1"])
 def test_an_address_that_may_not_be_asked_is_refused(owner_client: Client, address: str) -> None:
-    answer = owner_client.post(reverse("change-moderation"), {"policy": "warn", "base_url": address})
+    answer = owner_client.post(
+        reverse("change-moderation"), {"policy": "warn", "judge": "endpoint", "base_url": address}
+    )
     assert answer.status_code == 422 and not ModerationPolicy.objects.exists()
 
 

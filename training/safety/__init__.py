@@ -2,5 +2,6 @@
 
 kinds.py names what is looked for, keys.py and personal.py find it in a text, finders.py in any text at once, rows.py in
 the rows of a file; scanning.py goes through whole files and keeps what was found, reviewing.py what people decided.
-embedded.py and endpoint.py judge texts, moderation.py has whole files judged by what the project has chosen.
+embedded.py, endpoint.py and guard_model.py judge texts (asking.py asks their servers, guards.py reads what guards say),
+classifiers.py knows which one a project has chosen, and moderation.py has whole files judged by it.
 """

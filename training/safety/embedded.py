@@ -26,20 +26,23 @@ class Verdict:
     flagged: bool
     scores: dict[str, float]
     categories: tuple[str, ...]  # those that it was flagged for
+    score: float | None = None  # how sure the judge is that it is harmful, 0..1; None: it gave no figure
 
 
 class Embedded:
+    batch = 256  # texts judged at once
+
     def __init__(self) -> None:
         version = metadata.version("alt-profanity-check")
         self.key = f"alt-profanity-check {version} at {THRESHOLD}"
         self.name = f"alt-profanity-check {version}"
 
-    def judge(self, texts: Sequence[str]) -> list[Verdict]:
+    def judge(self, texts: Sequence[str], questions: Sequence[str] = ()) -> list[Verdict]:
         return [self._verdict(score) for score in _offensive(texts)]
 
     def _verdict(self, score: float) -> Verdict:
         flagged = score >= THRESHOLD
-        return Verdict(flagged, {OFFENSIVE: score}, (OFFENSIVE,) if flagged else ())
+        return Verdict(flagged, {OFFENSIVE: score}, (OFFENSIVE,) if flagged else (), score)
 
 
 @cache

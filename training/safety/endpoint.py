@@ -1,98 +1,59 @@
-"""Asking a moderation endpoint in OpenAI's shape: bounded, without redirects, and its failures in plain words."""
+"""Somebody else's classifier behind POST {base_url}/moderations, in OpenAI's shape."""
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import aiohttp
-
-from accounts.errors import ApiError
-from accounts.sealed import Unreadable
-from training.addresses import Refused, Resolver, check_base_url
-from training.safety.models import ModerationPolicy
+from training.safety.asking import Answered, Server, line_to
+from training.safety.embedded import Verdict
 
 BATCH = 32  # texts a request
 MOST_CHARACTERS = 30_000  # of a text; longer ones are cut, as no classifier reads more
-TIMEOUT_SECONDS = 60.0
-TRIES = 4
-LONGEST_WAIT_SECONDS = 20.0
-MOST_BYTES = 8 << 20
-MOST_WORDS = 300
 
 
-def moderate(policy: ModerationPolicy, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """One result a text, as the endpoint gives them. Raises ApiError. Not to be called in an event loop."""
-    return asyncio.run(_moderate(policy, texts))
+class Endpoint:
+    batch = 256
+
+    def __init__(self, base_url: str, model: str, find_server: Callable[[], Server]) -> None:
+        """`find_server` raises ApiError."""
+        self.model, self.find_server = model, find_server
+        self.name = f"{model or 'the default model'} at {base_url}"
+        self.key = f"{model} at {base_url}"[:300]
+
+    def judge(self, texts: Sequence[str], questions: Sequence[str] = ()) -> list[Verdict]:
+        """Its own categories, whatever they are called. Raises ApiError. Not to be called in an event loop."""
+        return [_said(result) for result in asyncio.run(self._ask(self.find_server(), texts))]
+
+    async def _ask(self, server: Server, texts: Sequence[str]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async with line_to(server) as line:
+            for at in range(0, len(texts), BATCH):
+                batch = [text[:MOST_CHARACTERS] for text in texts[at : at + BATCH]]
+                body = {"input": batch, **({"model": self.model} if self.model else {})}
+                try:
+                    content = await line.post("/moderations", body)
+                except Answered as error:
+                    raise server.trouble(f"it answered {error.status}{error.words}") from error
+                found += _results(server, content, len(batch))
+        return found
 
 
-async def _moderate(policy: ModerationPolicy, texts: Sequence[str]) -> list[dict[str, Any]]:
-    try:
-        address, key = check_base_url(policy.base_url) + "/moderations", policy.key
-    except (Refused, Unreadable) as error:
-        raise _trouble(policy, str(error)) from error
-    headers = {"User-Agent": "hone", "Accept-Encoding": "identity"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    found: list[dict[str, Any]] = []
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=Resolver()),
-        timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers=headers,
-    ) as session:
-        for at in range(0, len(texts), BATCH):
-            batch = [text[:MOST_CHARACTERS] for text in texts[at : at + BATCH]]
-            body = {"input": batch, **({"model": policy.model} if policy.model else {})}
-            found += _results(policy, await _post(policy, session, address, body, key), len(batch))
-    return found
-
-
-async def _post(
-    policy: ModerationPolicy, session: aiohttp.ClientSession, address: str, body: dict[str, Any], key: str
-) -> bytes:
-    """What it answered; asked again where it is busy."""
-    for left in reversed(range(TRIES)):
-        try:
-            async with session.post(address, json=body, allow_redirects=False) as answer:
-                content = await answer.content.read(MOST_BYTES)
-                while len(content) < MOST_BYTES and (more := await answer.content.read(MOST_BYTES)):
-                    content += more
-                status, wait = answer.status, answer.headers.get("Retry-After", "")
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            refused = isinstance(error, Refused)
-            raise _trouble(
-                policy, str(error) if refused else f"it could not be asked ({type(error).__name__})"
-            ) from error
-        if status == 200:
-            return content
-        if status not in (429, 500, 502, 503, 529) or not left:
-            raise _trouble(policy, f"it answered {status}{_words(content, key)}")
-        await asyncio.sleep(min(float(wait) if wait.isdecimal() else 2.0 ** (TRIES - left), LONGEST_WAIT_SECONDS))
-    raise AssertionError("the last try returns or raises")
-
-
-def _results(policy: ModerationPolicy, content: bytes, count: int) -> list[dict[str, Any]]:
+def _results(server: Server, content: bytes, count: int) -> list[dict[str, Any]]:
     try:
         body = json.loads(content)
     except ValueError:
         body = None
-    results = body.get("results") if isinstance(body, dict) else None
-    if not isinstance(results, list) or len(results) != count or not all(isinstance(each, dict) for each in results):
-        raise _trouble(policy, "its answer is not that of OpenAI's /v1/moderations. Most base URLs end in /v1")
-    return results
+    found = body.get("results") if isinstance(body, dict) else None
+    if not isinstance(found, list) or len(found) != count or not all(isinstance(each, dict) for each in found):
+        raise server.trouble("its answer is not that of OpenAI's /v1/moderations. Most base URLs end in /v1")
+    return found
 
 
-def _words(content: bytes, key: str) -> str:
-    """Its own words, short; a server that repeats the key must not bring it onto a page."""
-    try:
-        said = json.loads(content)["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-    text = " ".join(str(said).split())[:MOST_WORDS]
-    return f": “{text.replace(key, '[the key]') if key else text}”"
-
-
-def _trouble(policy: ModerationPolicy, why: str) -> ApiError:
-    text = f"The moderation endpoint at {policy.base_url} did not judge: {why.removesuffix('.')}."
-    return ApiError(f"{text} See Settings, Moderation.", status=502, type="server_error", code="moderation_unavailable")
+def _said(result: dict[str, Any]) -> Verdict:
+    given, scores = result.get("categories"), result.get("category_scores")
+    categories = tuple(name for name, yes in given.items() if yes is True) if isinstance(given, dict) else ()
+    numbers = scores.items() if isinstance(scores, dict) else ()
+    kept = {name: float(value) for name, value in numbers if isinstance(value, int | float)}
+    score = max(kept.values(), default=None)
+    return Verdict(bool(result.get("flagged")), kept or dict.fromkeys(categories, 1.0), categories, score)

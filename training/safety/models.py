@@ -73,8 +73,9 @@ class ModerationPolicy(models.Model):
 
     project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="moderation")
     policy = models.CharField(max_length=10, choices=Policy, default=Policy.WARN)
-    base_url = models.CharField(max_length=500, blank=True)  # of another server; empty: the embedded classifier
-    model = models.CharField(max_length=250, blank=True)  # its name there
+    base_url = models.CharField(max_length=500, blank=True)  # of another server; empty: somebody here judges
+    model = models.CharField(max_length=250, blank=True)  # its name there; without a base URL, in Hone's own list
+    guard = models.CharField(max_length=30, blank=True)  # family of the guard model (guards.py); empty: none
     sealed = models.TextField(blank=True)  # the key, encrypted; empty: that server wants none
     hint = models.CharField(max_length=20, blank=True)  # the key's last characters
     changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
@@ -84,6 +85,11 @@ class ModerationPolicy(models.Model):
     def of(cls, project: Project) -> "ModerationPolicy":
         """The stored one, or the default, not stored."""
         return cls.objects.filter(project=project).first() or cls(project=project)
+
+    @property
+    def is_embedded(self) -> bool:
+        """By the classifier that comes with Hone."""
+        return not self.base_url and not self.guard
 
     def keep_key(self, secret: str) -> None:
         """Encrypts it; an empty one means none. Four last characters are shown, of a long key only."""

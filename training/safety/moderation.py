@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -27,15 +27,15 @@ from training.models import DatasetFile, TrainingJob
 from training.safety.classifiers import Classifier, classifier_of
 from training.safety.embedded import Verdict
 from training.safety.finders import find, masked_text
+from training.safety.guard_model import NoVerdict
 from training.safety.kinds import FLAGGED
 from training.safety.models import WHOLE_KIND, ModerationCheck, ModerationPolicy, SafetyDecision
-from training.safety.rows import document_pieces, texts_of
+from training.safety.rows import answers_of, document_pieces
 
 log = logging.getLogger(__name__)
 Status = ModerationCheck.Status
 Policy = ModerationPolicy.Policy
 
-BATCH = 256  # texts judged at once
 EXCERPT = 200  # characters
 PROGRESS_SECONDS = 0.5
 HELD_UP_BYTES = 256 << 20  # a job does not wait for a warning about a larger file: judging takes about 5 minutes a GB
@@ -43,7 +43,8 @@ TOO_LARGE = (
     "{name} was not moderated: it is so large that the job would have waited for minutes. The policy is to warn, so it "
     "goes on; the Safety tab of the dataset has every row judged."
 )
-GIVEN_UP = timedelta(minutes=5)
+BY_A_GUARD_BYTES = 8 << 20  # the same where a language model judges each text: some minutes on a GPU
+GIVEN_UP = timedelta(minutes=20)  # a guard model may have to be loaded before its first verdict
 LINES_TOLD = 50  # in the message of a job; the page lists all
 _NO_TEXT = (".role", ".type", ".id", ".name", "tool_call_id")  # fields of a row that nobody reads
 
@@ -55,7 +56,7 @@ class Flagged:
     line: int
     field: str
     categories: list[str]
-    score: float
+    score: float | None  # None: the judge gave no figure
     excerpt: str
 
 
@@ -72,10 +73,10 @@ def known(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck | None
 
 def known_or_start(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck | None:
     """For a page: a worker is woken here, since loading the embedded classifier takes seconds and 150 MB that the web
-    process has better use for. Somebody else's endpoint costs time and money, so that is asked only on a person's wish
-    or for a job."""
+    process has better use for. Somebody else's endpoint and a guard model cost time and money, so they are asked only
+    on a person's wish or for a job."""
     found = known(file, policy)
-    return found if found or policy.policy == Policy.OFF or policy.base_url else start(file, policy)
+    return found if found or policy.policy == Policy.OFF or not policy.is_embedded else start(file, policy)
 
 
 def start(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck:
@@ -99,14 +100,15 @@ def run_in_worker(check_id: int) -> None:
         run(check, classifier)
 
 
-def run(check: ModerationCheck, classifier: Classifier) -> None:
-    """Judges every row and stores what came of it; a second one at the same time leaves."""
+def run(check: ModerationCheck, classifier: Classifier, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    """Judges every row and stores what came of it; a second one at the same time leaves. It stops when it is not wanted
+    any more."""
     waiting = ModerationCheck.objects.filter(pk=check.pk, status=Status.WAITING)
     if not waiting.update(status=Status.RUNNING, changed_at=timezone.now()):
         return
     began = time.monotonic()
     try:
-        flagged, categories = _judge_file(check, classifier)
+        flagged, categories = _judge_file(check, classifier, is_wanted)
     except FileNotFoundError:
         _store(check, status=Status.FAILED, trouble=f"{check.file.filename} is gone from the disk. Upload it again.")
         return
@@ -128,12 +130,14 @@ def run(check: ModerationCheck, classifier: Classifier) -> None:
     )
 
 
-def _judge_file(check: ModerationCheck, classifier: Classifier) -> tuple[int, Counter[str]]:
+def _judge_file(
+    check: ModerationCheck, classifier: Classifier, is_wanted: Callable[[], bool]
+) -> tuple[int, Counter[str]]:
     count, last, categories = 0, 0, Counter[str]()
     path = flagged_path(check)
     part, told = path.with_suffix(".part"), time.monotonic()
     with part.open("w", encoding="utf-8") as out:
-        for share, rows in _batches(check.file):
+        for share, rows in _batches(check.file, classifier.batch):
             for flagged in _judge(rows, classifier):
                 if flagged.line == last:  # a document that comes in pieces
                     continue
@@ -141,25 +145,27 @@ def _judge_file(check: ModerationCheck, classifier: Classifier) -> tuple[int, Co
                 categories.update(flagged.categories)
                 out.write(json.dumps(asdict(flagged), ensure_ascii=False) + "\n")
             if time.monotonic() - told > PROGRESS_SECONDS:
+                if not is_wanted():
+                    raise ApiError("Nobody waits for it any more, so not every row was judged.", code="cancelled")
                 told = time.monotonic()
                 _store(check, share=share)
     part.replace(path)
     return count, categories
 
 
-Batch = list[tuple[int, str, str]]  # line, field, text
+Batch = list[tuple[int, str, str, str]]  # line, field, text, what it answers
 
 
-def _batches(file: DatasetFile) -> Iterator[tuple[float, Batch]]:
-    """Texts of whole rows, about BATCH at a time, with the share of the file that is read."""
+def _batches(file: DatasetFile, size: int) -> Iterator[tuple[float, Batch]]:
+    """Texts of whole rows, about `size` at a time, with the share of the file that is read."""
     batch: Batch = []
     for line, share, row in _rows(file):
         batch += [
-            (line, place.field, place.text)
-            for place in texts_of(row)
+            (line, place.field, place.text, question)
+            for place, question in answers_of(row)
             if place.text.strip() and not place.field.endswith(_NO_TEXT)
         ]
-        if len(batch) >= BATCH:
+        if len(batch) >= size:
             yield share, batch
             batch = []
     yield 1.0, batch
@@ -179,14 +185,24 @@ def _judge(batch: Batch, classifier: Classifier) -> Iterator[Flagged]:
     """One of each flagged row: its text with the highest score."""
     worst: dict[int, tuple[float, Verdict, str, str]] = {}
     every: dict[int, set[str]] = {}
-    for (line, field, words), verdict in zip(batch, classifier.judge([each[2] for each in batch]), strict=True):
+    for (line, field, words, _), verdict in zip(batch, _verdicts(batch, classifier), strict=True):
         if verdict.flagged:
-            score = max(verdict.scores.values(), default=1.0)
+            sure = 1.0 if verdict.score is None else verdict.score
             every.setdefault(line, set()).update(verdict.categories)
-            if line not in worst or score > worst[line][0]:
-                worst[line] = (score, verdict, field, words)
-    for line, (score, _, field, words) in sorted(worst.items()):
-        yield Flagged(line, field, sorted(every[line]), round(score, 4), _excerpt(words))
+            if line not in worst or sure > worst[line][0]:
+                worst[line] = (sure, verdict, field, words)
+    for line, (_, verdict, field, words) in sorted(worst.items()):
+        score = None if verdict.score is None else round(verdict.score, 4)
+        yield Flagged(line, field, sorted(every[line]), score, _excerpt(words))
+
+
+def _verdicts(batch: Batch, classifier: Classifier) -> list[Verdict]:
+    """Raises ApiError; where one text has no verdict, with its line."""
+    try:
+        return classifier.judge([each[2] for each in batch], [each[3] for each in batch])
+    except NoVerdict as error:
+        line, field, *_ = batch[error.index]
+        raise ApiError(f"Line {line}, {field}: {error.message}", code=error.code) from error
 
 
 def _excerpt(words: str) -> str:
@@ -252,10 +268,11 @@ def refusal(job: TrainingJob) -> ApiError | None:
     file, policy = job.training_file, ModerationPolicy.of(job.project)
     if file is None or policy.policy == Policy.OFF:
         return None
-    if policy.policy == Policy.WARN and file.bytes > HELD_UP_BYTES and not _is_judged(file, known(file, policy)):
+    most = BY_A_GUARD_BYTES if policy.guard else HELD_UP_BYTES
+    if policy.policy == Policy.WARN and file.bytes > most and not _is_judged(file, known(file, policy)):
         add_event(job, TOO_LARGE.format(name=file.filename), type="moderation_checks", once=True)
         return None
-    check = _judged(file, policy)
+    check = _judged(file, policy, lambda: TrainingJob.objects.filter(pk=job.pk, status=job.status).exists())
     name = classifier_of(policy).name
     if check.status != Status.DONE:
         return _unjudged(job, policy, check)
@@ -281,7 +298,7 @@ def _is_judged(file: DatasetFile, check: ModerationCheck | None) -> bool:
     return check is not None and check.status == Status.DONE and check.sha256 == file.sha256
 
 
-def _judged(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck:
+def _judged(file: DatasetFile, policy: ModerationPolicy, is_wanted: Callable[[], bool]) -> ModerationCheck:
     """Here and now; what is being judged elsewhere at this moment is judged again, so that a job never waits for a
     worker that is busy with it."""
     found = known(file, policy)
@@ -290,7 +307,7 @@ def _judged(file: DatasetFile, policy: ModerationPolicy) -> ModerationCheck:
     classifier = classifier_of(policy)
     fresh = {"status": Status.WAITING, "share": 0.0, "trouble": "", "changed_at": timezone.now()}
     check, _ = ModerationCheck.objects.update_or_create(file=file, classifier=classifier.key, defaults=fresh)
-    run(check, classifier)
+    run(check, classifier, is_wanted)
     check.refresh_from_db()
     return check
 

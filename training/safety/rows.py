@@ -10,6 +10,8 @@ from training.engine import text
 from training.safety import finders
 from training.safety.kinds import Span
 
+ANSWER_FIELDS = ("completion", "chosen", "rejected")  # where they hold text, not messages
+
 
 class Place(NamedTuple):
     """One text of a row; `inside[key]` is where it stands, to be replaced."""
@@ -33,6 +35,19 @@ def texts_of(row: dict[str, Any]) -> Iterator[Place]:
             waiting += [(f"{field}{dot}{name}", value, name, value[name]) for name in reversed(value)]
         elif isinstance(value, list):
             waiting += [(f"{field}[{at}]", value, at, value[at]) for at in range(len(value) - 1, -1, -1)]
+
+
+def answers_of(row: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Every text with what it answers: the user's words or the prompt before it in the row, or ""."""
+    question = ""
+    for place in texts_of(row):
+        role = place.inside.get("role") if isinstance(place.inside, dict) and place.key == "content" else ""
+        if role == "user" or place.field == "prompt":
+            yield place, ""
+            question = place.text
+        else:
+            is_answer = role == "assistant" or place.field in ANSWER_FIELDS
+            yield place, question if is_answer else ""
 
 
 @dataclass(frozen=True)
