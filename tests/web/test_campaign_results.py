@@ -64,6 +64,7 @@ def test_too_few_votes_are_called_that(owner_client: Client, campaign: Campaign)
     assert "51–100 %</span>" in page, "Wilson's interval of 4 in 4, in figures beside its bar"
 
 
+@pytest.mark.servers
 def test_three_contenders_have_ratings_a_matrix_and_a_way_to_a_name(
     owner_client: Client, campaign: Campaign, models: list[str]
 ) -> None:

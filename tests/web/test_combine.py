@@ -103,6 +103,7 @@ def test_what_does_not_go_together_is_refused_in_words(project: Project, first: 
         assert said in caught.value.message
 
 
+@pytest.mark.servers
 def test_the_page_ticks_what_it_came_from_and_makes_a_merged_file(
     owner_client: Client, project: Project, first: DatasetFile, second: DatasetFile
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_count_of_earlier_days_is_done_again_for_the_figures_of_each_row(
     assert path.exists() and token_counts.token_facts(file, model) == facts
 
 
+@pytest.mark.servers
 def test_a_large_file_is_counted_by_the_worker_with_all_figures(
     owner_client: Client, file: DatasetFile, model: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

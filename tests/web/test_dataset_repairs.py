@@ -85,6 +85,7 @@ def test_spaces_at_an_end_can_be_seen_to_go(owner_client: Client, file: DatasetF
     assert "<del> </del>" in look(owner_client, file, one="trailing_space").text
 
 
+@pytest.mark.servers
 def test_several_repairs_make_one_version_and_the_old_one_stays(
     owner_client: Client, owner: User, file: DatasetFile
 ) -> None:

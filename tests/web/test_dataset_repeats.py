@@ -92,6 +92,7 @@ def test_any_other_file_is_compared_on_a_wish(owner_client: Client, train: Datas
     assert not train.tasks.filter(key=train.pk)  # a file is not compared with itself
 
 
+@pytest.mark.servers
 def test_a_removal_is_shown_first_and_makes_a_version_without_the_copies(
     owner_client: Client, train: DatasetFile
 ) -> None:

@@ -74,6 +74,7 @@ def seen(text: str) -> str:
 # ---- searching ----
 
 
+@pytest.mark.servers
 def test_words_find_rows_and_are_marked(owner_client: Client, file: DatasetFile) -> None:
     text = page(owner_client, file, "q=REFUND")
     assert lines_in(text) == [1, 8, 15, 22, 29]
@@ -132,6 +133,7 @@ def test_what_is_searched_for_is_escaped(owner_client: Client, file: DatasetFile
     assert "<script>alert" not in text and "No row" in text
 
 
+@pytest.mark.servers
 def test_rows_with_a_problem_are_found(owner_client: Client, project: Project) -> None:
     file = make(project, [*rows(12), {"messages": []}, chat_row("again", "so \n")])
     assert lines_in(page(owner_client, file, "problem=messages")) == [13]

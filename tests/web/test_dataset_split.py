@@ -85,6 +85,7 @@ def test_what_cannot_be_split_is_said_where_it_was_asked(owner_client: Client, d
     assert "The groups are too large" in answer.text and DatasetFile.objects.count() == 1
 
 
+@pytest.mark.servers
 def test_a_larger_file_is_split_by_a_worker(
     owner_client: Client, dataset: DatasetFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

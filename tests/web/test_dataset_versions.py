@@ -36,6 +36,7 @@ def two(project: Project) -> tuple[DatasetFile, DatasetFile]:
     return first, second
 
 
+@pytest.mark.servers
 def test_the_list_shows_the_newest_version_with_the_jobs_of_all(
     owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
 ) -> None:
@@ -94,6 +95,7 @@ def tab(client: Client, file: DatasetFile) -> str:
     return client.get(f"{reverse('dataset', args=[file.pk])}?tab=versions").text
 
 
+@pytest.mark.servers
 def test_each_version_tells_what_was_done_and_what_came_of_it(
     owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_sound_dataset_is_offered_no_mapping(owner_client: Client, project: Pr
     assert reverse("map-columns", args=[file.id]) not in page(owner_client, reverse("dataset", args=[file.id]))
 
 
+@pytest.mark.servers
 def test_a_large_table_is_mapped_by_the_worker(owner_client: Client, project: Project, tmp_path: Path) -> None:
     talk = [{"from": "human", "value": "word " * 40}, {"from": "gpt", "value": "answer " * 40}]
     path = tmp_path / "talks.parquet"

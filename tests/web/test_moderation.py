@@ -150,6 +150,7 @@ def test_rows_that_somebody_kept_block_nothing(owner_client: Client, owner: User
     assert SafetyDecision.objects.filter(decided_by=owner).count() == 2
 
 
+@pytest.mark.servers
 def test_flagged_rows_are_dropped_into_a_new_version_in_which_kept_ones_stay_kept(
     owner_client: Client, dataset: DatasetFile
 ) -> None:

@@ -51,6 +51,8 @@ def test_every_table_of_ours_belongs_to_a_project_or_says_why_not() -> None:
     assert ours == {model._meta.label for model in belonging.paths()} | set(belonging.SERVER_WIDE)
 
 
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
 def test_the_takeaway_holds_every_row_and_every_file(
     project: Project, owner: User, full: tuple[DatasetFile, TrainingJob]
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_file_gone_from_the_disk_is_named_in_the_takeaway(
     assert f"Not on the disk any more: files/{full[0].pk}" in opened(project)["README.md"].decode()
 
 
+@pytest.mark.servers
 @pytest.mark.django_db(transaction=True)
 def test_deleting_a_project_leaves_no_row_no_file_and_no_word_of_it() -> None:
     project, other = (Project.objects.create(name=name) for name in ("Doomed", "Kept"))

@@ -87,6 +87,7 @@ def test_a_decision_about_a_kind_reaches_all_and_one_about_a_find_stands_above_i
     assert answers(made)[7] == "Use [GITHUB-TOKEN]"
 
 
+@pytest.mark.servers
 def test_the_version_made_is_the_next_one_says_what_was_done_and_the_old_one_stays(
     owner_client: Client, dataset: DatasetFile
 ) -> None:
