@@ -7,8 +7,8 @@ from django.http import HttpRequest
 
 from training.addresses import Refused, check_base_url
 from training.models import BaseModel
+from training.safety import guards
 from training.safety.classifiers import classifier_of
-from training.safety.guards import FAMILIES
 from training.safety.models import ModerationPolicy
 
 WORDS = {
@@ -48,7 +48,7 @@ class ModerationForm(forms.Form):
     key = forms.CharField(max_length=1000, required=False, label="Key", widget=forms.PasswordInput)
     own = forms.ChoiceField(required=False, label="Model")
     guard = forms.ChoiceField(
-        choices=[("", "Choose"), *((family.key, family.name) for family in FAMILIES.values())],
+        choices=[("", "Choose"), *guards.choices()],
         required=False,
         label="Family",
         help_text="How it answers. It is asked with its own chat template.",

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from training.safety import guards
+
 
 class Migration(migrations.Migration):
 
@@ -13,6 +15,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='moderationpolicy',
             name='guard',
-            field=models.CharField(blank=True, max_length=30),
+            field=models.CharField(blank=True, choices=guards.choices, max_length=30),
         ),
     ]

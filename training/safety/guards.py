@@ -132,3 +132,7 @@ FAMILIES = {
         ),
     )
 }
+
+
+def choices() -> list[tuple[str, str]]:
+    return [(family.key, family.name) for family in FAMILIES.values()]

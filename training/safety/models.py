@@ -7,6 +7,7 @@ from django.utils import timezone
 from accounts.models import Project
 from accounts.sealed import seal, unseal
 from training.models import DatasetFile
+from training.safety import guards
 
 WHOLE_KIND = 0  # the line of a decision about every find of a kind
 
@@ -75,7 +76,7 @@ class ModerationPolicy(models.Model):
     policy = models.CharField(max_length=10, choices=Policy, default=Policy.WARN)
     base_url = models.CharField(max_length=500, blank=True)  # of another server; empty: somebody here judges
     model = models.CharField(max_length=250, blank=True)  # its name there; without a base URL, in Hone's own list
-    guard = models.CharField(max_length=30, blank=True)  # family of the guard model (guards.py); empty: none
+    guard = models.CharField(max_length=30, blank=True, choices=guards.choices)  # family; empty: no guard model judges
     sealed = models.TextField(blank=True)  # the key, encrypted; empty: that server wants none
     hint = models.CharField(max_length=20, blank=True)  # the key's last characters
     changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
