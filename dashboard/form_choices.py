@@ -1,7 +1,7 @@
 """What the form of a job offers to choose from, and whether a choice is really on disk."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from django import forms
 from django.forms.models import ModelChoiceIterator
@@ -13,37 +13,48 @@ from training.datasets import MIN_JOB_ROWS
 from training.models import BaseModel, Checkpoint, DatasetFile, DatasetFileQuerySet
 
 NO_FILE = "This file is not ready to train on: it has problems, is still being checked, or was deleted. Choose another."
+MOST_OLDER: Final = 100  # versions that are no longer the newest, the last made first
 NO_MODEL = "This model is not on disk any more. Choose another."
 
 
 def offer(form: forms.Form, name: str, files: DatasetFileQuerySet, label: Callable[[DatasetFile], str]) -> None:
-    """The files of a select, with their rows; equal names are told apart. Of each dataset its newest usable version is
-    offered, and the version that is chosen: a rerun takes the data of its parent. Any other may be sent, too."""
+    """The files of a select, with their rows; equal names are told apart. Of each dataset its newest usable version;
+    below them the older ones, and the version that is chosen: a rerun takes the data of its parent."""
     field = form.fields[name]
     # not form[name].value(): what is drawn of a field is kept from the first look at it
     given = form.data.get(form.add_prefix(name)) if form.is_bound else form.get_initial_for_field(field, name)
     chosen = getattr(given, "pk", given) or ""
-    shown_files = files.newest(DatasetFile.Status.PROCESSED) | files.filter(pk=chosen)
-    apart = {file.pk: file for file in tell_apart(shown_files.only("pk", "filename", "created_at"), "filename")}
 
-    def shown(file: DatasetFile) -> str:
-        return telling_apart.label(label(file), apart[file.pk]) if file.pk in apart else label(file)
+    def labelled(found: DatasetFileQuerySet) -> list[tuple[str, str]]:
+        listed = tell_apart(
+            found.only("pk", "filename", "version", "last_version", "rows", "format", "created_at"), "filename"
+        )
+        return [(file.pk, telling_apart.label(label(file), file)) for file in listed]
 
     class Shown(ModelChoiceIterator):
-        def __init__(self, field: Any) -> None:
-            super().__init__(field)
-            self.queryset = shown_files
+        def __iter__(self) -> Iterator[tuple[Any, Any]]:
+            if field.empty_label is not None:  # type: ignore[attr-defined]
+                yield "", field.empty_label  # type: ignore[attr-defined]
+            newest, older = files.newest(DatasetFile.Status.PROCESSED), files.older(DatasetFile.Status.PROCESSED)
+            yield from labelled(newest)
+            some = list(older.values_list("pk", flat=True)[:MOST_OLDER])
+            if listed := labelled(older.filter(pk__in=[*some, chosen])):
+                yield "Older versions", listed
 
     field.iterator = Shown  # type: ignore[attr-defined]
     field.queryset = files  # type: ignore[attr-defined]
-    field.label_from_instance = shown  # type: ignore[attr-defined]
+    field.label_from_instance = label  # type: ignore[attr-defined]
     field.error_messages["invalid_choice"] = NO_FILE
 
 
 def file_label(file: DatasetFile) -> str:
     word = "pair" if file.format == "preference" else "row"
-    version = f" · version {file.version}" if file.version > 1 else ""
-    return f"{file.filename}{version} · {file.rows:,} {word}{'' if file.rows == 1 else 's'}"
+    return f"{file.filename}{version_label(file)} · {file.rows:,} {word}{'' if file.rows == 1 else 's'}"
+
+
+def version_label(file: DatasetFile) -> str:
+    """Nothing of a dataset that never had another."""
+    return f" · version {file.version}" if max(file.version, file.last_version) > 1 else ""
 
 
 def training_label(file: DatasetFile) -> str:

@@ -6,6 +6,7 @@ from django import forms
 from pydantic import ValidationError
 
 from accounts.models import Project
+from dashboard.form_choices import offer, version_label
 from dashboard.form_words import recipe_errors, teach
 from training.engine.scratch import Shape
 from training.models import DatasetFile
@@ -29,6 +30,10 @@ HINTS: Final = {
 }
 
 
+def _label(file: DatasetFile) -> str:
+    return f"{file.filename}{version_label(file)} · {file.rows:,} documents"
+
+
 class ScratchForm(forms.Form):
     file = forms.ModelChoiceField(DatasetFile.objects.none(), empty_label="Choose a dataset of raw text")
     name = forms.RegexField(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
@@ -40,9 +45,8 @@ class ScratchForm(forms.Form):
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, initial=Shape().model_dump() | kwargs.pop("initial", {}), **kwargs)
         self.shape: Shape | None = None
-        file = self.fields["file"]
-        file.queryset = DatasetFile.objects.of(project).usable().filter(format="text")  # type: ignore[attr-defined]
-        file.label_from_instance = lambda row: f"{row.filename} · {row.rows:,} documents"  # type: ignore[attr-defined]
+        texts = DatasetFile.objects.of(project).usable().filter(format="text")
+        offer(self, "file", texts, _label)
         for name, field in self.fields.items():
             field.label, field.help_text = LABELS[name], HINTS[name]
             teach(name, field, LABELS[name])

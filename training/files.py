@@ -126,11 +126,18 @@ def _expiry(expires_after: dict[str, Any] | int | None) -> Any:
 # ---- renaming and deleting ----
 
 
+@transaction.atomic
 def rename(file: DatasetFile, filename: str) -> DatasetFile:
+    """All versions of the dataset. One of another kind, such as the table that the rows were mapped from, keeps its
+    ending, which tells how it is read. Raises ApiError."""
     if not filename.strip():
         raise ApiError("A file needs a name.", param="filename")
-    file.filename = clean_name(filename)
-    file.save(update_fields=["filename"])
+    name, ending = clean_name(filename), PurePath(file.filename).suffix
+    file.filename = name
+    for each in DatasetFile.objects.of_family(file).only("filename", "family"):
+        own = PurePath(each.filename).suffix
+        renamed = name if own == ending or each.pk == file.pk else f"{PurePath(name).stem}{own}"
+        DatasetFile.objects.filter(pk=each.pk).update(filename=renamed)
     notify.project_changed(file.project_id)
     return file
 

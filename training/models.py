@@ -99,13 +99,22 @@ class DatasetFileQuerySet(models.QuerySet["DatasetFile"]):
 
     def newest(self, *statuses: str) -> "DatasetFileQuerySet":
         """Of each dataset its newest version, or the newest in one of these states; one still arriving hides none."""
-        newer = DatasetFile.objects.exclude(status=DatasetFile.Status.UPLOADING)
-        newer = newer.filter(project=OuterRef("project"), family=OuterRef("family"), version__gt=OuterRef("version"))
-        return self.filter(~Exists(newer.filter(status__in=statuses) if statuses else newer))
+        return self.filter(~_newer(*statuses))
+
+    def older(self, *statuses: str) -> "DatasetFileQuerySet":
+        """All others."""
+        return self.filter(_newer(*statuses))
 
     def of_family(self, file: "DatasetFile") -> "DatasetFileQuerySet":
         """All versions of the dataset that this file is a version of, the newest first."""
         return self.filter(project=file.project_id, family=file.family).order_by("-version")
+
+
+def _newer(*statuses: str) -> Exists:
+    """Of each file whether its dataset has a newer version, in one of these states."""
+    newer = DatasetFile.objects.exclude(status=DatasetFile.Status.UPLOADING)
+    newer = newer.filter(project=OuterRef("project"), family=OuterRef("family"), version__gt=OuterRef("version"))
+    return Exists(newer.filter(status__in=statuses) if statuses else newer)
 
 
 class DatasetFile(models.Model):
@@ -124,6 +133,7 @@ class DatasetFile(models.Model):
     filename = models.CharField(max_length=255)
     family = models.CharField(max_length=40, db_index=True, editable=False)  # id of the dataset's first version
     version = models.PositiveIntegerField(default=1)  # of its family, from 1
+    last_version = models.PositiveIntegerField(default=1, editable=False)  # ever given in its family; the same in all
     purpose = models.CharField(max_length=40, default="fine-tune")
     bytes = models.BigIntegerField(default=0)  # announced size while uploading, then the real one
     sha256 = models.CharField(max_length=64, blank=True)

@@ -79,14 +79,21 @@ def _the_same(file: DatasetFile, made: DatasetFile) -> DatasetFile | None:
     return next((each for each in siblings if each.origin.get("kind") == made.origin["kind"]), None)
 
 
+def next_number(file: DatasetFile) -> int:
+    """Of the next version of its dataset: never one that was given before, to a version deleted since."""
+    given = DatasetFile.objects.of_family(file).aggregate(Max("version"), Max("last_version"))
+    return max(number or 0 for number in given.values()) + 1
+
+
 def _save_numbered(made: DatasetFile) -> None:
-    """Under the next free number; another process may take it first."""
+    """Under the next number; another process may take it first."""
+    family = DatasetFile.objects.of_family(made)
     for tries_left in reversed(range(TRIES)):
-        newest = DatasetFile.objects.of_family(made).aggregate(newest=Max("version"))["newest"] or 0
-        made.version = newest + 1
+        made.version = made.last_version = next_number(made)
         try:
             with transaction.atomic():
                 made.save(force_insert=True)
+                family.update(last_version=made.version)
             return
         except IntegrityError:
             if not tries_left:

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404
 from accounts.errors import ApiError
 from dashboard import row_differences
 from playground.differences import Part
-from training import checks, excerpts, jsonl
+from training import checks, excerpts, jsonl, versions
 from training.message_rules import Row
 from training.models import BaseModel, DatasetFile
 from training.problem_groups import of_problems, of_warning, title_of
@@ -132,7 +132,7 @@ def repair_context(repair: Repair) -> dict[str, Any]:
         "problem": problem,
         "words": asking.words_of(repair),
         "differences": differences,
-        "next_version": DatasetFile.objects.of_family(repair.file)[0].version + 1,
+        "next_version": versions.next_number(repair.file),
         "touched": figures.get("changed", 0) + figures.get("dropped", 0),
         "left": figures.get("rows", 0) - figures.get("dropped", 0) + figures.get("added", 0),
     }

@@ -31,6 +31,8 @@ COMPARED_UNASKED: Final = 3  # of the files that are likely to share rows with i
 SEARCHES: Final = ("repeats", "leaks", "prompts")
 SHOWN_PLACES: Final = 12  # in which prompts stand that rows ask; the CSV names all
 SHOWN_OWN: Final = 4
+MOST_OFFERED: Final = 100
+Status = DatasetFile.Status
 
 
 def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "own_places": [each for each in places if each.own][:SHOWN_OWN],
         "own_more": max(0, len([each for each in places if each.own]) - SHOWN_OWN),
         "validates": is_validation(file),
-        "offered": _offered(request, file, tasks),
+        **_offered(file, tasks),
         "busy": any(task.is_busy for task in tasks.values()) or bool(removal and removal.is_busy),
         "removal": removal,
         "removed": DatasetFile.objects.filter(pk=removal.figures.get("file", "")).first() if removal else None,
@@ -116,10 +118,17 @@ def _chosen(request: HttpRequest, tasks: dict[str, FileTask]) -> FileTask | None
     return tasks.get(of or "repeats")
 
 
-def _offered(request: HttpRequest, file: DatasetFile, tasks: dict[str, FileTask]) -> list[DatasetFile]:
-    """Other files that it could be compared with."""
-    others = DatasetFile.objects.of(request.project).usable().newest().exclude(pk=file.pk)
-    return [each for each in others[:200] if each.pk not in tasks and work.searchable(each)]
+def _offered(file: DatasetFile, tasks: dict[str, FileTask]) -> dict[str, list[DatasetFile]]:
+    """Other datasets that it could be compared with, in their newest versions; and the older versions of all."""
+    others = DatasetFile.objects.of(file.project).usable().exclude(pk=file.pk)
+    found = {
+        "offered": others.exclude(family=file.family).newest(Status.PROCESSED)[:MOST_OFFERED],
+        "offered_older": others.older(Status.PROCESSED)[:MOST_OFFERED],
+    }
+    return {
+        name: [each for each in files if each.pk not in tasks and work.searchable(each)]
+        for name, files in found.items()
+    }
 
 
 def _found(request: HttpRequest, file: DatasetFile, task: FileTask, places: list[Kept]) -> dict[str, Any]:

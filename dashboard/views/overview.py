@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST
 from accounts.errors import ApiError
 from accounts.models import Project
 from dashboard import guide, health
+from dashboard.form_choices import version_label
 from dashboard.headline import headline
 from dashboard.views.jobs import row
 from dashboard.waiting import waiting
@@ -107,7 +108,7 @@ def search(request: HttpRequest) -> HttpResponse:
     project = request.project
     groups = [
         ("Jobs", [_found_job(job) for job in _matching(_jobs(project), words, JOB_FIELDS)]),
-        ("Datasets", [_found_file(file) for file in _matching(_files(project), words, ("filename", "pk"))]),
+        ("Datasets", [_found_file(file) for file in _matching(_files(project, words), words, ("filename", "pk"))]),
         ("Models", [_found_model(each) for each in _matching(BaseModel.objects.all(), words, ("name", "source_id"))]),
         ("Checkpoints", [_found_checkpoint(each) for each in _checkpoints(project, words)]),
     ]
@@ -126,8 +127,10 @@ def _jobs(project: Project) -> QuerySet[TrainingJob]:
     return TrainingJob.objects.of(project).select_related("base_model").order_by("archived_at", "-created_at")
 
 
-def _files(project: Project) -> QuerySet[DatasetFile]:
-    return DatasetFile.objects.of(project).datasets()
+def _files(project: Project, words: list[str]) -> QuerySet[DatasetFile]:
+    """Of each dataset its newest version; an older one is found by its id."""
+    files = DatasetFile.objects.of(project).datasets()
+    return files.newest() | files.filter(pk__in=words)
 
 
 def _checkpoints(project: Project, words: list[str]) -> list[Checkpoint]:
@@ -159,7 +162,9 @@ def _found_job(job: TrainingJob) -> Found:
 
 
 def _found_file(file: DatasetFile) -> Found:
-    return Found(file.filename, reverse("dataset", args=[file.pk]), f"{file.rows:,} rows", "file-text")
+    return Found(
+        file.filename, reverse("dataset", args=[file.pk]), f"{file.rows:,} rows{version_label(file)}", "file-text"
+    )
 
 
 def _found_model(model: BaseModel) -> Found:

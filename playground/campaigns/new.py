@@ -28,6 +28,7 @@ from training.models import DatasetFile
 
 DRAWN = 60  # rows of a file, unless somebody says otherwise
 SECONDS_PER_VOTE = 30  # what the estimate reckons with, and says so
+MOST_FILES = 100  # to choose from, and so many older versions
 MOST_CRITERIA, MOST_TAGS = 8, 20
 LINES = "lines"
 
@@ -287,6 +288,7 @@ def _form(request: HttpRequest, draft: Draft, prompts: Prompts, form: RubricForm
         "form": form,
         "sets": sets.told_apart(request.project),
         "files": _files(request.project),
+        "older_files": _older(request.project),
         "choices": contenders.search(request.project, words),
         "q": words,
         "estimate": estimate(request.project, draft, prompts, form),
@@ -301,9 +303,15 @@ def _first_choice(project: Project) -> str:
 
 
 def _files(project: Project) -> list[DatasetFile]:
-    """Validation files first: nothing was trained on them."""
-    held_out = set(DatasetFile.objects.of(project).filter(validates__isnull=False).values_list("pk", flat=True))
-    found = list(DatasetFile.objects.of(project).usable()[:100])
+    """Of each dataset its newest version; validation files first: nothing was trained on them."""
+    validates = DatasetFile.objects.of(project).filter(validates__isnull=False)
+    held_out = set(validates.values_list("family", flat=True))
+    found = list(DatasetFile.objects.of(project).usable().newest(DatasetFile.Status.PROCESSED)[:MOST_FILES])
     for file in found:
-        file.held_out = file.pk in held_out  # type: ignore[attr-defined]
+        file.held_out = file.family in held_out  # type: ignore[attr-defined]
     return sorted(tell_apart(found, "filename"), key=lambda file: not file.held_out)  # type: ignore[attr-defined]
+
+
+def _older(project: Project) -> list[DatasetFile]:
+    found = DatasetFile.objects.of(project).usable().older(DatasetFile.Status.PROCESSED)
+    return tell_apart(found[:MOST_FILES], "filename")

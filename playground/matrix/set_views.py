@@ -20,6 +20,7 @@ from playground.matrix.models import PromptSet
 from training.models import DatasetFile
 
 PAGE_PROMPTS = 50
+MOST_FILES = 200  # to choose from, and so many older versions
 DRAWN = 100  # of a file, unless somebody says otherwise
 
 
@@ -107,8 +108,14 @@ def _make(request: HttpRequest) -> HttpResponse:
 def _new_page(request: HttpRequest, given: Any, status: int = 200) -> HttpResponse:
     """The form that was sent keeps its values and says its errors; the others are fresh."""
     shown = {kind: given if isinstance(given, form) else form() for kind, form in FORMS.items()}
-    files = tell_apart(DatasetFile.objects.of(request.project).usable(), "filename")
-    context = {**shown, "given": given, "files": files, "most": sets.MOST_PROMPTS}
+    files, usable = DatasetFile.objects.of(request.project).usable(), DatasetFile.Status.PROCESSED
+    context = {
+        **shown,
+        "given": given,
+        "files": tell_apart(files.newest(usable)[:MOST_FILES], "filename"),
+        "older_files": tell_apart(files.older(usable)[:MOST_FILES], "filename"),
+        "most": sets.MOST_PROMPTS,
+    }
     return render(request, "playground/prompt_set_new.html", context, status=status)
 
 

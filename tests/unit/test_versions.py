@@ -61,6 +61,25 @@ def test_versions_are_numbered_whatever_they_were_made_of(file: DatasetFile) -> 
     assert fourth.parent == second
 
 
+def test_the_number_of_a_deleted_version_is_not_given_again(file: DatasetFile) -> None:
+    second, third = shortened(file, 11), shortened(file, 10)
+    files.delete(third)
+    files.delete(second)
+    assert shortened(file, 10).version == 4
+
+
+def test_a_new_name_is_that_of_all_versions_and_a_table_keeps_its_ending(file: DatasetFile, project: Project) -> None:
+    DatasetFile.objects.filter(pk=file.pk).update(filename="orders.csv")
+    second, other = shortened(file, 11), makers.make_file(project, "orders.jsonl")
+    DatasetFile.objects.filter(pk=second.pk).update(filename="orders.jsonl")
+    third = shortened(DatasetFile.objects.get(pk=second.pk), 10)
+    files.rename(third, "parcels.jsonl")
+    named = {each.version: each.filename for each in DatasetFile.objects.of_family(file)}
+    assert named == {1: "parcels.csv", 2: "parcels.jsonl", 3: "parcels.jsonl"}
+    other.refresh_from_db()
+    assert other.filename == "orders.jsonl"
+
+
 def test_the_same_made_twice_is_one_version(file: DatasetFile) -> None:
     assert shortened(file, 11) == shortened(file, 11)
     assert DatasetFile.objects.of_family(file).count() == 2

@@ -33,6 +33,7 @@ def two(project: Project) -> tuple[DatasetFile, DatasetFile]:
         parent=first,
         origin={"kind": "repair", "words": "Trailing spaces removed from 20 rows."},
     )
+    DatasetFile.objects.update(last_version=2)
     return first, second
 
 
@@ -49,6 +50,7 @@ def test_the_list_shows_the_newest_version_with_the_jobs_of_all(
 
 
 def options(form: JobForm, name: str = "training_file") -> dict[str, str]:
+    """Those that stand first, and under "Older versions" the others."""
     return {str(key): label for key, label in form.fields[name].choices}  # type: ignore[attr-defined]
 
 
@@ -63,9 +65,41 @@ def test_a_job_is_offered_the_newest_version_and_may_still_use_an_older_one(
     sent = {"model": "base:tiny", "training_file": first.pk, "validation": "none", "adaptation": "lora"}
     form = JobForm(sent, project=project)
     assert form.is_valid(), form.errors
-    assert form.cleaned_data["training_file"] == first and first.pk in options(form)
-    rerun = options(JobForm(project=project, initial={"training_file": first.pk}))
-    assert {first.pk, second.pk} <= rerun.keys()
+    assert form.cleaned_data["training_file"] == first
+    assert offered["Older versions"] == [(first.pk, "orders.jsonl · version 1 · 120 rows")]
+    rerun = str(JobForm(project=project, initial={"training_file": first.pk})["training_file"])
+    assert f'<option value="{first.pk}" selected>' in rerun
+
+
+def newest_first(page: str, first: DatasetFile, second: DatasetFile) -> bool:
+    return page.index(second.pk) < page.index('<optgroup label="Older versions') < page.index(first.pk)
+
+
+@pytest.mark.parametrize("address", ["new-prompt-set", "new-campaign", "new-job", "new-recipe"])
+def test_every_choice_shows_the_newest_version_and_the_older_ones_below(
+    owner_client: Client, two: tuple[DatasetFile, DatasetFile], address: str, present: None
+) -> None:
+    makers.make_base_model()
+    page = owner_client.get(reverse(address)).text
+    assert newest_first(page, *two)
+    assert "orders.jsonl · version 1 · 120 rows" in page and "orders.jsonl · version 2 · 100 rows" in page
+
+
+def test_search_finds_the_newest_version_and_an_older_one_by_its_id(
+    owner_client: Client, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    first, second = (reverse("dataset", args=[each.pk]) for each in two)
+    found = owner_client.get(reverse("search"), {"q": "orders"}).text
+    assert second in found and first not in found and "100 rows · version 2" in found
+    assert first in owner_client.get(reverse("search"), {"q": two[0].pk}).text
+
+
+def test_a_comparison_is_offered_with_newest_versions_first(
+    owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    other = makers.make_file(project, "other.jsonl")
+    page = owner_client.get(reverse("dataset", args=[other.pk]), {"tab": "repeats"}).text
+    assert newest_first(page, *two)
 
 
 def test_a_version_with_problems_hides_no_version_that_works(
