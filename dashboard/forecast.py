@@ -8,7 +8,7 @@ from training.datasets import MIN_JOB_ROWS
 from training.engine.errors import EngineError
 from training.engine.facts import StartFacts
 from training.engine.spec import DataFacts, DeviceFacts, Estimate, Recipe, Resolved
-from training.models import BaseModel, Checkpoint, DatasetFile
+from training.models import BaseModel, Checkpoint, DatasetFile, FileTask
 from training.rules import FORMAT_NAMES, METHOD_FORMATS
 
 WRONG: Final = "Correct the marked fields to see what the job takes."
@@ -169,16 +169,23 @@ def _data(form: Asked, file: DatasetFile, model: BaseModel) -> tuple[DataFacts, 
 
 
 def counted(file: DatasetFile, model: BaseModel) -> DataFacts:
+    """Raises ApiError while they are not, with how far that is."""
     from training import token_counts
 
     facts = token_counts.facts_or_start(file, model)
     if facts is None:
-        raise ApiError(
-            f"The tokens of {file.filename} are being counted by the worker; the figures come when that is done. "
-            "The job can be started without them.",
-            param="training_file",
-        )
+        raise ApiError(_not_counted(file, token_counts.task_of(file, model)), param="training_file")
     return facts
+
+
+def _not_counted(file: DatasetFile, task: FileTask | None) -> str:
+    if task and task.status == FileTask.Status.FAILED:
+        return f"The tokens of {file.filename} could not be counted: {task.message} On its tab Insight, count again."
+    far = f" ({100 * task.share:.0f} %)" if task and task.status == FileTask.Status.RUNNING else ""
+    return (
+        f"The tokens of {file.filename} are being counted by the worker{far}; the figures come when that is done. "
+        "The job can be started without them."
+    )
 
 
 def _share(facts: DataFacts, share: float) -> DataFacts:

@@ -11,6 +11,9 @@ from accounts.ids import new_id
 from accounts.models import Project
 from training import home
 
+TELLING_SHARE = 0.02  # what must be done before the rest can be foretold
+TELLING_SECONDS = 3.0
+
 
 def new_file_task_id() -> str:
     return new_id("work-")
@@ -47,6 +50,7 @@ class FileTask(models.Model):
     result = models.JSONField(default=dict)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)  # by the worker that does it now
     finished_at = models.DateTimeField(null=True, blank=True)
     claim = models.CharField(max_length=80, blank=True)  # token of the worker that does it
     heartbeat_at = models.DateTimeField(null=True, blank=True)
@@ -68,6 +72,16 @@ class FileTask(models.Model):
     @property
     def is_busy(self) -> bool:
         return self.status in (self.Status.WAITING, self.Status.RUNNING)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By how fast it came so far; None until that tells anything."""
+        if self.status != self.Status.RUNNING or not self.started_at or not self.heartbeat_at:
+            return None
+        spent = (self.heartbeat_at - self.started_at).total_seconds()
+        if self.share < TELLING_SHARE or spent < TELLING_SECONDS:
+            return None
+        return max(0.0, spent * (1 - self.share) / self.share)
 
     @property
     def figures(self) -> dict[str, Any]:

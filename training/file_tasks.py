@@ -34,6 +34,7 @@ DOERS: Final = {
     "prompts": ("training.repeats.work", "find_prompts"),
     "remove": ("training.repeats.removing", "do"),
     "split": ("training.splits", "do"),
+    "tokens": ("training.token_counts", "do"),
 }
 Progress = Callable[[float], None]
 
@@ -63,7 +64,8 @@ def ask(
         if not made and not task.is_busy and (again or task.asked != asked):
             task.asked, task.created_by, task.created_at, made = asked, user, timezone.now(), True
             task.status, task.share, task.message, task.result = Status.WAITING, 0.0, "", {}
-            task.finished_at, task.claim, task.heartbeat_at = None, "", None
+            task.started_at = task.finished_at = task.heartbeat_at = None
+            task.claim = ""
             task.save()
     if made and (file.bytes if size is None else size) <= DONE_AT_ONCE_BYTES:
         run(task.pk)
@@ -93,7 +95,7 @@ def run(task_id: str) -> None:
     task = next((each for each in waiting() if each.pk == task_id), None)
     claim = new_claim()
     if task is None or not FileTask.objects.filter(pk=task.pk, claim=task.claim, heartbeat_at=task.heartbeat_at).update(
-        claim=claim, heartbeat_at=timezone.now(), status=Status.RUNNING
+        claim=claim, started_at=timezone.now(), heartbeat_at=timezone.now(), status=Status.RUNNING, share=0.0
     ):
         return
     task.claim = claim

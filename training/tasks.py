@@ -62,7 +62,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
             files.remove_unborn()
             deliveries.remove_old()
         for file, base_model in token_counts.uncounted():
-            wake(count_file_tokens, file.pk, base_model.pk)
+            token_counts.ask_worker(file, base_model)
         for delivery in deliveries.due()[: deliveries.MOST_AT_ONCE]:
             wake(deliver_webhook, delivery.pk)
         for making in Making.objects.left_alone():
@@ -120,14 +120,6 @@ def bring_starter() -> None:
 
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
-def count_file_tokens(file_id: str, base_model_id: int) -> None:
-    """Count the tokens of a large file for one base model."""
-    from training import token_counts
-
-    token_counts.count_in_worker(file_id, base_model_id)
-
-
-@dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
 def merge(export_id: str) -> None:
     """Merge a checkpoint's adapter into its base, to be taken away."""
     from training import exports
@@ -137,7 +129,7 @@ def merge(export_id: str) -> None:
 
 @dramatiq.actor(queue_name="default", max_retries=0, time_limit=float("inf"))
 def do_file_task(task_id: str) -> None:
-    """What a page asked of a whole file: what repeats in it, a part split off."""
+    """What a page asked of a whole file: its tokens, what repeats in it, a part split off."""
     from training import file_tasks
 
     file_tasks.run(task_id)

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, stdev
 
-from training import checks, jsonl
+from training import checks, documents, jsonl, texts
+from training.engine.chat import ChatFormat
 from training.engine.pairs import encode_sequences
 from training.models import BaseModel, DatasetFile
 from training.token_counts import chat_format
 
 PLACES = 40
 ROWS_A_PLACE = 5
+PLACE_CHARACTERS = 4000  # of raw text that is read at a place
+SAMPLED_CHARACTERS = 1 << 20  # shorter text is counted in no time
 TWO_ERRORS = 1.96  # standard errors to either side: 95 of 100 such samples hold the true number
 
 
@@ -19,7 +22,7 @@ TWO_ERRORS = 1.96  # standard errors to either side: 95 of 100 such samples hold
 class Sample:
     """`tokens` and `trained_tokens` of the whole file, as the sample says; `margin` to either side of `tokens`."""
 
-    rows: int  # that were read
+    rows: int  # that were read; of raw text, places
     tokens: int
     trained_tokens: int
     margin: int
@@ -27,10 +30,36 @@ class Sample:
 
 
 def sample(file: DatasetFile, base_model: BaseModel) -> Sample | None:
-    """None where there is nothing to sample: raw text, or fewer rows than a sample takes. Raises EngineError."""
+    """None where there is nothing to sample: no file, or fewer rows than a sample takes. Raises EngineError."""
+    if texts.is_raw_text(file.path, file.filename) if file.path.exists() else False:
+        characters = file.statistics.get("characters", 0)
+        return _sample_text(file.pk, base_model.pk, file.sha256) if characters > SAMPLED_CHARACTERS else None
     if file.format == "text" or file.rows <= PLACES * ROWS_A_PLACE or not file.path.is_file():
         return None
     return _sample(file.pk, base_model.pk, file.sha256)
+
+
+@lru_cache(maxsize=32)
+def _sample_text(file_id: str, base_model_id: int, sha256: str) -> Sample | None:
+    """By how many tokens some thousand characters take, at places spread evenly over the text."""
+    file, chat = DatasetFile.objects.get(pk=file_id), chat_format(BaseModel.objects.get(pk=base_model_id))
+    index = documents.read_index(file.path)
+    last = len(index.places)
+    rates = [_tokens_a_character(chat, file, index.places[at]) for at in {n * last // PLACES for n in range(PLACES)}]
+    known = [rate for rate in rates if rate]
+    if len(known) < 2:  # nothing is known of where to look
+        return None
+    characters, edges = int(file.statistics["characters"]), sum(map(len, chat.document_edges())) * file.rows
+    tokens = round(fmean(known) * characters) + edges
+    margin = TWO_ERRORS * stdev(known) / math.sqrt(len(known)) * characters
+    return Sample(len(known), tokens, max(0, tokens - file.rows), round(margin), 0)
+
+
+def _tokens_a_character(chat: ChatFormat, file: DatasetFile, place: documents.Place) -> float:
+    """0 at the end of the text."""
+    said = next(documents.parts(file.path, place), None)
+    words = said.text[:PLACE_CHARACTERS] if said else ""
+    return len(chat.encode_texts([words])[0]) / len(words) if words.strip() else 0.0
 
 
 @lru_cache(maxsize=32)

@@ -175,7 +175,8 @@ def _search(
         except (EngineError, OSError) as error:
             return [], {"looked": Looked(0, 1, 0, 0.0, problem=str(error)), "next": "", "previous": ""}
         if records is None:
-            return [], {"looked": Looked(0, 1, 0, 0.0, waits=True), "next": "", "previous": ""}
+            task = token_counts.task_of(file, tokens.model) if tokens.model else None
+            return [], {"looked": Looked(0, 1, 0, 0.0, waits=True), "task": task, "next": "", "previous": ""}
     query = row_filters.query_of(filters, file, records, tokens.max_length)
     line, byte = _start(request, file, line)
     found = Search(file.path, query, checks.read_index(file)).look(line, byte, most=PAGE_ROWS, seconds=LOOK_SECONDS)

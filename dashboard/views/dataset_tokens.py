@@ -4,8 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.views.decorators.http import require_http_methods
 
 from dashboard.insight_figures import common, token_figures
 from dashboard.row_filters import SHOWS, address
@@ -18,10 +20,17 @@ from training.models import BaseModel, DatasetFile
 Status = DatasetFile.Status
 
 
-@require_GET
+@require_http_methods(["GET", "POST"])
 def tokens(request: HttpRequest, file_id: str) -> HttpResponse:
-    """Token counts for the base model ?model=; asks the worker when the file is large."""
+    """Token counts for the base model ?model=; asks the worker when the file is large, and by POST once more where a
+    count failed."""
     file = one_dataset(request, file_id)
+    if request.method == "POST":
+        asked = reader(request, file)
+        if asked.model and file.status == Status.PROCESSED and file.path.exists():
+            token_counts.ask_worker(file, asked.model, again=True)
+        if not request.htmx:
+            return redirect(f"{reverse('dataset', args=[file.id])}?{urlencode({'tab': 'tokens', **asked.kept})}#tabs")
     found = _tokens(request, file, reader(request, file), start=True)
     return render(request, "dashboard/dataset_tokens.html#tokens", {"file": file, **found})
 
@@ -52,7 +61,8 @@ def _tokens(request: HttpRequest, file: DatasetFile, tokens: Reader, start: bool
     except (EngineError, OSError) as error:
         return {**found, "token_error": str(error)}
     if facts is None:
-        return {**found, "counting": True, "asked": start, "sample": _sample(file, model)}
+        task = token_counts.task_of(file, model)
+        return {**found, "counting": True, "asked": start, "sample": _sample(file, model), "task": task}
     tokens = replace(tokens, facts=facts)
     figures = token_figures(file, tokens, facts)
     share = facts.trained_tokens / facts.tokens if facts.tokens else 0.0

@@ -10,11 +10,11 @@ from django.utils import timezone
 from accounts.errors import ApiError
 from accounts.models import Project
 from tests.factories import preference_rows, tiny_model
-from training import checks, files, token_counts, uploads
+from training import checks, file_tasks, files, token_counts, uploads
 from training.engine.chat import ChatFormat
 from training.engine.pairs import encode_pair
 from training.models import BaseModel, DatasetFile, TrainingJob
-from training.tasks import check_file, count_file_tokens
+from training.tasks import check_file, do_file_task
 
 
 def rows(count: int = 12, text: str = "") -> bytes:
@@ -33,7 +33,7 @@ def make(project: Project, content: bytes, name: str = "rows.jsonl", purpose: st
 def queue(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     """What would be sent to the worker; the queue itself has tests of its own."""
     sent: list[tuple] = []
-    for actor in (check_file, count_file_tokens):
+    for actor in (check_file, do_file_task):
         monkeypatch.setattr(actor, "send", lambda *values: sent.append(values))
     return sent
 
@@ -221,13 +221,20 @@ def test_token_counts_are_kept_and_not_counted_twice(project: Project, monkeypat
 
 
 def test_tokens_of_a_large_file_are_counted_by_the_worker_and_asked_for_once(
-    project: Project, queue: list[tuple]
+    project: Project, queue: list[tuple], django_capture_on_commit_callbacks: Any
 ) -> None:
     model = BaseModel.objects.create(name="tiny", source="folder")
     file = make(project, rows(600, "x" * 2100))
-    assert token_counts.facts_or_start(file, model) is None
-    assert token_counts.facts_or_start(file, model) is None
-    assert queue == [(file.id, model.pk)]
+    with django_capture_on_commit_callbacks(execute=True):
+        assert token_counts.facts_or_start(file, model) is None
+        assert token_counts.facts_or_start(file, model) is None
+    assert queue == [(token_counts.task_of(file, model).pk,)]
+
+
+def test_a_count_tells_how_far_it_is(project: Project) -> None:
+    file, said = make(project, rows(1000)), []
+    token_counts.count_tokens(file.path, OneTokenACharacter(), lines=1000, progress=said.append)
+    assert said == sorted(said) and len(said) > 10 and 0 < said[0] < 0.1 and 0.9 < said[-1] <= 1
 
 
 def test_tokens_are_counted_unasked_once_there_is_a_base_model(project: Project, tmp_path: Path) -> None:
@@ -237,7 +244,7 @@ def test_tokens_are_counted_unasked_once_there_is_a_base_model(project: Project,
     model = BaseModel.objects.create(name="tiny", source="folder", folder=str(folder), status="ready")
     assert list(token_counts.uncounted()) == [(file, model)]
     assert list(token_counts.uncounted()) == [], "a worker is told once"
-    token_counts.count_in_worker(file.pk, model.pk)
+    file_tasks.run(token_counts.ask_worker(file, model).pk)
     file.refresh_from_db()
     assert file.token_facts["tiny"]["rows"] == 12
 

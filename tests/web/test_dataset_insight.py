@@ -11,7 +11,7 @@ from django.test import Client
 from accounts.models import Project
 from tests.factories import chat_row, preference_rows, tiny_model
 from tests.makers import make_base_model
-from training import files, insight, token_counts
+from training import file_tasks, files, insight, token_counts
 from training.models import BaseModel, DatasetFile
 
 
@@ -99,8 +99,8 @@ def test_a_large_file_is_counted_by_the_worker_with_all_figures(
 ) -> None:
     monkeypatch.setattr(token_counts, "COUNTED_AT_ONCE_BYTES", 0)
     part = f"/datasets/{file.id}/tokens?model=chatml"
-    assert "Counting with the tokenizer" in owner_client.get(part).content.decode()
-    token_counts.count_in_worker(file.id, model.pk)
+    assert "to count with the tokenizer" in owner_client.get(part).content.decode()
+    file_tasks.run(token_counts.task_of(file, model).pk)
     assert "Tokens by role" in owner_client.get(part).content.decode()
     assert insight.read(file.id)["rows"] == 30
 

@@ -31,6 +31,7 @@ SHARD_SUFFIXES = (".txt", ".md", ".jsonl", ".parquet")
 PIECE_CHARACTERS = 1 << 20  # of one document that are tokenised at once
 TOKENISED_AT_ONCE = 1 << 21  # characters
 KEPT_LENGTHS = 2000
+PARQUET_BUFFER_BYTES = 1 << 20
 # Between two lines that both hold something: tokenizers that split text before they merge bytes never join them.
 SAFE_CUT = re.compile(r"(?<=\S\n)(?=\S)")
 
@@ -215,7 +216,8 @@ def open_parquet(path: Path):  # type: ignore[no-untyped-def]  # pyarrow has no 
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.ParquetFile(path, memory_map=True)
+        # page by page: mapped, or buffered beforehand, a group of rows stands in memory whole
+        table = pyarrow.parquet.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise InvalidTrainingFile(f"This Parquet file cannot be read: {error}. Write it again.") from error
     schema = table.schema_arrow
@@ -326,13 +328,18 @@ def _batches(found: Iterable[Piece]) -> Iterator[list[Piece]]:
         yield batch
 
 
-def count_text_tokens(path: Path, chat: ChatFormat) -> DataFacts:
-    """Exact totals over documents; `lengths` are those of evenly spaced documents once there are more than 2,000."""
-    documents_ = tokens = longest = length = 0
+def count_text_tokens(path: Path, chat: ChatFormat, progress: Progress | None = None) -> DataFacts:
+    """Exact totals over documents; `lengths` are those of evenly spaced documents once there are more than 2,000.
+    `progress` is told bytes, done and in all."""
+    documents_ = tokens = longest = length = done = 0
+    total = size_bytes(path)
     lengths: list[int] = []
     every = 1
     for part in tokenised(chat, pieces(path)):
         length += len(part.ids)
+        done += part.size_bytes
+        if progress:
+            progress(done, total)
         if not part.ends:
             continue
         if documents_ % every == 0:

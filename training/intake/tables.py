@@ -21,6 +21,7 @@ LOOKED_AT_ROWS = 1000  # for the columns of rows that need not all have the same
 MOST_COLUMNS = 500
 LONGEST_COLUMN = 200  # characters of a column's name
 PARQUET_ROWS = 64  # read at a time
+PARQUET_BUFFER_BYTES = 1 << 16  # for each column
 MOST_GROUP_BYTES = 1 << 30  # of one column in a group of rows, which is read as a whole
 PROGRESS_ROWS = 2000
 KIND_NAMES = {"csv": "CSV", "parquet": "Parquet", "json": "JSON list", "jsonl": "JSONL"}
@@ -256,7 +257,8 @@ def _parquet(path: Path) -> Iterator[Any]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        # page by page: buffered beforehand, a group of rows stands in memory whole
+        with pyarrow.parquet.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
             yield file
     except (pyarrow.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
