@@ -29,6 +29,7 @@ RETRY_AFTER_SECONDS = 10  # the official SDK honours it
 POLL_SECONDS = 0.25
 FAILED_FOR_SECONDS = 60.0  # a failed model is tried again for a request after this long, not for each request
 SILENCE_SECONDS = 600.0  # no byte from vLLM for this long: give up
+ENGINE_IS_DEAD = "EngineCore encountered an issue"  # what vLLM's server says of its own engine: it ends, too
 READ_BYTES = 1 << 20  # kept of an answer before vLLM is made to wait for a slow reader
 
 # Fields of OpenAI's API that mean nothing here, and those of vLLM's that a caller must not set. Dropped, never refused.
@@ -276,6 +277,8 @@ def translate(status: int, content: bytes, served_name: str, asked: str) -> ApiE
     message = message.replace(served_name, asked)
     if status == 404:  # the server runs but lost the adapter: it is being loaded again
         return still_loading()
+    if ENGINE_IS_DEAD in message:
+        return gone(RuntimeError(message))
     if status >= 500:
         return ApiError(f"vLLM failed: {message}", status=500, type="server_error", code="engine_error")
     param = inner.get("param") if isinstance(inner.get("param"), str) else None

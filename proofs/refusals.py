@@ -11,17 +11,19 @@ None of the training prompts is among those that are asked. Talks to the Hone at
 import argparse
 import json
 import sys
+import time
 from random import Random
 from typing import Any
 
 from openai import OpenAI
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from proofs.demo import BASE, DemoFailed, train, upload
 from proofs.screen import Screen
 from proofs.screenshots import SWITCHES, signed_in
 from proofs.server import Hone, NoServer, find_or_start
 
+SILENCE_SECONDS = 1200  # while a model is loaded and compared with its training, nothing changes on the page
 REFUSALS = (
     "I'm sorry, but I can't help with that.",
     "I cannot help with this. It would hurt people.",
@@ -81,9 +83,23 @@ def check(page: Page, hone: Hone, client: OpenAI, screen: Screen, job_id: str) -
     page.goto(f"{hone.url}/playground/refusals/{checkpoint}/")
     page.get_by_role("button", name="Ask both").click()
     verdict = page.locator(".verdict__sentence")
-    expect(page.locator(".verdict").get_by_text("of 40 (")).to_be_visible(timeout=900_000)  # all prompts, by both
+    await_answers(page, screen)
     screen.line(f"{checkpoint}: {verdict.inner_text()}. {page.locator('.verdict .small').first.inner_text()}")
     return verdict.inner_text().startswith("It does more")
+
+
+def await_answers(page: Page, screen: Screen) -> None:
+    """Until both have answered all prompts: for as long as anything changes on the page, however slow the machine."""
+    every, seen, changed = page.locator(".verdict").get_by_text("of 40 ("), "", time.monotonic()
+    while not every.is_visible():
+        shown = page.locator(".verdict").inner_text() if page.locator(".verdict").count() else ""
+        if shown != seen:
+            seen, changed = shown, time.monotonic()
+            screen.status(" ".join(shown.split()))
+        if time.monotonic() - changed > SILENCE_SECONDS:
+            raise DemoFailed(f"Nothing new on {page.url} for {SILENCE_SECONDS // 60} minutes. It says: {seen}")
+        page.wait_for_timeout(1000)
+    screen.status("")
 
 
 def main() -> int:

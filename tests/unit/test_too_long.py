@@ -1,5 +1,7 @@
 """What vLLM says of a prompt that does not fit, in plain words."""
 
+import json
+
 import pytest
 
 from playground import gateway, too_long
@@ -38,3 +40,10 @@ def test_the_error_of_a_prompt_that_does_not_fit_keeps_openais_code() -> None:
     error = gateway.translate(400, body, "tiny", "tiny")
     assert (error.status, error.code, error.param) == (400, "context_length_exceeded", "input_tokens")
     assert error.message.endswith("Shorten it.")
+
+
+def test_an_engine_that_died_under_an_answer_is_told_as_a_server_that_stopped() -> None:
+    words = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+    body = json.dumps({"error": {"message": words, "type": "InternalServerError", "code": 500}}).encode()
+    error = gateway.translate(500, body, "tiny", "tiny")
+    assert (error.status, error.code) == (503, "server_stopped") and error.headers["Retry-After"]
