@@ -44,9 +44,13 @@ class ModerationForm(forms.Form):
     policy = forms.ChoiceField(choices=ModerationPolicy.Policy.choices, widget=forms.RadioSelect)
     judge = forms.ChoiceField(choices=[each[:2] for each in JUDGES], widget=forms.RadioSelect)
     base_url = forms.CharField(max_length=500, required=False, label="Base URL", help_text="Most end in /v1.")
-    model = forms.CharField(max_length=250, required=False, label="Model", help_text="Its name there.")
+    model = forms.CharField(
+        max_length=250, required=False, label="Model", help_text="Its name there. A moderation endpoint may want none."
+    )
     key = forms.CharField(max_length=1000, required=False, label="Key", widget=forms.PasswordInput)
-    own = forms.ChoiceField(required=False, label="Model")
+    own = forms.ChoiceField(
+        required=False, label="Model", help_text="Those on this server's disk; the Models page downloads others."
+    )
     guard = forms.ChoiceField(
         choices=[("", "Choose"), *guards.choices()],
         required=False,
