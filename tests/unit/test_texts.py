@@ -12,7 +12,7 @@ from tests.factories import tiny_model
 from tests.jobs import make_base_model
 from training import actions, files, jsonl, preparing, splits, texts, token_counts
 from training.engine.spec import Recipe
-from training.engine.text import count_text_tokens
+from training.engine.text import count_text_tokens, pieces
 from training.models import DatasetFile
 
 STORIES = [f"Story {n} begins here.\nIt ends here." for n in range(12)]
@@ -120,3 +120,17 @@ def test_a_job_on_raw_text_is_prepared_and_one_of_another_method_is_not(project:
     assert text.estimate.tokens == facts.tokens * text.resolved.n_epochs
     assert actions.spec_for(text).method == "pretrain" and actions.spec_for(text).packing
     assert chat.status == "failed" and "in the text format" in chat.error_message
+
+
+def test_a_large_group_of_parquet_rows_is_read_page_by_page(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path, rows = tmp_path / "content", 20_000
+    table = pyarrow.table({"text": [f"{n} " + "word " * 400 for n in range(rows)]})
+    pyarrow.parquet.write_table(table, path, row_group_size=rows, compression="none", use_dictionary=False)
+    del table
+    before, held = pyarrow.total_allocated_bytes(), 0
+    for number, _ in enumerate(pieces(path)):
+        held = max(held, pyarrow.total_allocated_bytes() - before) if number % 100 == 0 else held
+    assert number + 1 == rows and path.stat().st_size > 38 << 20 and held < 16 << 20, held
