@@ -169,22 +169,21 @@ def _data(form: Asked, file: DatasetFile, model: BaseModel) -> tuple[DataFacts, 
 
 
 def counted(file: DatasetFile, model: BaseModel) -> DataFacts:
-    """Raises ApiError while they are not, with how far that is."""
+    """Raises ApiError while they are not, with how far that is, and EngineError where that failed."""
     from training import token_counts
 
     facts = token_counts.facts_or_start(file, model)
-    if facts is None:
-        raise ApiError(_not_counted(file, token_counts.task_of(file, model)), param="training_file")
-    return facts
-
-
-def _not_counted(file: DatasetFile, task: FileTask | None) -> str:
+    if facts is not None:
+        return facts
+    task = token_counts.task_of(file, model)
     if task and task.status == FileTask.Status.FAILED:
-        return f"The tokens of {file.filename} could not be counted: {task.message} On its tab Insight, count again."
+        text = f"The tokens of {file.filename} could not be counted: {task.message} On its tab Insight, count again."
+        raise EngineError(text, param="training_file")
     far = f" ({100 * task.share:.0f} %)" if task and task.status == FileTask.Status.RUNNING else ""
-    return (
+    raise ApiError(
         f"The tokens of {file.filename} are being counted by the worker{far}; the figures come when that is done. "
-        "The job can be started without them."
+        "The job can be started without them.",
+        param="training_file",
     )
 
 

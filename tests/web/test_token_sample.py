@@ -105,6 +105,8 @@ def test_a_count_that_failed_says_why_and_can_be_repeated(
     said = seen(owner_client, large, model)
     assert "They could not be counted with the tokenizer of tiny:" in said and "Count again" in said
     assert FileTask.objects.get().message in said and FileTask.objects.get().status == "failed"
+    card = owner_client.get(reverse("dataset-estimate", args=[large.id]), {"model": "tiny"}).content.decode()
+    assert "could not be counted" in card and "data-poll" not in card
     kept.replace(tokenizer)
     assert "could not be counted" in seen(owner_client, large, model), "nothing is repeated unasked"
     answer = owner_client.post(reverse("dataset-tokens", args=[large.id]) + "?model=tiny")
