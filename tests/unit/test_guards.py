@@ -6,6 +6,7 @@ import pytest
 
 from training.safety.embedded import CATEGORIES
 from training.safety.guards import FAMILIES
+from training.safety.rows import answers_of
 
 LLAMA, QWEN, STRICT = (FAMILIES[key] for key in ("llama-guard", "qwen3guard", "qwen3guard-strict"))
 QWEN_UNSAFE = "Safety: Unsafe\nCategories: Violent, PII"
@@ -87,3 +88,32 @@ def test_a_category_is_called_as_openai_calls_it_or_by_its_own_name(family) -> N
     borrowed = [name for name in family.categories.values() if name in CATEGORIES]
     own = [name for name in family.categories.values() if name not in CATEGORIES]
     assert len(borrowed) >= 4 and own and all(name[0].isupper() for name in own)
+
+
+def said(*turns: str) -> list[dict[str, str]]:
+    """Messages of roles that take turns, the user first."""
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(turns)]
+
+
+@pytest.mark.parametrize(
+    ("row", "answered"),
+    [
+        (
+            {"messages": [{"role": "system", "content": "Be kind."}, *said("q1", "a1", "q2", "a2")]},
+            {"a1": "q1", "a2": "q2"},
+        ),
+        ({"prompt": "q", "completion": "a"}, {"a": "q"}),
+        ({"prompt": "q", "chosen": "good", "rejected": "bad"}, {"good": "q", "bad": "q"}),
+        (
+            {
+                "input": {"messages": said("q")},
+                "preferred_output": [{"role": "assistant", "content": "good"}],
+                "non_preferred_output": [{"role": "assistant", "content": "bad"}],
+            },
+            {"good": "q", "bad": "q"},
+        ),
+        ({"text": "a document"}, {}),
+    ],
+)
+def test_an_answer_is_judged_with_the_question_before_it_in_any_format(row, answered: dict[str, str]) -> None:
+    assert {place.text: question for place, question in answers_of(row) if question} == answered
