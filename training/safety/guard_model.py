@@ -84,7 +84,7 @@ class Guard:
             raise line.server.trouble("its answer is not that of OpenAI's chat completions. Most base URLs end in /v1")
         verdict = self.family.read(answer, tokens)
         if verdict is None:
-            said = masked_text(answer, find(answer))[0].strip()
+            said = " ".join(masked_text(answer, find(answer))[0].split())
             said = said if len(said) <= EXCERPT else said[:EXCERPT] + "…"
             trouble = line.server.trouble(
                 f"it answered “{said}”, which is no verdict of {self.family.name.partition(':')[0]}. "
