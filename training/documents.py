@@ -202,26 +202,41 @@ class Search:
     ) -> Found:
         """From a part on, until there are so many hits or the time is over."""
         end, found, start = clock() + seconds, Found([], document), (document, (part - 1) * PART_CHARACTERS)
-        places = self._index.places
-        for stretch in range(self._index.before(*start), len(places)):
+        places, stretch = self._index.places, self._index.before(*start)
+        while stretch < len(places):
             if places[stretch][:2] > start and clock() > end:
                 found.next, found.share = _after(places[stretch]), stretch / len(places)
                 break
+            following = stretch + 1
             if self._wants(stretch) and self._may_hold(stretch):
-                here = self._read(stretch, start, found, lambda: len(found.hits) >= most or clock() > end)
+                following = self._following(stretch)
+                here = self._read(stretch, following, start, found, lambda: len(found.hits) >= most or clock() > end)
                 if here is not None:
-                    found.next, found.share = (here.document, here.number), self._share(stretch, here)
+                    found.next, found.share = (here.document, here.number), self._share(here)
                     break
-            document, characters = self._until(stretch)
+            document, characters = self._begin(following)
             found.last = max(found.last, min(document - (not characters), self._count(found.last)))
+            stretch = following
         return found
 
     def _count(self, least: int) -> int:
         return len(self._index.lengths) if self._index.lengths is not None else least
 
-    def _read(self, stretch: int, start: tuple[int, int], found: Found, enough: Callable[[], bool]) -> Part | None:
-        """Looks at the parts that begin in this stretch. Returns the first that was not looked at any more."""
-        until, any_looked = self._until(stretch), False
+    def _following(self, stretch: int) -> int:
+        """Where to look next after reading from here: in Parquet each new beginning costs the way through its group of
+        rows, and nothing of it can be passed over, so it is read to the end at once."""
+        shard = self._index.places[stretch].shard
+        following = stretch + 1
+        if text.kind_of_shard(self._path, self._shards[shard]) == "parquet":
+            while following < len(self._index.places) and self._index.places[following].shard == shard:
+                following += 1
+        return following
+
+    def _read(
+        self, stretch: int, following: int, start: tuple[int, int], found: Found, enough: Callable[[], bool]
+    ) -> Part | None:
+        """Looks at the parts that begin in these stretches. Returns the first that was not looked at any more."""
+        until, any_looked = self._begin(following), False
         for part in parts(self._path, self._index.places[stretch], self._overlap):
             if part[:2] >= until:
                 break
@@ -234,10 +249,10 @@ class Search:
                 found.hits.append(part)
         return None
 
-    def _until(self, stretch: int) -> tuple[int, int]:
-        """Parts that begin from here on belong to the next stretch."""
+    def _begin(self, stretch: int) -> tuple[int, int]:
+        """Parts that begin from here on belong to this stretch."""
         places = self._index.places
-        return places[stretch + 1][:2] if stretch + 1 < len(places) else (1 << 62, 0)
+        return places[stretch][:2] if stretch < len(places) else (1 << 62, 0)
 
     def _matches(self, part: Part) -> bool:
         if self._long is not None and not _holds(self._long, part.document, part.document + 1):
@@ -251,7 +266,7 @@ class Search:
     def _wants(self, stretch: int) -> bool:
         if self._long is None:
             return True
-        (first, before), (last, upto) = self._index.places[stretch][:2], self._until(stretch)
+        (first, before), (last, upto) = self._begin(stretch), self._begin(stretch + 1)
         if not self._words:  # the document must begin here
             return _holds(self._long, first + (before > 0), last + (upto > 0))
         return _holds(self._long, first, last + 1)
@@ -274,8 +289,9 @@ class Search:
             file.seek(begin.position)
             return self._sieve(file.read(size))
 
-    def _share(self, stretch: int, here: Part) -> float:
-        begin, until = self._index.places[stretch], self._until(stretch)
+    def _share(self, here: Part) -> float:
+        stretch = self._index.before(here.document, here.at)
+        begin, until = self._index.places[stretch], self._begin(stretch + 1)
         if until[0] > 1 << 60:
             until = (len(self._index.lengths) + 1 if self._index.lengths is not None else here.document + 1, 0)
         if until[0] > begin.document:
