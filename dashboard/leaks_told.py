@@ -1,14 +1,16 @@
-"""What is known of leaks of a job form's files: rows that stand in both, rows that ask what models are judged on."""
+"""What searches have found of leaks: of the files of a job's form, and of every file in the list of datasets."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from django.db.models import Q
 
-from accounts.models import User
+from accounts.models import Project, User
 from playground import held_out
 from playground.held_out import Kept
+from training.files import validations
 from training.models import DatasetFile, FileTask
 from training.repeats import work
 
@@ -125,3 +127,58 @@ def compare_prompts(
     return work.compare_prompts(
         file, held_out.mark(places), lambda: held_out.prompts(file.project, places), user, again=again
     )
+
+
+# ---- in a list ----
+
+
+@dataclass
+class Found:
+    """What was found of a file, in rows; nothing where nobody has looked."""
+
+    repeats: int = 0
+    leaks: int = 0  # a row that stands in two other places is two
+    of: str = ""  # the search that shows most of the leaks, as the tab's address says it
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def words(self) -> str:
+        return "; ".join(self.told)
+
+
+def found(project: Project, files: Sequence[DatasetFile]) -> dict[str, Found]:
+    """By file id, of those in which something was found. Shared rows are a leak where one of the two files is trained
+    on and the other is validated with; asking what models are judged on is one of a file that is trained on."""
+    tasks = FileTask.objects.filter(
+        file__in=files, kind__in=("repeats", "leaks", "prompts"), status=FileTask.Status.DONE, asked__finder=work.FINDER
+    ).select_related("file", "other")
+    told = [task for task in tasks if _rows(task)]
+    if not told:
+        return {}
+    validates = validations([file for task in told for file in (task.file, task.other) if file])
+    places = held_out.keys(project) if any(task.kind == "prompts" for task in told) else set()
+    made: defaultdict[str, Found] = defaultdict(Found)
+    for task in sorted(told, key=_rows):
+        one = made[task.file_id]  # type: ignore[attr-defined]
+        rows = _rows(task)
+        if task.kind == "repeats":
+            one.repeats = rows
+            continue
+        if task.other and validates[task.file.pk] != validates[task.other.pk]:
+            one.told.append(f"{rows:,} also in {task.other.filename}")
+        elif not task.other and not validates[task.file.pk] and (rows := _rows_in(task, places)):
+            one.told.append(f"{rows:,} asking what models are judged on")
+        else:
+            continue
+        one.leaks, one.of = one.leaks + rows, task.key or "prompts"
+    return {pk: one for pk, one in made.items() if one.repeats or one.leaks}
+
+
+def _rows(task: FileTask) -> int:
+    return sum(task.figures.get(kind, {}).get("rows", 0) for kind in ("exact", "near"))
+
+
+def _rows_in(task: FileTask, places: Container[str]) -> int:
+    """Those that ask prompts of places that are still there; a row may ask what stands in several."""
+    counted = task.figures.get("places", {})
+    return min(_rows(task), sum(sum(kinds.values()) for key, kinds in counted.items() if key in places))

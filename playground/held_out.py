@@ -50,6 +50,13 @@ def kept(project: Project, file: DatasetFile) -> list[Kept]:
     return [*_films(project, file, made_of_it), *_sets(project, file, made_of_it), *_votes(project, file)]
 
 
+def keys(project: Project) -> set[str]:
+    """Of all places that there are; two queries, whatever stands in them."""
+    sets = PromptSet.objects.of(project).values_list("pk", flat=True)
+    jobs = Film.objects.filter(job__project=project, job__archived_at=None).values_list("job", flat=True)
+    return {VOTES, *(f"set:{pk}" for pk in sets), *(f"film:{pk}" for pk in jobs)}
+
+
 def looked_for(places: Iterable[Kept]) -> list[Kept]:
     return [each for each in places if not each.own]
 

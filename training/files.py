@@ -8,7 +8,8 @@ import io
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path, PurePath
@@ -156,12 +157,23 @@ def jobs_using(file: DatasetFile) -> TrainingJobQuerySet:
 
 def is_validation(file: DatasetFile) -> bool:
     """Whether it is rather validated with than trained on: by the jobs of all its versions, else by its name."""
-    jobs = TrainingJob.objects.of(file.project)
-    validates = jobs.filter(validation_file__family=file.family).count()
-    trains = jobs.filter(training_file__family=file.family).count()
-    if validates or trains:
-        return validates > trains
-    return bool(VALIDATION_NAME.search(file.filename.lower()))
+    return validations([file])[file.pk]
+
+
+def validations(files: Sequence[DatasetFile]) -> dict[str, bool]:
+    """The same of several, by id."""
+    families = {file.family for file in files}
+    trains, validates = (
+        Counter(
+            TrainingJob.objects.filter(**{f"{part}__family__in": families}).values_list(f"{part}__family", flat=True)
+        )
+        for part in ("training_file", "validation_file")
+    )
+    return {file.pk: _is_validation(file, trains[file.family], validates[file.family]) for file in files}
+
+
+def _is_validation(file: DatasetFile, trains: int, validates: int) -> bool:
+    return validates > trains if validates or trains else bool(VALIDATION_NAME.search(file.filename.lower()))
 
 
 def offspring(file: DatasetFile) -> set[str]:

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseClientRefresh
 
-from dashboard import guide
+from dashboard import guide, leaks_told
 from dashboard.views import (
     dataset_problems,
     dataset_repeats,
@@ -110,6 +110,9 @@ def _count(tab: str, file: DatasetFile) -> int:
     """The figure beside a tab's name; 0 shows none."""
     if tab == "safety":
         return dataset_safety.found(file)
+    if tab == "repeats":
+        found = leaks_told.found(file.project, [file]).get(file.pk)
+        return found.repeats + found.leaks if found else 0
     return (file.problem_count or file.warning_count) if tab == "problems" else 0
 
 

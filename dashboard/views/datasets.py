@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
 from accounts.telling_apart import tell_apart
+from dashboard import leaks_told
 from dashboard.forms_datasets import ExpiryForm
 from dashboard.ranges import FileInPieces
 from dashboard.views import (
@@ -51,7 +52,9 @@ def datasets(request: HttpRequest) -> HttpResponse:
         split_count=_jobs("training_file__parent__family"),  # through the parts that were split off
     )
     found = found.order_by("-created_at", "-id")
-    rows = [_list_row(file) for file in tell_apart(found[:LONG_LIST], "filename")]
+    listed = tell_apart(found[:LONG_LIST], "filename")
+    leaks = leaks_told.found(request.project, listed)
+    rows = [_list_row(file) | {"found": leaks.get(file.pk)} for file in listed]
     makings = list(Making.objects.of(request.project).exclude(status=Making.Status.DONE)[:LONG_LIST])
     context = {
         "rows": rows,

@@ -14,10 +14,12 @@ from playground.film import prompts
 from playground.film.prompts import Pinned
 from playground.forms import Setup
 from playground.matrix import matrices, sets
+from playground.matrix.models import Matrix, PromptSet
 from playground.models import Comparison, Turn, Vote
 from tests import makers
 from training import file_tasks, files, splits
 from training.models import DatasetFile
+from training.repeats import work
 
 pytestmark = pytest.mark.django_db
 
@@ -181,6 +183,30 @@ def test_prompts_that_came_since_are_said_of_a_larger_file_and_looked_for_in_a_s
         assert figures(train)["exact"]["rows"] == 1
     assert "what is kept has changed since" not in tab(owner_client, train)
     assert figures(train)["exact"]["rows"] == 2
+
+
+def test_the_list_tells_what_was_found_and_nothing_of_what_nobody_looked_for(
+    owner_client: Client, project: Project, owner: User, train: DatasetFile, models: None
+) -> None:
+    campaign(project, "Winter", *QUESTIONS[:2])
+    again = files.create_file(project, owner, "again-train.jsonl", "fine-tune", lines([*QUESTIONS, QUESTIONS[0]]))
+    valid = files.create_file(project, owner, "care-valid.jsonl", "fine-tune", lines(QUESTIONS[:1]))
+    page = owner_client.get(reverse("datasets")).text
+    assert " leak" not in page and " repeat" not in page
+    for file in (train, again, valid):
+        tab(owner_client, file)
+    work.compare(train, valid)
+    work.compare(train, again)  # both are trained on: what they share is no leak
+    page = owner_client.get(reverse("datasets")).text
+    assert page.count(">3 leaks</a>") == 2 and page.count("leaks</a>") == 2  # nothing of the validation file
+    assert "Rows: 1 also in care-valid.jsonl; 2 asking what models are judged on" in page
+    assert f'href="/datasets/{train.pk}/?tab=repeats&amp;of=prompts#found"' in page
+    assert page.count("repeat</a>") == 1 and f'href="/datasets/{again.pk}/?tab=repeats#found"' in page
+    assert 'Repeats <span class="tab__count">3</span>' in owner_client.get(f"/datasets/{train.pk}/").text
+    Campaign.objects.all().delete()
+    Matrix.objects.all().delete()
+    PromptSet.objects.all().delete()
+    assert "1 leak</a>" in owner_client.get(reverse("datasets")).text  # what was asked is gone
 
 
 def test_the_form_of_a_job_warns_of_what_its_rows_ask(
