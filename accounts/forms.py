@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth import password_validation
 
+from accounts.mail import sends_mail
 from accounts.models import Membership, User
 
 PASSWORD_HINT = "At least 10 characters."
@@ -85,10 +86,15 @@ class Profile(forms.Form):
 
     name = _name_field(required=False)
     email = _email_field()
+    wants_mail = forms.BooleanField(
+        required=False, label="E-mail me when a job of mine has ended, and when a campaign of mine awaits votes"
+    )
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
+        if not sends_mail():
+            del self.fields["wants_mail"]
 
     def clean_email(self) -> str:
         email = self.cleaned_data["email"].lower()

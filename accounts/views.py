@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import authenticate, login, logout, update_session_auth_hash
 from django.contrib.auth.decorators import login_not_required
@@ -17,14 +16,10 @@ from django.views.decorators.http import require_POST
 
 from accounts import actions, throttle
 from accounts.forms import Forgotten, Join, NewPassword, SignIn, Welcome
+from accounts.mail import sends_mail
 from accounts.models import OneTimeLink, Project, User
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
-
-
-def sends_mail() -> bool:
-    """The console backend only prints, so nobody would get it."""
-    return "console" not in settings.EMAIL_BACKEND
 
 
 @login_not_required

@@ -14,6 +14,7 @@ WORD = "zanzibar"  # stands in every text column, to be looked for
 _numbers = count(1)
 # what a table asks for beyond its columns' types
 EXTRA: dict[str, dict[str, Any]] = {
+    "training.ModerationPolicy": {"guard": ""},
     "training.TrainingJob": {"claim": ""},  # nobody is at work on it
     "playground.Deployment": {"base_model": None},
     "playground.Evaluator": {"user": None},

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.ids import new_id
-from training import calibration, files, notify
+from training import calibration, files, mailing, notify
 from training.claims import owned
 from training.engine.spec import End, Measured
 from training.job_log import add_event, refresh_queue
@@ -159,6 +159,7 @@ def close(job: TrainingJob, status: str, text: str) -> bool:
         )
         if changed:
             deliveries.job_ended(job.pk, job.project_id, str(status))
+            mailing.job_ended(job, str(status))
     if changed:
         refresh_queue()
         notify.job_changed(job.pk)

@@ -71,6 +71,14 @@ def send_missing_wake_ups(queues: set[str]) -> None:
         following.advance()
 
 
+@dramatiq.actor(queue_name="default", max_retries=5, min_backoff=30_000)
+def mail_job_end(job_id: str) -> None:
+    """Write to whoever made the job."""
+    from training import mailing
+
+    mailing.write(job_id)
+
+
 @dramatiq.actor(queue_name="default", max_retries=0)
 def deliver_webhook(delivery_id: int) -> None:
     """One attempt to tell an endpoint of an event."""

@@ -20,8 +20,8 @@ from django.views.decorators.http import require_POST
 from accounts import actions
 from accounts.errors import ApiError
 from accounts.forms import ChangePassword, Invite, NewKey, Profile
+from accounts.mail import sends_mail
 from accounts.models import ApiKey, Membership, OneTimeLink, User
-from accounts.views import sends_mail
 from dashboard import forms_moderation, webhooks_shown
 from training import devices
 from training.models import TrackerKey
@@ -40,7 +40,7 @@ def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
     user, project = request.user, request.project
     assert isinstance(user, User)
     context: dict[str, Any] = {
-        "profile": Profile(user=user, initial={"name": user.name, "email": user.email}),
+        "profile": Profile(user=user, initial={"name": user.name, "email": user.email, "wants_mail": user.wants_mail}),
         "password": ChangePassword(user=user),
         "invite": Invite(),
         "new_key": NewKey(),
@@ -109,8 +109,9 @@ def change_profile(request: HttpRequest) -> HttpResponse:
     form = Profile(request.POST, user=request.user)
     if not form.is_valid():
         return page(request, 422, profile=form)
-    request.user.name, request.user.email = form.cleaned_data["name"], form.cleaned_data["email"]
-    request.user.save(update_fields=["name", "email"])
+    for name in form.cleaned_data:
+        setattr(request.user, name, form.cleaned_data[name])
+    request.user.save(update_fields=list(form.cleaned_data))
     messages.success(request, "Saved.")
     return back("you")
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project, User, hashed
+from playground.campaigns import mailing
 from playground.campaigns.models import Campaign, Evaluator, Invitation
 from playground.forms import Setup
 from playground.matrix import matrices
@@ -37,11 +38,18 @@ def begin(*, project: Project, user: User, name: str, prompts: PromptSet, setup:
 
 
 def refresh(campaign: Campaign) -> Campaign:
-    """Opens it if every answer is there and it opens by itself: looked at wherever a campaign is shown."""
+    """Opens it if every answer is there and it opens by itself: looked at when the last answer comes, and wherever a
+    campaign is shown."""
     ready = campaign.state == State.ANSWERING and campaign.opens_itself
-    if ready and campaign.matrix.state == Matrix.State.DONE and not failed_prompts(campaign):
-        open_it(campaign)
+    if ready and campaign.matrix.state == Matrix.State.DONE and not failed_prompts(campaign) and open_it(campaign):
+        mailing.opened(campaign)
     return campaign
+
+
+def open_answered(matrix_id: str) -> None:
+    """Opens the campaigns whose last answer has just come, whether or not somebody looks."""
+    for campaign in Campaign.objects.filter(matrix=matrix_id, state=State.ANSWERING):
+        refresh(campaign)
 
 
 def failed_prompts(campaign: Campaign) -> dict[str, list[str]]:
@@ -55,17 +63,21 @@ def failed_prompts(campaign: Campaign) -> dict[str, list[str]]:
     return {key: names for key, names in missing.items() if names}
 
 
-def open_it(campaign: Campaign) -> None:
-    """People can judge from now on; prompts that a contender did not answer are left out. Raises ApiError."""
+def open_it(campaign: Campaign) -> bool:
+    """People can judge from now on; prompts that a contender did not answer are left out. False when it was open
+    already. Raises ApiError."""
     if campaign.matrix.state == Matrix.State.ANSWERING:
         raise ApiError("The contenders are still answering. Open it when their answers are there.", status=409)
     left_out = campaign.left_out if campaign.opened_at else sorted(failed_prompts(campaign))
     if len(left_out) == campaign.matrix.prompt_set.prompts.count():
         raise ApiError("There is no prompt that every contender answered. Ask again for what failed.", status=409)
     moved = Campaign.objects.filter(pk=campaign.pk).exclude(state=State.OPEN)
-    moved.update(state=State.OPEN, left_out=left_out, opened_at=campaign.opened_at or timezone.now(), closed_at=None)
+    opened = moved.update(
+        state=State.OPEN, left_out=left_out, opened_at=campaign.opened_at or timezone.now(), closed_at=None
+    )
     campaign.refresh_from_db()
     project_changed(campaign.project_id)
+    return bool(opened)
 
 
 def ask_again(campaign: Campaign) -> None:
