@@ -236,8 +236,8 @@
       event.preventDefault();
       return choose(all[(next + all.length) % all.length], true);
     }
+    if (event.key === "Escape" && !$("dialog[open]")) for (const menu of $$("details.menu[open]")) { menu.open = false; $("summary", menu).focus(); } // from a field in it, too
     if (event.target.closest?.("input, textarea, select, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
-    if (event.key === "Escape") return $$("details.menu[open]").forEach((menu) => { menu.open = false; $("summary", menu).focus(); });
     if (event.key === "?") { event.preventDefault(); return open("keys-dialog"); }
     if (event.key === "/") { event.preventDefault(); return open("palette"); }
     if (event.key === "g") { went = Date.now(); return; }

@@ -24,6 +24,31 @@ from training.models import DatasetFile, TrainingJob
 TrainingJob.objects.filter(training_file_name="phone.jsonl").delete()
 DatasetFile.objects.filter(filename="phone.jsonl").delete()
 """
+MAKE_DATASETS = """
+import json
+from accounts.models import Project
+from tests.factories import chat_row
+from training import files
+long = "a-very-long-word-without-any-space-" * 30
+said = [("Order 4? " + long, "It is done: ada@firm.org"), *((f"Order {n}?", f"Order {n} is done.") for n in range(11))]
+rows = [chat_row(*each, "Be kind.") for each in [*said, *said[:2]]]
+cells = "".join(f"{n},Where is it? {long},Here.\\n" for n in range(12))
+contents = {
+    "phone-good.jsonl": "".join(json.dumps(row) + "\\n" for row in rows),
+    "phone-broken.jsonl": "".join(json.dumps(row).replace("assistant", "bot") + "\\n" for row in rows),
+    "phone-table.csv": "number,what the customer asks,answer\\n" + cells,
+}
+project = Project.objects.first()
+for name, content in contents.items():
+    print(files.create_file(project, None, name, "fine-tune", content.encode()).pk)
+"""
+DATASETS_AWAY = """
+from training import files
+from training.models import DatasetFile
+for file in DatasetFile.objects.filter(filename__startswith="phone-"):
+    files.delete(file)
+"""
+TABS = ("rows", "rows&view=tokens", "problems", "tokens", "repeats", "safety", "split&preview=1", "versions", "used")
 TALLEST = 2600  # pixels; it was 4600 with everything open
 
 
@@ -72,3 +97,28 @@ def test_where_there_is_room_nothing_of_a_job_is_folded(site: Site, page: Page, 
     expect(page.locator("#checkpoints tbody tr").filter(visible=True)).to_have_count(4)
     expect(page.locator("#tabs")).to_be_visible()
     expect(page.locator(".fold__switch").filter(visible=True)).to_have_count(0)
+
+
+@pytest.fixture
+def file_ids(site: Site) -> Iterator[list[str]]:
+    """A good file with a word wider than any screen, a broken one and a table; gone afterwards."""
+    yield in_the_site(site, MAKE_DATASETS).split()
+    in_the_site(site, DATASETS_AWAY)
+
+
+def test_on_a_phone_no_tab_of_a_dataset_scrolls_sideways_and_the_chosen_one_is_seen(
+    site: Site, page: Page, file_ids: list[str]
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    site.sign_in(page)
+    good, broken, table = file_ids
+    addresses = ["", "combine", "hub", f"{good}/rows/1", f"{table}/", f"{table}/map", f"{broken}/?tab=problems"]
+    for address in addresses + [f"{good}/?tab={tab}" for tab in TABS]:
+        page.goto(f"{site.url}/datasets/{address}")
+        too_wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert too_wide <= 0, f"{address} is {too_wide} px too wide"
+    page.goto(f"{site.url}/datasets/{good}/?tab=used#tabs")
+    expect(page.get_by_role("link", name="Used by")).to_be_in_viewport(ratio=0.9)
+    expect(page.locator("#estimate")).to_be_hidden()
+    page.locator(".fold__switch summary").press("Enter")
+    expect(page.locator("#estimate")).to_be_visible()
