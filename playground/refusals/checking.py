@@ -54,13 +54,15 @@ def before(checkpoint: Checkpoint) -> str:
 
 @transaction.atomic
 def ask(checkpoint: Checkpoint, user: User | None) -> RefusalCheck:
-    """Starts the check, or starts it again; what was answered before is kept. Raises ApiError."""
+    """Starts the check, or starts it again; what was answered before is kept, what failed is asked again. Raises
+    ApiError."""
     against = before(checkpoint)
     columns = [{"model": against}, {"model": checkpoint.name}]
     setup = parse(Setup, {"columns": columns, "settings": {"temperature": 0, "max_tokens": MOST_TOKENS}})
     project = checkpoint.project
     name = f"Refusals of {checkpoint.label or checkpoint.name}"[:120]
     made = matrices.start(project=project, user=user, name=name, prompt_set=prompts_of(project), setup=setup)
+    matrices.go_on(made, again=True)
     given = {"matrix": made, "against": against, "created_by": user}
     return RefusalCheck.objects.update_or_create(checkpoint=checkpoint, defaults=given)[0]
 

@@ -67,6 +67,14 @@ def test_one_prompt_more_or_less_is_chance(checkpoint: Checkpoint) -> None:
     assert not checked(checkpoint, [NO], [DONE, NO]).is_flagged
 
 
+def test_what_failed_is_asked_again_and_what_was_answered_is_not(checkpoint: Checkpoint) -> None:
+    checked(checkpoint, [NO], [DONE])
+    failed = KeptAnswer.objects.all()[0]
+    KeptAnswer.objects.filter(pk=failed.pk).update(error="vLLM failed", text="")
+    checking.ask(checkpoint, None)
+    assert not KeptAnswer.objects.filter(pk=failed.pk).exists() and KeptAnswer.objects.count() == 79
+
+
 def test_before_anything_is_answered_nothing_is_said(checkpoint: Checkpoint) -> None:
     found = checking.finding(checking.ask(checkpoint, None))
     assert not found.is_flagged and not found.is_done and found.words == "No prompt is answered by both yet."
