@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,7 +211,11 @@ class Search:
             following = stretch + 1
             if self._wants(stretch) and self._may_hold(stretch):
                 following = self._following(stretch)
-                here = self._read(stretch, following, start, found, lambda: len(found.hits) >= most or clock() > end)
+                way = iter(parts(self._path, places[stretch], self._overlap))
+                first = next((part for part in way if part[:2] >= start), None)  # the way there is not its time
+                end = max(end, clock() + seconds) if stretch == self._index.before(*start) else end
+                rest = chain([first] if first else [], way)
+                here = self._read(rest, following, found, lambda end=end: len(found.hits) >= most or clock() > end)
                 if here is not None:
                     found.next, found.share = (here.document, here.number), self._share(here)
                     break
@@ -233,14 +238,14 @@ class Search:
         return following
 
     def _read(
-        self, stretch: int, following: int, start: tuple[int, int], found: Found, enough: Callable[[], bool]
+        self, found_parts: Iterator[Part], following: int, found: Found, enough: Callable[[], bool]
     ) -> Part | None:
-        """Looks at the parts that begin in these stretches. Returns the first that was not looked at any more."""
+        """Looks at the parts that begin before this stretch. Returns the first that was not looked at any more."""
         until, any_looked = self._begin(following), False
-        for part in parts(self._path, self._index.places[stretch], self._overlap):
+        for part in found_parts:
             if part[:2] >= until:
                 break
-            if part[:2] < start or part.at % PART_CHARACTERS:
+            if part.at % PART_CHARACTERS:
                 continue
             if any_looked and enough():
                 return part
