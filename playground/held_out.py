@@ -109,8 +109,6 @@ def _sets(project: Project, file: DatasetFile, made_of_it: set[str]) -> list[Kep
 
 def _own(source: DatasetFile, file: DatasetFile, made_of_it: set[str]) -> str:
     """Why prompts drawn from `source` are none that `file` could leak."""
-    if source.family == file.family:
-        return "drawn from this file, which is validated with" if is_validation(file) else ""
     held_out = source.family in made_of_it and is_validation(source)
     return f"held out of this file in {source.filename}" if held_out else ""
 

@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Project, User
+from dashboard import leaks_told
 from playground import held_out
 from playground.campaigns.models import Campaign
 from playground.film import prompts
@@ -130,10 +131,14 @@ def test_prompts_that_are_held_out_of_the_same_file_are_no_leak_of_it(
         project=project, user=None, name="Of the held-out rows", pinned=sets.of_file(valid, 4),
         source={"kind": "file", "file": valid.pk, "filename": valid.filename},
     )  # fmt: skip
-    for file in (train, valid):
-        page = tab(owner_client, file)
-        assert "this file&#x27;s own" in page or "this file's own" in page
-        assert not file.tasks.filter(kind="prompts")
+    page = tab(owner_client, train)
+    assert "this file's own" in page and "held out of this file in care-train-valid.jsonl" in page
+    assert not train.tasks.filter(kind="prompts")
+    page = tab(owner_client, valid)
+    assert "drawn from this file" in page and "spoils nothing as long as no job trains on it" in page
+    asked = leaks_told.asks({"training_file": valid})
+    assert asked and asked.names == ["prompt set Of the held-out rows"]  # where somebody trains on them
+    assert " leak" not in owner_client.get(reverse("datasets")).text
     tab(owner_client, learnt)
     assert figures(learnt)["places"] == {}  # looked for, and no row of it was held out
 
