@@ -1,7 +1,7 @@
 """Pictures of the real site with the sample job, for the README and for looking at: `make screenshots`.
 
 Talks to the Hone at HONE_URL (default: this machine's), or starts one; runs the ticket demo when there is no finished
-job; asks base and checkpoints one question in the playground; writes docs/img/*.png, light and dark, wide and phone.
+job; asks base and checkpoints one question in the playground; writes those of docs/img/*.png that a document shows.
 """
 
 import json
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "img"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"]
 SWITCHES += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-SIZES = {"": (1440, 900), "-phone": (390, 844)}
+WIDE, PHONE = (1440, 900), (390, 844)
 ANSWER_MS = 600_000
 
 
@@ -45,18 +45,16 @@ def photograph(url: str) -> None:
         state = signed_in(browser, url)
         page = browser.new_page(storage_state=state, viewport={"width": 1440, "height": 900})
         addresses = pages_to_show(page, url)
-        for scheme in ("light", "dark"):
-            for size, (width, height) in SIZES.items():
-                context = browser.new_context(
-                    storage_state=state, color_scheme=scheme, viewport={"width": width, "height": height}
-                )
-                shown = context.new_page()
-                for name, address in addresses.items():
-                    shown.goto(address)
-                    shown.wait_for_timeout(1500)  # charts draw after the first paint
-                    shown.screenshot(path=IMAGES / f"{name}-{scheme}{size}.png")
-                    print(f"{name}-{scheme}{size}.png")
-                context.close()
+        for name, (address, (width, height)) in addresses.items():
+            context = browser.new_context(
+                storage_state=state, color_scheme="light", viewport={"width": width, "height": height}
+            )
+            shown = context.new_page()
+            shown.goto(address)
+            shown.wait_for_timeout(1500)  # charts draw after the first paint
+            shown.screenshot(path=IMAGES / f"{name}.png")
+            print(f"{name}.png")
+            context.close()
         browser.close()
 
 
@@ -74,8 +72,8 @@ def signed_in(browser: Browser, url: str) -> dict:
     return state
 
 
-def pages_to_show(page: Page, url: str) -> dict[str, str]:
-    """Name of each picture and its address; asks one question in the playground on the way."""
+def pages_to_show(page: Page, url: str) -> dict[str, tuple[str, tuple[int, int]]]:
+    """Name of each picture, its address and the size of its window; asks one question in the playground on the way."""
     page.goto(f"{url}/jobs/?status=succeeded&q=ticket")  # whose held-out message is asked
     job = page.locator("a[href^='/jobs/ftjob-']").first.get_attribute("href")
     page.goto(f"{url}/datasets/")
@@ -87,16 +85,10 @@ def pages_to_show(page: Page, url: str) -> dict[str, str]:
     page.get_by_role("button", name="Open side by side").click()
     playground = asked(page)
     return {
-        "overview": f"{url}/",
-        "datasets": f"{url}/datasets/",
-        "dataset": f"{url}{dataset}",
-        "jobs": f"{url}/jobs/",
-        "job": f"{url}{job}",
-        "new-job": f"{url}/jobs/new/?from={job.split('/')[2]}",
-        "models": f"{url}/models/",
-        "playground": playground,
-        "votes": f"{url}/playground/votes/",
-        "settings": f"{url}/settings/",
+        "job-light": (f"{url}{job}", WIDE),
+        "dataset-light": (f"{url}{dataset}?tab=tokens#tabs", WIDE),
+        "dataset-tokens-light-phone": (f"{url}{dataset}rows/1", PHONE),
+        "playground-light": (playground, WIDE),
     }
 
 
