@@ -39,17 +39,17 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     decisions = reviewing.Decisions.of(file)
     kind = request.GET.get("kind", "") if request.GET.get("kind") in KINDS else ""
     show = request.GET.get("show", "all") if request.GET.get("show") in SHOWN else "all"
-    tally = decisions.tally(scan.counts)
     moderated = dataset_moderation.part(request, file)
-    going = len(moderation.dropped_lines(file, moderated["moderation"]))
+    going = moderation.dropped_lines(file, moderated["moderation"])
+    outcome = reviewing.foreseen(file, scan, decisions, going)
     return {
         "scan": scan,
         "busy": scan.status in (Status.WAITING, Status.RUNNING) or scan.making or moderated["judging"],
-        "going": going,
+        "going": len(going),
         "looked_for": [kind.name for kind in KINDS.values()],
         "kinds": [_kind(each, scan, decisions) for each in KINDS if scan.counts.get(each)],
         "verbs": VERBS,
-        "totals": {decision or "open": sum(counts.values()) for decision, counts in tally.items()},
+        "totals": {decision or "open": outcome.total(decision) for decision in outcome.counts},
         "refusal": reviewing.refusal(file),
         "query": _query(request),
         "chosen": kind,

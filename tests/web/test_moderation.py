@@ -162,7 +162,7 @@ def test_flagged_rows_are_dropped_into_a_new_version_in_which_kept_ones_stay_kep
     assert "<b>1</b> flagged rows go" in look(owner_client, dataset)
     owner_client.post(f"/datasets/{dataset.id}/safety/apply")
     made = DatasetFile.objects.get(parent=dataset)
-    assert made.rows == 11 and made.origin["words"] == "Dropped 1 rows that moderation had flagged."
+    assert made.rows == 11 and made.origin["words"] == "Dropped 1 row that moderation had flagged."
     set_policy(dataset.project, "block")
     assert moderation.refusal(job_on(made)) is None
 

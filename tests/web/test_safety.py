@@ -98,11 +98,31 @@ def test_the_version_made_is_the_next_one_says_what_was_done_and_the_old_one_sta
     made = apply(owner_client, dataset)
     assert (made.rows, made.version, made.parent, made.family) == (10, 2, dataset, dataset.family)
     assert made.origin["kind"] == "redacted"
-    assert made.origin["words"] == "Redacted: 2 × E-mail address. Dropped the rows of: 2 × GitHub token."
+    assert made.origin["words"] == (
+        "Redacted: 1 × E-mail address. Dropped the rows of: 2 × GitHub token, 1 × E-mail address."
+    )
     assert dataset.path.read_bytes() == before
     lines = made.path.read_bytes().splitlines()
     assert lines[0] == before.splitlines()[0]  # rows without a find stay byte for byte
     assert "Nothing was found." in look(owner_client, made)
+
+
+def test_the_history_tells_what_was_done_and_what_was_knowingly_kept_by_whom(
+    owner_client: Client, owner: User, dataset: DatasetFile
+) -> None:
+    look(owner_client, dataset)
+    first, second = [each for each in scanning.listed(dataset) if each.kind == "github_token"]
+    decide(owner_client, dataset, "redact", kind="email")  # one of them stands in the row that goes
+    for find, decision in ((first, "drop"), (second, "keep")):
+        decide(owner_client, dataset, decision, kind=find.kind, line=find.line, field=find.field, start=find.start)
+    page = look(owner_client, dataset)
+    assert "<b>1</b> to redact, <b>2</b> whose rows go, <b>1</b> to keep, <b>0</b> undecided" in page
+    made = apply(owner_client, dataset)
+    assert made.origin["words"] == (
+        "Redacted: 1 × E-mail address. Dropped the rows of: 1 × GitHub token, 1 × E-mail address. "
+        f"Kept: 1 × GitHub token (decided by {owner})."
+    )
+    assert answers(made)[2] == "Write to [E-MAIL]." and f"Use {KEY}" in answers(made) and made.rows == 11
 
 
 def test_pressing_the_same_decision_again_takes_it_back(owner_client: Client, dataset: DatasetFile) -> None:

@@ -2,10 +2,9 @@
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from django.db import transaction
 from django.utils import timezone
@@ -15,9 +14,10 @@ from accounts.models import User
 from training import jsonl, notify, texts
 from training.models import DatasetFile
 from training.safety import finders, moderation, scanning
-from training.safety.kinds import FLAGGED, KINDS
+from training.safety.kinds import FLAGGED, KINDS, Span
 from training.safety.models import WHOLE_KIND, ModerationPolicy, SafetyDecision, SafetyScan
 from training.safety.rows import Found, Place, document_pieces, found_in, rows_with_finds
+from training.safety.scanning import listed
 from training.versions import new_version
 
 log = logging.getLogger(__name__)
@@ -68,16 +68,58 @@ class Decisions:
     def about(self, kind: str, line: int, field: str, start: int) -> SafetyDecision | None:
         return self.finds.get((kind, line, field[:500], start)) or self.kinds.get(kind)
 
-    def tally(self, counts: dict[str, int]) -> dict[str, Counter[str]]:
-        """By decision ("" where none was made yet), how many finds of each kind."""
-        tally: dict[str, Counter[str]] = {decision: Counter() for decision in ("", *Decision.values)}
-        alone = Counter(key[0] for key in self.finds)
-        for made in self.finds.values():
-            tally[made.decision][made.kind] += made.kind in counts
-        for kind, count in counts.items():
-            rest = max(0, count - alone[kind])
-            tally[self.kinds[kind].decision if kind in self.kinds else ""][kind] += rest
-        return {decision: +found for decision, found in tally.items()}
+
+@dataclass
+class Outcome:
+    """What becomes of finds, by decision ("" where none was made) and kind. One in a row that goes is dropped, whatever
+    was decided about the find itself."""
+
+    counts: dict[str, Counter[str]] = field(
+        default_factory=lambda: {each: Counter() for each in ("", *Decision.values)}
+    )
+    kept_by: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # kind: people
+
+    def add(self, kind: str, made: SafetyDecision | None, goes: bool, many: int = 1) -> None:
+        """`goes`: its row does."""
+        decision = Decision.DROP if goes else made.decision if made else ""
+        self.counts[decision][kind] += many
+        if made and decision == Decision.KEEP:
+            self.kept_by[kind][str(made.decided_by or "somebody")] += many
+
+    def total(self, decision: str) -> int:
+        return self.counts[decision].total()
+
+    def words(self, flagged: int) -> str:
+        """For the list of versions: "Redacted: 12 × E-mail address. Dropped the rows of: 2 × Phone number. Kept:
+        1 × AWS key (decided by Jane Doe)."."""
+        said = [
+            f"{verb}: "
+            + ", ".join(f"{count:,} × {KINDS[kind].name}{self._who(kind, decision)}" for kind, count in most)
+            + "."
+            for decision, verb in (("redact", "Redacted"), ("drop", "Dropped the rows of"), ("keep", "Kept"))
+            if (most := self.counts[decision].most_common())
+        ]
+        rows = f"{flagged:,} row{'' if flagged == 1 else 's'}"
+        said += [f"Dropped {rows} that moderation had flagged."] if flagged else []
+        return " ".join(said)
+
+    def _who(self, kind: str, decision: str) -> str:
+        return f" (decided by {', '.join(sorted(self.kept_by[kind]))})" if decision == Decision.KEEP else ""
+
+
+def foreseen(file: DatasetFile, scan: SafetyScan, decisions: Decisions, going: set[int]) -> Outcome:
+    """What a version would make of the finds; `going` are flagged rows that are dropped. Exact where every find is
+    listed; of those beyond, rows that go for another find are not known."""
+    outcome, rest = Outcome(), Counter(scan.counts)
+    if decisions.finds or decisions.kinds or going:
+        finds = [(each, decisions.about(each.kind, each.line, each.field, each.start)) for each in listed(file)]
+        gone = going | {each.line for each, made in finds if made and made.decision == Decision.DROP}
+        for each, made in finds:
+            outcome.add(each.kind, made, each.line in gone)
+            rest[each.kind] -= 1
+    for kind, many in (+rest).items():
+        outcome.add(kind, made := decisions.kinds.get(kind), bool(made and made.decision == Decision.DROP), many)
+    return outcome
 
 
 # ---- a version of the decisions ----
@@ -99,8 +141,9 @@ def make_or_start(file: DatasetFile, user: User | None) -> DatasetFile | None:
         raise ApiError(reason, param="file")
     if found is None:
         raise ApiError("The file is not looked through yet. Wait for the end of it.", param="file")
-    tally = Decisions.of(file).tally(found.counts)
-    if not tally["redact"] and not tally["drop"] and not _flagged_lines(file):
+    going = _flagged_lines(file)
+    outcome = foreseen(file, found, Decisions.of(file), going)
+    if not outcome.total("redact") and not outcome.total("drop") and not going:
         raise ApiError("Nothing is to be redacted or dropped yet. Decide about a find or a kind first.", param="file")
     if file.bytes < scanning.AT_ONCE_BYTES:
         return make(file, user)
@@ -114,22 +157,24 @@ def make_or_start(file: DatasetFile, user: User | None) -> DatasetFile | None:
 def make(file: DatasetFile, user: User | None) -> DatasetFile:
     """A new version in which every find is as it was decided; the file itself stays as it is. What was kept is kept in
     the new version too. Raises ApiError."""
-    decisions, going = Decisions.of(file), _flagged_lines(file)
-    tally = decisions.tally(file.safety_scan.counts)  # type: ignore[attr-defined]
+    decisions, going, outcome = Decisions.of(file), _flagged_lines(file), Outcome()
     raw = texts.is_raw_text(file.path, file.filename)
     name = f"{file.filename.rpartition('.')[0] or file.filename}.jsonl" if raw else ""
     lines: dict[int, int] = {}  # of rows that somebody kept: their places in the new version
     made = new_version(
         file,
         kind="redacted",
-        words=in_words(tally, len(going)),
+        words="",
         user=user,
-        write=lambda out: (_write_documents if raw else _write_rows)(file, decisions, going, lines, out),
+        write=lambda out: (_write_documents if raw else _write_rows)(file, decisions, going, outcome, lines, out),
         filename=name,
-        redacted=dict(tally["redact"]),
-        dropped=dict(tally["drop"]),
         flagged=len(going),
     )
+    # what was done is known now that it is written
+    done = {"redacted": dict(outcome.counts["redact"]), "dropped": dict(outcome.counts["drop"])}
+    kept = {"kept": {kind: dict(people) for kind, people in outcome.kept_by.items()}}
+    made.origin |= {"words": outcome.words(len(going)), **done, **kept}
+    made.save(update_fields=["origin"])
     _carry_over(file, made, {WHOLE_KIND: WHOLE_KIND} | lines)
     return made
 
@@ -165,34 +210,25 @@ def _flagged_lines(file: DatasetFile) -> set[int]:
     return moderation.dropped_lines(file, ModerationPolicy.of(file.project))
 
 
-def in_words(tally: dict[str, Counter[str]], flagged: int) -> str:
-    """For the list of versions: "Redacted: 12 × E-mail address. Dropped the rows of: 2 × Phone number."."""
-    said = [
-        f"{verb}: "
-        + ", ".join(f"{count:,} × {KINDS[kind].name}" for kind, count in tally[decision].most_common())
-        + "."
-        for decision, verb in (("redact", "Redacted"), ("drop", "Dropped the rows of"))
-        if tally[decision]
-    ]
-    said += [f"Dropped {flagged:,} rows that moderation had flagged."] if flagged else []
-    return " ".join(said)
-
-
-def _write_rows(file: DatasetFile, decisions: Decisions, going: set[int], lines: dict[int, int], out: BinaryIO) -> None:
+def _write_rows(
+    file: DatasetFile, decisions: Decisions, going: set[int], outcome: Outcome, lines: dict[int, int], out: BinaryIO
+) -> None:
     kept, written = decisions.kept_lines(), 0
     with file.path.open("rb") as source:
         for number, line in jsonl.lines(source):
-            if line is None or not line.strip() or number in going:
+            if line is None or not line.strip():
                 continue
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if finders.may_hold(line):
                 row = jsonl.parse(line)
-                verdict = _rewrite(found_in(row), number, decisions)
+                verdict = _rewrite(found_in(row), number, decisions, outcome, goes=number in going)
                 if verdict == Decision.DROP:
                     continue
                 if verdict == Decision.REDACT:
                     line = json.dumps(row, ensure_ascii=False).encode()
+            elif number in going:
+                continue
             out.write(line.rstrip(b"\r\n") + b"\n")
             written += 1
             if number in kept:
@@ -200,15 +236,15 @@ def _write_rows(file: DatasetFile, decisions: Decisions, going: set[int], lines:
 
 
 def _write_documents(
-    file: DatasetFile, decisions: Decisions, going: set[int], lines: dict[int, int], out: BinaryIO
+    file: DatasetFile, decisions: Decisions, going: set[int], outcome: Outcome, lines: dict[int, int], out: BinaryIO
 ) -> None:
     kept, written = decisions.kept_lines(), 0
     gone = going | _dropped_documents(file, decisions)
     for number, offset, words, ends in document_pieces(file.path):
+        place = Place("text", words, {"text": words}, "text", offset)
+        _rewrite([(place, finders.find(words))], number, decisions, outcome, goes=number in gone)
         if number in gone:
             continue
-        place = Place("text", words, {"text": words}, "text", offset)
-        _rewrite([(place, finders.find(words))], number, decisions)
         written_so = json.dumps(place.inside["text"], ensure_ascii=False)[1:-1].encode()
         out.write(written_so if offset else b'{"text": "' + written_so)
         if ends:
@@ -223,24 +259,34 @@ def _dropped_documents(file: DatasetFile, decisions: Decisions) -> set[int]:
     if not any(made.decision == Decision.DROP for made in (*decisions.kinds.values(), *decisions.finds.values())):
         return set()
     found = rows_with_finds(file.path, file.filename, file.rows)
-    return {line for line, _, finds in found if _rewrite(finds, line, decisions, change=False) == Decision.DROP}
+    return {line for line, _, finds in found if _any(_decided(finds, line, decisions), Decision.DROP)}
 
 
-def _rewrite(found: Found, line: int, decisions: Decisions, change: bool = True) -> str:
-    """Redacts in place, if it is to `change` anything. Returns DROP when the row goes, REDACT when something in it is
-    to be redacted, KEEP when it stays as it is."""
-    verdict: str = Decision.KEEP
-    for place, spans in found:
-        made = [(span, decisions.about(span.kind, line, place.field, place.offset + span.start)) for span in spans]
-        if _any(made, Decision.DROP):
-            return Decision.DROP
-        if _any(made, Decision.REDACT):
-            going = [span for span, each in made if each and each.decision == Decision.REDACT]
-            if change:
-                place.inside[place.key] = finders.redacted(place.text, going)
-            verdict = Decision.REDACT
-    return verdict
+Decided = list[tuple[Place, list[tuple[Span, SafetyDecision | None]]]]
 
 
-def _any(made: Iterable[tuple[Any, SafetyDecision | None]], decision: str) -> bool:
-    return any(each and each.decision == decision for _, each in made)
+def _decided(found: Found, line: int, decisions: Decisions) -> Decided:
+    return [
+        (place, [(span, decisions.about(span.kind, line, place.field, place.offset + span.start)) for span in spans])
+        for place, spans in found
+    ]
+
+
+def _rewrite(found: Found, line: int, decisions: Decisions, outcome: Outcome, goes: bool) -> str:
+    """Redacts in place and counts in `outcome`. Returns DROP when the row goes (`goes`: it does whatever is in it),
+    REDACT when something in it was redacted, KEEP when it stays as it is."""
+    decided = _decided(found, line, decisions)
+    goes = goes or _any(decided, Decision.DROP)
+    for place, spans in decided:
+        for span, made in spans:
+            outcome.add(span.kind, made, goes)
+        going = [span for span, made in spans if made and made.decision == Decision.REDACT]
+        if going and not goes:
+            place.inside[place.key] = finders.redacted(place.text, going)
+    if goes:
+        return Decision.DROP
+    return Decision.REDACT if _any(decided, Decision.REDACT) else Decision.KEEP
+
+
+def _any(decided: Decided, decision: str) -> bool:
+    return any(made and made.decision == decision for _, spans in decided for _, made in spans)
