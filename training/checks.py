@@ -168,7 +168,9 @@ def refusal(
     errors = [problem for problem in file.problems if problem["level"] == "error"]
     if errors:
         problem = Problem(**{**errors[0], "lines": ()})
-        return ApiError(datasets.job_error(problem, name), param=param, code=f"invalid_{name}_file")
+        left = file.problem_count - 1
+        more = f" ({left:,} more problem{'' if left == 1 else 's'} in {file.filename})" if left > 0 else ""
+        return ApiError(datasets.job_error(problem, name) + more, param=param, code=f"invalid_{name}_file")
     if file.status == Status.ERROR:
         text = f"The job failed due to an invalid {name} file. {file.status_details}"
         return ApiError(text, param=param, code=f"invalid_{name}_file")

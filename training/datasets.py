@@ -22,6 +22,7 @@ from training.pair_counts import PairCounts
 from training.problem_groups import Group, of_warning
 from training.rules import (
     FORMAT_NAMES,
+    HEAD_BYTES,
     MESSAGE_KEYS,
     ROW_KEYS,
     UNEXPECTED_FORMAT,
@@ -101,7 +102,7 @@ class _Check:
     def run(self) -> Report:
         size = self.path.stat().st_size
         with self.path.open("rb") as file:
-            head = file.read(32)
+            head = file.read(HEAD_BYTES)
             file.seek(0)
             if not size:
                 self.fail(

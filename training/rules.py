@@ -92,6 +92,9 @@ SIGNATURES = (
         "Convert it, for example: pandas.read_parquet(p).to_json(out, orient='records', lines=True)",
     ),
     (b"%PDF", "a PDF document", "Hone trains on JSONL: one JSON object on each line."),
+    (b"\x89PNG", "a picture (PNG)", "Hone trains on text: JSONL with one JSON object on each line."),
+    (b"\xff\xd8\xff", "a picture (JPEG)", "Hone trains on text: JSONL with one JSON object on each line."),
+    (b"GIF8", "a picture (GIF)", "Hone trains on text: JSONL with one JSON object on each line."),
     (b"SQLite format 3\x00", "an SQLite database", "Export the rows as JSONL: one JSON object on each line."),
     (
         b"\xff\xfe\x00\x00",
@@ -103,11 +106,19 @@ SIGNATURES = (
 )
 
 
+HEAD_BYTES = 512  # enough to tell by
+MOST_CONTROLS = 0.05  # of the first bytes; text has tabs and line ends only
+CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
+
+
 def recognise(head: bytes) -> Problem | None:
     """A problem if these first bytes are those of another kind of file, whatever its name says."""
     for signature, what, fix in SIGNATURES:
         if head.startswith(signature):
             return Problem(0, f"This is {what}, not a JSONL file", fix, kind="not_jsonl")
+    if b"\0" in head or len(head) - len(head.translate(None, CONTROLS)) > MOST_CONTROLS * len(head):
+        fix = "Hone trains on text in UTF-8: JSONL with one JSON object on each line."
+        return Problem(0, "This is binary data and no text, not a JSONL file", fix, kind="not_jsonl")
     return None
 
 

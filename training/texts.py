@@ -17,7 +17,7 @@ from training.engine import text
 from training.engine.errors import InvalidTrainingFile
 from training.engine.text import Reading
 from training.problem_groups import Group
-from training.rules import Problem, recognise
+from training.rules import HEAD_BYTES, Problem, recognise
 
 PLAIN_SUFFIXES = (".txt", ".md")
 SHOWN_DOCUMENTS = 1000  # without an index, where each page reads the file from its beginning
@@ -67,7 +67,7 @@ def _refuse_foreign(path: Path, kind: str) -> None:
     if kind != "plain":
         return
     with path.open("rb") as file:
-        foreign = recognise(file.read(32))
+        foreign = recognise(file.read(HEAD_BYTES))
     if foreign:
         raise InvalidTrainingFile(f"{foreign.message.replace('a JSONL file', 'text')}. Save the text itself as UTF-8.")
 

@@ -24,6 +24,7 @@ from training.rules import recognise
 router = Router()
 
 CHUNK_BYTES = 1 << 20
+A_TABLE = "This is a table. Upload it on the Datasets page of Hone, which maps its columns, or send JSONL."
 PURPOSES_TO_COME = {"assistants", "batch", "vision", "user_data", "evals"}
 
 
@@ -52,7 +53,7 @@ def create_file(request: HttpRequest, form: Form[Expiry], file: UploadedFile = F
         source=cast(BinaryIO, file),
     )
     if made.format == "table" or (made.status == DatasetFile.Status.ERROR and not made.rows):  # no line can be read
-        why = made.problems[0]["message"] if made.problems else made.status_details
+        why = made.problems[0]["message"] if made.problems else A_TABLE
         files.delete(made)
         raise not_jsonl(why)
     if form.seconds:

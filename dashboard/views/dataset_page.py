@@ -69,6 +69,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "answers": roles.get("assistant", 0),
         "other_roles": ", ".join(f"{number:,} {role}" for role, number in roles.items() if role != "assistant"),
         "delete_words": dataset_versions.delete_words(file),
+        "same": _same_content(file),
         "newer": DatasetFile.objects.of_family(file).filter(version__gt=file.version).newest().first(),
         "can_train": file.status == Status.PROCESSED and checks.refusal(file, method=checks.method_for(file)) is None,
         "can_map": can_map,
@@ -81,6 +82,14 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         **shown,
     }
     return render(request, "dashboard/dataset.html", context)
+
+
+def _same_content(file: DatasetFile) -> DatasetFile | None:
+    """Another dataset here with the same bytes: somebody uploaded it twice."""
+    if not file.sha256:
+        return None
+    others = DatasetFile.objects.of(file.project).datasets().exclude(family=file.family)
+    return others.filter(sha256=file.sha256).order_by("created_at").first()
 
 
 def _tab(request: HttpRequest, file: DatasetFile) -> str:

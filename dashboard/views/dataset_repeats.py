@@ -14,6 +14,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
+from accounts.telling_apart import tell_apart
 from dashboard import leaks_told
 from dashboard import repeats_shown as shown
 from dashboard.forms_datasets import RemoveRepeatsForm
@@ -126,7 +127,7 @@ def _offered(file: DatasetFile, tasks: dict[str, FileTask]) -> dict[str, list[Da
         "offered_older": others.older(Status.PROCESSED)[:MOST_OFFERED],
     }
     return {
-        name: [each for each in files if each.pk not in tasks and work.searchable(each)]
+        name: tell_apart([each for each in files if each.pk not in tasks and work.searchable(each)], "filename")
         for name, files in found.items()
     }
 

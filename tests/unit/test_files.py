@@ -1,6 +1,7 @@
 """Files of a project: taken in whole or not at all, checked, counted, refused with OpenAI's words."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -279,3 +280,14 @@ def test_a_file_of_a_finished_job_can_go_and_the_job_stays(project: Project) -> 
     files.delete(file)
     job.refresh_from_db()
     assert job.training_file is None
+
+
+def test_a_picture_and_other_binary_data_are_called_that(tmp_path: Path) -> None:
+    for content, words in (
+        (b"\x89PNG\r\n\x1a\n" + bytes(500), "a picture (PNG)"),
+        (random.Random(0).randbytes(3000), "binary data"),
+        ("é ü\t\n".encode() * 200, ""),
+    ):
+        (tmp_path / "a.jsonl").write_bytes(content)
+        (problem, *_) = checks.datasets.check(tmp_path / "a.jsonl").problems
+        assert (words in problem.message and problem.kind == "not_jsonl") if words else problem.kind == "not_json"

@@ -446,3 +446,19 @@ def test_nobody_says_raw_text(owner_client: Client, project: Project) -> None:
     file = files.create_file(project, None, "tales.jsonl", "fine-tune", (line * 12).encode())
     page = owner_client.get(f"/datasets/{file.id}/").content.decode()
     assert "Once upon a time." in page and "assistant · text" not in page and "unknown role" not in page
+
+
+def test_a_second_upload_of_the_same_content_says_so(owner_client: Client, project: Project) -> None:
+    content = chat_file(12)
+    first, second = (files.create_file(project, None, name, "fine-tune", content) for name in ("a.jsonl", "b.jsonl"))
+    page = owner_client.get(f"/datasets/{second.pk}/").content.decode()
+    assert "byte for byte" in page and f'href="/datasets/{first.pk}/"' in page
+    other = files.create_file(project, None, "c.jsonl", "fine-tune", chat_file(13))
+    assert "byte for byte" not in owner_client.get(f"/datasets/{other.pk}/").content.decode()
+
+
+def test_a_job_that_a_bad_file_fails_says_how_many_more_problems_there_are(project: Project) -> None:
+    bad = b'{"messages": [{"role": "human", "content": "x"}]}\n'
+    file = files.create_file(project, None, "bad.jsonl", "fine-tune", chat_file(12) + bad * 3)
+    refused = checks.refusal(file)
+    assert refused and refused.message.endswith(f"({file.problem_count - 1} more problems in bad.jsonl)")
