@@ -44,7 +44,7 @@ def map_columns(request: HttpRequest, file_id: str) -> HttpResponse:
     if file.status in (Status.UPLOADING, Status.UPLOADED) or not file.path.is_file():
         return redirect("dataset", file.id)
     try:
-        table, rows = tables.first_rows(file.path, file.filename, GUESSED_ROWS)
+        table, rows = tables.first_rows(file.path, file.filename, GUESSED_ROWS, _header(request))
     except IntakeError as error:
         messages.error(request, f"{error.message}. {error.fix}")
         return redirect("dataset", file.id)
@@ -71,11 +71,17 @@ def preview(request: HttpRequest, file_id: str) -> HttpResponse:
     """The first rows by the mapping in the address."""
     file = one_dataset(request, file_id)
     try:
-        table, rows = tables.first_rows(file.path, file.filename, GUESSED_ROWS)
+        table, rows = tables.first_rows(file.path, file.filename, GUESSED_ROWS, _header(request))
     except (IntakeError, FileNotFoundError) as error:
         return render(request, "dashboard/intake_map.html#preview", {"trouble": str(error)})
     context = {"file": file, **_preview(_asked(request, table, rows), table, rows)}
     return render(request, "dashboard/intake_map.html#preview", context)
+
+
+def _header(request: HttpRequest) -> bool | None:
+    """What the switch says of a CSV's first row; None before anybody has touched it."""
+    given = (request.POST if request.method == "POST" else request.GET).get("header", "")
+    return {"1": True, "0": False}.get(given)
 
 
 def _asked(request: HttpRequest, table: tables.Table, rows: list[tables.TableRow]) -> Mapping:
@@ -86,6 +92,8 @@ def _asked(request: HttpRequest, table: tables.Table, rows: list[tables.TableRow
     if target not in mapping.TARGETS:
         return guessed
     parts = {name: given[name] for name in mapping.PARTS[target] if name in given}
+    if given.get("drawn_header") != given.get("header"):
+        parts = {}  # they name columns as they were called before
     if not parts and target == guessed.target:
         return guessed
     return Mapping(target, parts or _carried(guessed, target))
@@ -151,9 +159,10 @@ def _make(request: HttpRequest, file: DatasetFile, table: tables.Table) -> HttpR
     except IntakeError as error:
         messages.error(request, f"{error.message}. {error.fix}")
         return None
+    header = {} if table.header is None else {"header": table.header}
     row = making.ask(
         file.project, request.user, Making.Kind.MAPPED, name=request.POST.get("name", "") or file.filename,  # type: ignore[arg-type]
-        asked=chosen.as_json(), source=file, read_bytes=file.bytes,
+        asked=chosen.as_json() | header, source=file, read_bytes=file.bytes,
     )  # fmt: skip
     if row.status == Making.Status.FAILED:
         messages.error(request, row.message)

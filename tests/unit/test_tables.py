@@ -67,6 +67,42 @@ def test_a_file_without_names_gets_some(tmp_path: Path) -> None:
     assert rows_of(path, "rows.csv")[0] == {"column 1": "What is 2 and 2?", "column 2": "4"}
 
 
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("Question (de),,Answer\nWie geht es?,x,Gut\n", ["Question (de)", "column 2", "Answer"]),
+        ("Question,Answer,Answer\nHow?,So,Thus\n", ["Question", "Answer", "Answer (2)"]),
+        (",Frage,Antwort\n0,Wie?,So\n1,Wo?,Da\n2,Wann?,Nie\n", ["column 1", "Frage", "Antwort"]),
+        ("Thema,,Text\n" + f"Wetter,,{'lang ' * 10}\n" * 3, ["Thema", "column 2", "Text"]),
+    ],
+)
+def test_a_row_of_names_may_have_a_blank_or_a_repeated_one(tmp_path: Path, content: str, columns: list[str]) -> None:
+    with tables.opened(put(tmp_path, content), "rows.csv") as table:
+        assert (table.columns, table.header) == (columns, True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Translate to German.,,Gut\nTranslate to French.,hello,Bon\n",
+        "Hello,,Hi there\nGood evening,x,And to you\nThanks,,Not at all\n",
+        "yes,yes\nno,yes\nyes,no\n",
+        "answer,,Rain\nanswer,,Sun\n",
+        "Rome,,1\nBonn,,2\nOslo,,3\n",
+    ],
+)
+def test_a_first_row_of_data_with_a_blank_or_a_repeated_cell_is_data(tmp_path: Path, content: str) -> None:
+    with tables.opened(put(tmp_path, content), "rows.csv") as table:
+        assert (table.columns[0], len(list(table.rows))) == ("column 1", content.count("\n"))
+
+
+def test_who_knows_better_says_whether_the_first_row_is_names(tmp_path: Path) -> None:
+    path = put(tmp_path, "2 and 2?,4\n3 and 3?,6\n")
+    with tables.opened(path, "rows.csv", header=True) as table:
+        assert (table.columns, len(list(table.rows))) == (["2 and 2?", "4"], 1)
+        assert "first row names the columns" in table.details
+
+
 def test_missing_cells_are_empty_and_rows_with_too_many_are_told_of(tmp_path: Path) -> None:
     report = tables.check(put(tmp_path, "a,b,c\n1,2,3\n4,5\n6,7,8,9\n\n7,8,9\n1,2,3,4\n"), "rows.csv")
     assert (report.format, report.rows, report.problem_count) == ("table", 5, 0)

@@ -114,6 +114,28 @@ def test_a_mapping_from_which_no_row_comes_is_refused_in_words(
     assert project.files.count() == 1 and not Making.objects.exists()
 
 
+def test_whether_the_first_row_names_the_columns_can_be_switched_and_is_kept(
+    owner_client: Client, project: Project
+) -> None:
+    table = added(project, "Question (de),,Answer\nWie viel ist 2 und 2?,x,4\n" + "Und 3 und 3?,,6\n" * 11, "sums.csv")
+    address = reverse("map-columns", args=[table.id])
+    shown = page(owner_client, address)
+    assert "The first row holds the names of the columns" in shown and 'value="1" checked' in shown
+    assert "{column 2}" in shown and "{Question (de)}" in shown
+    switched = page(owner_client, address, target="chat", header="0")
+    assert 'value="1" checked' not in switched and "Question (de)" in switched and "{column 3}" in switched
+    old = {"target": "chat", "user": "{Question (de)}", "assistant": "{Answer}", "name": "sums.jsonl"}
+    parts = old | {"user": "{column 1}", "assistant": "{column 3}"}
+    both = {"drawn_header": "0", "header": "0"}
+    assert "Question (de)" in page(owner_client, reverse("map-preview", args=[table.id]), **parts, **both)
+    without_script = page(owner_client, address, **old, drawn_header="1", header="0")
+    assert "There is no column" not in without_script and "{column 1}</textarea>" in without_script
+    owner_client.post(address, parts | both)
+    made = project.files.exclude(pk=table.pk).get()
+    assert (made.rows, made.origin["header"]) == (13, False)
+    assert "Its first row is data; its columns have no names." in made.origin["words"]
+
+
 def test_jsonl_of_unknown_keys_gets_the_same_offer(owner_client: Client, project: Project) -> None:
     rows = [{"question": f"{n} and {n}?", "answer": str(2 * n)} for n in range(12)]
     file = added(project, "".join(json.dumps(row) + "\n" for row in rows), "sums.jsonl")

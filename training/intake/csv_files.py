@@ -4,6 +4,7 @@ and no row can grow without bound.
 
 import codecs
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from training.intake import known_names
 from training.intake.errors import IntakeError
 from training.jsonl import MAX_LINE_BYTES
 
@@ -20,6 +22,9 @@ MOST_LINES = 100_000  # that a row may take
 DELIMITERS = (",", ";", "\t", "|")
 NO_DELIMITER = "\x1f"  # of a file with one column
 LONGEST_NAME = 80  # characters of a cell that may still be the name of a column
+LONGEST_PLAIN_NAME = 40  # where one is blank or stands twice, so that names have to look like names
+MOST_NAME_WORDS = 5
+ROWS_BELOW = 3  # that tell a name from what stands below it
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -61,7 +66,7 @@ def recognise(path: Path) -> Dialect:
     if not rows:
         raise IntakeError("There is no row in it", "Upload a file that holds rows.", kind="empty")
     line_end = "\r" if "\r" in text and "\n" not in text else "\n"
-    return Dialect(encoding, delimiter, backslash, _is_header(rows[0]), line_end)
+    return Dialect(encoding, delimiter, backslash, _is_header(rows), line_end)
 
 
 def _encoding(sample: bytes, whole: bool) -> str:
@@ -101,13 +106,38 @@ def _score(text: str, delimiter: str, backslash: bool) -> float:
     return 0.0 if columns < 2 else rows / lengths.total() + min(columns, 50) / 1000
 
 
-def _is_header(cells: list[str]) -> bool:
-    names = [cell.strip() for cell in cells]
-    return (
-        all(names)
-        and len({name.lower() for name in names}) == len(names)
-        and all(len(name) <= LONGEST_NAME and "\n" not in name and not _is_number(name) for name in names)
-    )
+def _is_header(rows: list[list[str]]) -> bool:
+    """Whether the first row names the columns. One with a blank or a repeated cell does only where something tells it
+    from data: a row of data has such cells, too.
+    """
+    names = [cell.strip() for cell in rows[0]]
+    given = [name for name in names if name]
+    if not given or any(len(name) > LONGEST_NAME or "\n" in name or _is_number(name) for name in given):
+        return False
+    if len({name.lower() for name in names}) == len(names) == len(given):
+        return True
+    below = [[row[at].strip() for row in rows[1:] if at < len(row)] for at in range(len(names))]
+    if not all(map(_is_plain, given)) or any(name and name in cells for name, cells in zip(names, below, strict=True)):
+        return False
+    return any(_known(name) in known_names.ALL for name in given) or any(map(_is_unlike_a_name, below))
+
+
+def _is_plain(name: str) -> bool:
+    """Short, and no sentence."""
+    return len(name) <= LONGEST_PLAIN_NAME and len(name.split()) <= MOST_NAME_WORDS and name[-1] not in ".?!…"
+
+
+def _known(name: str) -> str:
+    """Answer (de), Answer 2: both are answer."""
+    return re.sub(r"[\s-]+", "_", re.sub(r"[(\[].*|\d+$", "", name).strip().lower())
+
+
+def _is_unlike_a_name(cells: list[str]) -> bool:
+    """A column of numbers, or of long texts only."""
+    told = [cell for cell in cells if cell]
+    if len(told) < ROWS_BELOW:
+        return False
+    return all(map(_is_number, told)) or all(len(cell) > LONGEST_PLAIN_NAME for cell in told)
 
 
 def _is_number(text: str) -> bool:

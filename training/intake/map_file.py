@@ -18,20 +18,22 @@ TOLD_ROWS = 500
 
 
 def make(row: Making, progress: Progress) -> DatasetFile:
-    """`asked`: {"target", "parts"}. Raises IntakeError where not one row comes out."""
+    """`asked`: {"target", "parts"}, of a CSV also {"header"}: whether its first row names the columns. Raises
+    IntakeError where not one row comes out.
+    """
     source = row.source
     if source is None:
         raise IntakeError("The table is gone", "Upload it again.")
     left_out = _LeftOut()
 
     def write(out: BinaryIO) -> None:
-        with tables.opened(source.path, source.filename) as table:
+        with tables.opened(source.path, source.filename, row.asked.get("header")) as table:
             mapping = mapping_of(row.asked["target"], row.asked["parts"], table.columns)
             _write(table, mapping, out, left_out, progress, row.name)
 
     made = versions.new_version(
         source, kind="mapped", words=_words(source, row.asked), user=row.created_by, write=write, filename=row.name,
-        making=row.pk, target=row.asked["target"], parts=row.asked["parts"],
+        making=row.pk, **row.asked,
     )  # fmt: skip
     made.origin |= {"left_out": dict(left_out.counts), "left_out_lines": left_out.lines}
     made.origin["words"] += left_out.words
@@ -84,4 +86,6 @@ class _LeftOut:
 
 def _words(source: DatasetFile, asked: dict[str, Any]) -> str:
     parts = ", ".join(f"{name} from {template[:60]}" for name, template in asked["parts"].items())
-    return f"Columns of {source.filename} mapped to {FORMAT_NAMES[asked['target']]} rows: {parts}."
+    first = {True: " Its first row names the columns.", False: " Its first row is data; its columns have no names."}
+    header = first.get(asked.get("header"), "")  # type: ignore[arg-type]
+    return f"Columns of {source.filename} mapped to {FORMAT_NAMES[asked['target']]} rows: {parts}.{header}"

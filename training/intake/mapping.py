@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.intake.errors import IntakeError
+from training.intake.known_names import ANSWERED, ASKED, CHOSEN, MESSAGES, REJECTED, SYSTEM, TAGS, TEXT
 from training.intake.tables import Cells
 from training.rules import Row
 
@@ -237,28 +238,6 @@ def _tags(value: Any) -> list[str]:
 
 
 # ---- guesses ----
-
-MESSAGES = ("messages", "conversations", "conversation", "dialog", "dialogue", "chat", "turns")
-SYSTEM = ("system", "system_prompt", "system_message")
-ASKED = ("instruction", "question", "query", "user", "prompt", "input", "ask", "request", "message", "ticket")
-ANSWERED = (
-    "answer",
-    "response",
-    "output",
-    "completion",
-    "reply",
-    "assistant",
-    "target",
-    "label",
-    "summary",
-    "expected",
-)
-CHOSEN = ("chosen", "preferred", "preferred_output", "preferred_completion", "better", "response_chosen")
-REJECTED = (
-    "rejected", "non_preferred", "non_preferred_output", "non_preferred_completion", "worse", "response_rejected",
-)  # fmt: skip
-TEXT = ("text", "content", "document", "body")
-TAGS = ("tags", "tag")
 
 
 def guess(columns: list[str], rows: list[Cells]) -> Mapping:

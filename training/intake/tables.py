@@ -4,9 +4,9 @@ none that a job knows. Checked once and read row by row, flat in memory; mapping
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
@@ -42,13 +42,16 @@ class TableRow:
 
 @dataclass
 class Table:
-    """`details`: how it is read, in words. `whole` says how much of the file is read, 0..1."""
+    """`details`: how it is read, in words. `share` says how much of the file is read, 0..1. `header`: whether the first
+    row of a CSV names its columns; None for what always has names.
+    """
 
     kind: str
     columns: list[str]
     rows: Iterator[TableRow]
     details: str = ""
     share: Any = field(default=lambda: 0.0)
+    header: bool | None = None
 
 
 def table_kind(path: Path, filename: str) -> str:
@@ -131,8 +134,10 @@ def _warn(report: Report, row: TableRow) -> None:
 
 
 @contextmanager
-def opened(path: Path, filename: str) -> Iterator[Table]:
-    """Raises IntakeError, here or while its rows are read. Whatever is no table is read as JSONL."""
+def opened(path: Path, filename: str, header: bool | None = None) -> Iterator[Table]:
+    """Raises IntakeError, here or while its rows are read. Whatever is no table is read as JSONL. `header`: the first
+    row of a CSV names its columns; None: as it is guessed.
+    """
     kind = "parquet" if _head(path).startswith(PARQUET) else table_kind(path, filename) or "jsonl"
     if kind == "parquet":
         with _parquet(path) as file:
@@ -140,14 +145,17 @@ def opened(path: Path, filename: str) -> Iterator[Table]:
         return
     with path.open("rb") as file:
         size = max(1, path.stat().st_size)
-        table = {"csv": _csv_table, "json": _json_table, "jsonl": _jsonl_table}[kind](path, file)
+        if kind == "csv":
+            table = _csv_table(path, file, header)
+        else:
+            table = {"json": _json_table, "jsonl": _jsonl_table}[kind](path, file)
         table.share = lambda: min(1.0, file.tell() / size)
         yield table
 
 
-def first_rows(path: Path, filename: str, count: int) -> tuple[Table, list[TableRow]]:
+def first_rows(path: Path, filename: str, count: int, header: bool | None = None) -> tuple[Table, list[TableRow]]:
     """The table, whose rows are used up, and so many of its first rows that can be read."""
-    with opened(path, filename) as table:
+    with opened(path, filename, header) as table:
         found: list[TableRow] = []
         try:
             found.extend(islice(table.rows, count))
@@ -166,12 +174,20 @@ def _column_names(names: list[str]) -> list[str]:
     for at, name in enumerate(names, start=1):
         text = name.encode("utf-8", errors="replace").decode()
         clean = " ".join(text.replace("{", "(").replace("}", ")").split())[:LONGEST_COLUMN] or f"column {at}"
-        found.append(clean if clean not in found else f"{clean} ({at})")
+        found.append(next(each for each in _numbered(clean) if each not in found))
     return found
 
 
-def _csv_table(path: Path, file: BinaryIO) -> Table:
+def _numbered(name: str) -> Iterator[str]:
+    """The name, name (2), name (3) ..."""
+    yield name
+    yield from (f"{name} ({number})" for number in count(2))
+
+
+def _csv_table(path: Path, file: BinaryIO, header: bool | None) -> Table:
     dialect = csv_files.recognise(path)
+    if header is not None:
+        dialect = replace(dialect, header=header)
     rows = csv_files.rows(file, dialect)
     first = next(rows, None)
     if first is None:
@@ -185,7 +201,7 @@ def _csv_table(path: Path, file: BinaryIO) -> Table:
         for row in rows:
             yield _csv_row(row, columns)
 
-    return Table("csv", columns, read(), dialect.words)
+    return Table("csv", columns, read(), dialect.words, header=dialect.header)
 
 
 def _csv_row(row: csv_files.CsvRow, columns: list[str]) -> TableRow:
