@@ -241,6 +241,7 @@ class TrainingJob(models.Model):
     chain = models.ForeignKey("training.Chain", on_delete=models.SET_NULL, null=True, blank=True, related_name="jobs")
     stage = models.PositiveSmallIntegerField(default=0)  # of its chain, from 1
     request_fingerprint = models.CharField(max_length=64, blank=True)  # hash of key and body: tells a repeated create
+    idempotency_key = models.CharField(max_length=64, blank=True)  # hash of key and Idempotency-Key, where one was sent
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="reruns")
 
     # what it was resolved to

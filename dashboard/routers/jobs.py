@@ -34,6 +34,7 @@ router = Router()
 
 METHODS = {OPENAI_METHODS[ours]: ours for ours in ("sft", "dpo", "pretrain")}  # that are served
 RETRY_WINDOW = timedelta(minutes=2)
+IDEMPOTENCY_WINDOW = timedelta(hours=24)
 PAUSE_SECONDS = 60  # a large model takes its time to write a checkpoint; the SDK waits ten minutes
 METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 Limit = Annotated[int, Query(ge=1, le=10_000)]
@@ -44,15 +45,39 @@ Limit = Annotated[int, Query(ge=1, le=10_000)]
 
 @router.post("/fine_tuning/jobs", response=schemas.Job)
 def create_job(request: HttpRequest, body: schemas.CreateJob) -> dict[str, Any]:
-    """Answers at once with `validating_files`; a request that the SDK repeats makes no second job."""
+    """Answers at once with `validating_files`; a request that the SDK repeats, or one with the same `Idempotency-Key`
+    within a day, makes no second job."""
     refuse_what_is_not_served(body)
     with transaction.atomic():
         # Creates of one key wait for each other here, so that a retry finds what its first try made.
         key = ApiKey.objects.select_for_update().get(pk=request.api_key.pk)  # type: ignore[attr-defined]
-        fingerprint = hashlib.sha256(f"{key.pk} ".encode() + request.body).hexdigest()
-        job = made_by_first_try(request, fingerprint) or make_job(request, body, fingerprint)
+        fingerprint = digest(key, request.body)
+        named = request.headers.get("Idempotency-Key", "")
+        idempotency_key = digest(key, named.encode()) if named else ""
+        job = (
+            made_under_the_same_name(request, idempotency_key, fingerprint)
+            or made_by_first_try(request, fingerprint)
+            or make_job(request, body, fingerprint, idempotency_key)
+        )
     job.refresh_from_db()
     return as_job(job)
+
+
+def digest(key: ApiKey, content: bytes) -> str:
+    return hashlib.sha256(f"{key.pk} ".encode() + content).hexdigest()
+
+
+def made_under_the_same_name(request: HttpRequest, idempotency_key: str, fingerprint: str) -> TrainingJob | None:
+    """The caller names its creates; one name for two different bodies is a mistake of theirs."""
+    if not idempotency_key:
+        return None
+    since = timezone.now() - IDEMPOTENCY_WINDOW
+    mine = TrainingJob.objects.of(request.project)  # type: ignore[attr-defined]
+    job = mine.filter(idempotency_key=idempotency_key, created_at__gte=since).order_by("created_at").first()
+    if job and job.request_fingerprint != fingerprint:
+        text = f"This Idempotency-Key was used for another request, which made {job.pk}. Use a new one for this one."
+        raise ApiError(text, param="Idempotency-Key", code="idempotency_key_reused")
+    return job
 
 
 def made_by_first_try(request: HttpRequest, fingerprint: str) -> TrainingJob | None:
@@ -64,7 +89,7 @@ def made_by_first_try(request: HttpRequest, fingerprint: str) -> TrainingJob | N
     return mine.filter(request_fingerprint=fingerprint, created_at__gte=since).first()
 
 
-def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) -> TrainingJob:
+def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str, idempotency_key: str) -> TrainingJob:
     base_model, checkpoint = find_model(request, body.model)
     training_file = find_file(request, body.training_file, "training_file")
     recipe = recipe_of(body)
@@ -86,7 +111,7 @@ def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str) ->
     )
     if body.pinned_prompts is not None:
         prompts.pin(job, prompts.read(job, body.pinned_prompts))
-    TrainingJob.objects.filter(pk=job.pk).update(request_fingerprint=fingerprint)
+    TrainingJob.objects.filter(pk=job.pk).update(request_fingerprint=fingerprint, idempotency_key=idempotency_key)
     return job
 
 

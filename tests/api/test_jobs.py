@@ -320,6 +320,20 @@ def test_pages_of_jobs_give_every_job_once_newest_first(client, finished):
     assert finished.id in {job.id for job in pages}
 
 
+def test_creates_of_one_idempotency_key_make_one_job_and_another_body_is_refused(server, client, training_file):
+    named = {"Idempotency-Key": "nightly 2026-11-23"}
+    ask = {"model": "tiny", "training_file": training_file, "extra_headers": named}
+    job = client.fine_tuning.jobs.create(**ask, seed=1)
+    assert client.fine_tuning.jobs.create(**ask, seed=1).id == job.id
+    with pytest.raises(BadRequestError) as caught:
+        client.fine_tuning.jobs.create(**ask, seed=2)
+    assert caught.value.code == "idempotency_key_reused" and job.id in caught.value.message
+    theirs = server.client(server.member_key).fine_tuning.jobs.create(**ask, seed=1)
+    assert theirs.id != job.id  # each API key has names of its own
+    for each in (job, theirs):
+        client.fine_tuning.jobs.cancel(each.id)
+
+
 def test_a_create_that_the_sdk_repeats_makes_no_second_job(client, training_file):
     ask = {"model": "tiny", "training_file": training_file, "suffix": "once"}
     first = client.fine_tuning.jobs.create(**ask)
