@@ -39,6 +39,7 @@ SECRET_SENTENCES = [
     "My key is {} and it stopped working.", 'client = Client("{}")', "Authorization: Bearer {}", "{}",
     "I pasted it here:\n{}\nIs that right?", "curl -H 'X-Api-Key: {}' https://api.acme.io/v1",
 ]  # fmt: skip
+NAMED = {"password": "My password is {}.", "aws_secret": "The secret access key is {}."}  # told by the words before
 PERSONAL_SENTENCES = [
     "You can reach me under {} until five.", "Customer: Jane Doe, {}", "({})", "It was {}, I think.", "Contact: {}.",
     "Old: {}\nNew: the same",
@@ -64,6 +65,7 @@ SECRETS: dict[str, Made] = {
     "openai_key": lambda chance: f"sk-proj-{some(chance, 74)}",
     "anthropic_key": lambda chance: f"sk-ant-api03-{some(chance, 93)}AA",
     "aws_key": lambda chance: f"AKIA{some(chance, 16, string.ascii_uppercase + '234567')}",
+    "aws_secret": lambda chance: some(chance, 40, ALNUM + "/+"),
     "github_token": lambda chance: f"ghp_{some(chance, 36)}",
     "gitlab_token": lambda chance: f"glpat-{some(chance, 20)}",
     "slack_token": lambda chance: f"xoxb-{some(chance, 12, string.digits)}-{some(chance, 24)}",
@@ -153,7 +155,7 @@ def plant(rows: list[Row], chance: random.Random) -> dict[int, tuple[str, str]]:
     for kinds, sentences in ((SECRETS, SECRET_SENTENCES), (PERSONAL, PERSONAL_SENTENCES)):
         for kind in islice(cycle(kinds), EACH):
             value = kinds[kind](chance)
-            sentence = "My password is {}." if kind == "password" else chance.choice(sentences)
+            sentence = NAMED.get(kind) or chance.choice(sentences)
             at = places.pop()
             _say(rows[at], sentence.replace("{}", value), chance)
             planted[at + 1] = (kind, value)

@@ -77,7 +77,7 @@ def test_no_line_that_holds_something_is_passed_over_unparsed(kind: str, text: s
 )
 def test_what_stands_after_the_name_of_a_secret_is_found(text: str, secret: str | None) -> None:
     [span] = find(text)
-    assert span.kind in ("password", "aws_key")
+    assert span.kind in ("password", "aws_secret")
     assert secret is None or text[span.start : span.end] == secret
 
 
@@ -103,6 +103,56 @@ def test_what_stands_after_the_name_of_a_secret_is_found(text: str, secret: str 
 )
 def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
     assert [(span.kind, text[span.start : span.end]) for span in find(text)] == []
+
+
+AWS_ID = "AKIA" + "Q4ZT7HJN2WXKP5RM"
+AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYzz1234wXyZ"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Use {AWS_ID} and {AWS_SECRET}",
+        f"{AWS_SECRET} goes with\n{AWS_ID}",
+        f"{AWS_ID}:{AWS_SECRET}. {'word ' * 30}",
+        f"{AWS_ID} {'word ' * 30} {AWS_SECRET}",
+        f'{{"id": "{AWS_ID}", "value": "{AWS_SECRET}"}}',
+    ],
+)
+def test_the_secret_beside_the_id_of_an_aws_key_is_found_and_masked(text: str) -> None:
+    spans = find(text)
+    values = {span.kind: text[span.start : span.end] for span in spans}
+    assert values == {"aws_key": AWS_ID, "aws_secret": AWS_SECRET}
+    assert not any(AWS_SECRET[:6] in part for shown in excerpts(text, spans) for part in shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (f"the secret {AWS_SECRET} works", "aws_secret"),
+        (f"Secret key: `{AWS_SECRET}`", "aws_secret"),
+        (f"My secret access key is {AWS_SECRET}.", "aws_secret"),
+        (f"AWS_SECRET_ACCESS_KEY={AWS_SECRET}", "aws_secret"),
+        (f"the secret {AWS_SECRET[:39]}", "password"),  # of no known length, but called a secret
+        ("its secret da39a3ee5e6b4b0d3255bfef95601890afd80709", "password"),
+    ],
+)
+def test_what_is_called_a_secret_needs_no_sign_before_it(text: str, kind: str) -> None:
+    assert [span.kind for span in find(text)] == [kind]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{AWS_ID} in commit da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        f"{AWS_ID} in src/Components/Button/styles/Main2/abcde",
+        f"{AWS_ID} and {AWS_SECRET}0 or {AWS_SECRET}== or {AWS_SECRET[:39]}",  # of another length
+        f"{AWS_ID} {'word ' * 60} {AWS_SECRET}",  # too far away
+        f"{AWS_ID} with wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    ],
+)
+def test_beside_the_id_of_an_aws_key_other_runs_are_no_secrets(text: str) -> None:
+    assert [span.kind for span in find(text)] == ["aws_key"]
 
 
 def test_a_national_number_counts_where_the_words_before_it_say_what_it_is() -> None:
@@ -153,6 +203,8 @@ def test_a_text_made_to_be_slow_is_not() -> None:
         "+1 ",
         "eyJ",
         "key=",
+        "secret ",
+        AWS_ID + " ",
         "a" * 50,
         BEGIN,
     ):

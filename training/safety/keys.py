@@ -44,9 +44,15 @@ PROVIDERS: list[tuple[str, tuple[str, ...], re.Pattern[str]]] = [
         _key(r"npm_[A-Za-z0-9]{36}|pypi-AgEIcHlwaS5vcmc[\w\-]{50,}|SG\.[\w\-]{22}\.[\w\-]{43}|dop_v1_[0-9a-f]{64}"),
     ),
 ]
-_AWS_SECRET = re.compile(
-    r"(?i)secret_?(?:access_?)?key[\"'`]?\s{0,3}(?:[:=]|is)\s{0,3}[\"'`]?([A-Za-z0-9/+]{40})(?![\w/+=])"
+_AWS_ID = re.compile(r"(?<![A-Za-z0-9])A[KS]IA[A-Z0-9]{16}(?![A-Za-z0-9])")
+_AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+\-])[A-Za-z0-9/+]{40}(?![A-Za-z0-9_/+=\-])")  # AWS publishes no more of it
+_BESIDE = 200  # characters between an access key's id and its secret
+_NAMED_SECRET = re.compile(
+    r"(?i)secret(?:[_\- ]?(?:access[_\- ]?)?key)?"
+    r"(?:[\s\"'`*:=>(]{1,8}|\s{1,3}(?:is|was|ist|es)[\s\"'`*:=(]{1,4})"
+    r"([A-Za-z0-9/+]{32,64})(?![A-Za-z0-9_/+=\-])"
 )
+_HEX_KEY = re.compile(r"[0-9a-f]{40}")
 _PRIVATE_KEY = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ ){0,3})PRIVATE KEY( BLOCK)?-----")
 _BODY = re.compile(r"[A-Za-z0-9+/=\s\\:,.()]{0,20000}")  # of a key without its last line
 _JWT = re.compile(r"(?<![\w\-])(eyJ[\w\-]{10,})\.eyJ[\w\-]{8,}\.[\w\-]{16,}")
@@ -64,6 +70,7 @@ _UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+|[a-z]+(?:_[a-z0-9]+)+|[A-Z]+(?:_[A-Z0-9]+)+")
 LEAST_ENTROPY = 3.0  # bits a character of a key that only its name tells
 LEAST_KEY = 16  # characters
+LEAST_VARIETY = 4.2  # bits a character: 40 at random have 4.7, a path or a hash at most 4.1
 
 
 def keys_in(text: str) -> Iterator[Span]:
@@ -78,14 +85,40 @@ def keys_in(text: str) -> Iterator[Span]:
         for match in _JWT.finditer(text):
             if _is_jwt_head(match.group(1)):
                 yield Span("jwt", match.start(), match.end())
-    for match in _AWS_SECRET.finditer(text):
-        if not is_placeholder(match.group(1)):
-            yield Span("aws_key", *match.span(1))
+    yield from _secrets_beside_aws_ids(text)
+    if "ecret" in text or "ECRET" in text:
+        yield from _named_secrets(text)
     if "://" in text and "@" in text:
         for match in _IN_URL.finditer(text):
             if not _NO_SECRET.search(match.group(1)):
                 yield Span("password", *match.span(1))
     yield from _assigned(text)
+
+
+def _secrets_beside_aws_ids(text: str) -> Iterator[Span]:
+    """Only there is a run of 40 characters taken for one: elsewhere it may be anything."""
+    if "AKIA" not in text and "ASIA" not in text:
+        return
+    for key in _AWS_ID.finditer(text):
+        for match in _AWS_SECRET.finditer(text, max(0, key.start() - _BESIDE - 40), key.end() + _BESIDE + 41):
+            if match.end() <= key.end() + _BESIDE + 40 and _is_varied(match.group()):
+                yield Span("aws_secret", *match.span())
+
+
+def _named_secrets(text: str) -> Iterator[Span]:
+    """What stands right after "secret", "secret key" and the like, with or without a sign between."""
+    for match in _NAMED_SECRET.finditer(text):
+        value = match.group(1)
+        if _is_varied(value):
+            yield Span("aws_secret" if len(value) == 40 else "password", *match.span(1))
+        elif _HEX_KEY.fullmatch(value) and entropy(value) >= LEAST_ENTROPY:  # a commit's hash, but for the word
+            yield Span("password", *match.span(1))
+
+
+def _is_varied(value: str) -> bool:
+    """As only chance writes: small and capital letters, digits, few of them twice; no hash, path or word."""
+    kinds = any(map(str.islower, value)), any(map(str.isupper, value)), any(map(str.isdigit, value))
+    return all(kinds) and entropy(value) >= LEAST_VARIETY and not is_placeholder(value)
 
 
 def _private_keys(text: str) -> Iterator[Span]:

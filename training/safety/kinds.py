@@ -16,6 +16,7 @@ KINDS: dict[str, Kind] = {
     "openai_key": Kind("OpenAI key", "[OPENAI-KEY]", True),
     "anthropic_key": Kind("Anthropic key", "[ANTHROPIC-KEY]", True),
     "aws_key": Kind("AWS key", "[AWS-KEY]", True),
+    "aws_secret": Kind("AWS secret access key", "[AWS-SECRET]", True),
     "github_token": Kind("GitHub token", "[GITHUB-TOKEN]", True),
     "gitlab_token": Kind("GitLab token", "[GITLAB-TOKEN]", True),
     "slack_token": Kind("Slack token or webhook", "[SLACK-TOKEN]", True),
