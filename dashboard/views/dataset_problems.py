@@ -117,7 +117,7 @@ def shown(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
 
 def repair_context(repair: Repair) -> dict[str, Any]:
     figures = repair.figures
-    nothing = repair.state == Repair.State.SHOWN and not figures.get("by")
+    nothing = repair.state == Repair.State.SHOWN and not (figures.get("by") or figures.get("left_out"))
     differences: list[Difference] = []
     problem = repair.problem
     if repair.state == Repair.State.SHOWN and not nothing:

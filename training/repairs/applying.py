@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from training.jsonl import MAX_LINE_BYTES, BadRow, parse
-from training.repairs.catalogue import BY_KEY, Mend, Options
+from training.repairs.catalogue import BY_KEY, Mend, Options, reason
 from training.rules import Row, detect_format, row_errors
 
-SHOWN_LINES = 10
+KEPT_LINES = 2_000  # that can be paged through
+KEPT_EXAMPLES = 3
+LEFT_OUT = "left out: "  # before the reason, in the examples
 PROGRESS_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
@@ -24,26 +26,37 @@ Progress = Callable[[float], None]
 
 @dataclass
 class Figures:
-    """What a pass came to. `by` counts rows by the repair that changed them; `lines` are the first that change."""
+    """What a pass came to. `by` counts the rows that stay by the repairs that changed them, `left_out` the others by
+    the one that left them out (catalogue.reason). Of the lines that change the first are kept: `lines` of all,
+    `left_out_lines` of those left out, `examples` of each repair and reason.
+    """
 
     rows: int = 0
     changed: int = 0
     dropped: int = 0
     added: int = 0
     by: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     lines: list[int] = field(default_factory=list)
+    left_out_lines: list[int] = field(default_factory=list)
+    examples: dict[str, list[int]] = field(default_factory=dict)
     format: str = ""
 
     def as_row(self) -> dict[str, Any]:
-        return {**vars(self), "by": dict(self.by)}
+        return {**vars(self), "by": dict(self.by), "left_out": dict(self.left_out)}
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What becomes of one line: `rows` in its place and the repairs that did it; none of them when it stays."""
+    """What becomes of one line: `rows` in its place and the repairs that did it; none of them when it stays.
+    `left_out`: why no row is left."""
 
     rows: list[Row]
     by: tuple[str, ...]
+    left_out: str = ""
+
+
+BAD_LINE = Changed([], ("drop_bad",), "drop_bad")
 
 
 class Plan:
@@ -51,7 +64,7 @@ class Plan:
 
     def __init__(self, keys: Sequence[str], options: Options | None = None, format_: str = "") -> None:
         self.keys = [key for key in BY_KEY if key in keys]  # in the order of the catalogue
-        options = options or Options()
+        self.options = options = options or Options()
         self.mends: list[tuple[str, Mend]] = [
             (key, make(options)) for key in self.keys if (make := BY_KEY[key].make) is not None
         ]
@@ -63,22 +76,26 @@ class Plan:
         try:
             row = parse(line, first)
         except BadRow:
-            return Changed([], ("drop_bad",)) if self.drops else Changed([], ())
+            return BAD_LINE if self.drops else Changed([], ())
         return self.row(row)
 
     def row(self, row: Row) -> Changed:
-        rows, by = [row], []
+        rows, by, left_out = [row], [], ""
         for key, mend in self.mends:
             mended = [mend(each) for each in rows]
             if all(new is old for new, old in zip(mended, rows, strict=True)):
                 continue
             by.append(key)
-            rows = [new for each in mended for new in _as_list(each)]
+            before, rows = rows, [new for each in mended for new in _as_list(each)]
+            if not rows:
+                left_out = reason(key, BY_KEY[key].why(before[-1], self.options))
+                break
         self.format = self.format or next((found for each in rows if (found := detect_format(each))), "")
         if self.drops and any(not self.sound(each) for each in rows):
             rows = [each for each in rows if self.sound(each)]
             by.append("drop_bad")
-        return Changed(rows, tuple(by))
+            left_out = "" if rows else "drop_bad"
+        return Changed(rows, tuple(by), left_out)
 
     def sound(self, row: Row) -> bool:
         found = detect_format(row)
@@ -140,14 +157,22 @@ def _count(figures: Figures, number: int, changed: Changed) -> None:
     figures.rows += 1
     if not changed.by:
         return
-    figures.by.update(changed.by)
     if changed.rows:
         figures.changed += 1
         figures.added += len(changed.rows) - 1
+        figures.by.update(changed.by)
     else:
         figures.dropped += 1
-    if len(figures.lines) < SHOWN_LINES:
-        figures.lines.append(number)
+        figures.left_out[changed.left_out] += 1
+        _keep(figures.left_out_lines, number, KEPT_LINES)
+    _keep(figures.lines, number, KEPT_LINES)
+    for key in changed.by if changed.rows else (LEFT_OUT + changed.left_out,):
+        _keep(figures.examples.setdefault(key, []), number, KEPT_EXAMPLES)
+
+
+def _keep(lines: list[int], number: int, most: int) -> None:
+    if len(lines) < most:
+        lines.append(number)
 
 
 def written(rows: list[Row], line: bytes) -> bytes:

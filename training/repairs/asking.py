@@ -95,7 +95,8 @@ def plan_of(repair: Repair) -> applying.Plan:
 
 def words_of(repair: Repair) -> str:
     """What it did, or would do, in one sentence."""
-    return catalogue.words_of(repair.figures.get("by", {}), catalogue.Options(**repair.options))
+    figures = repair.figures
+    return catalogue.words_of(figures.get("by", {}), figures.get("left_out", {}), catalogue.Options(**repair.options))
 
 
 def most_used_system(file: DatasetFile) -> str:

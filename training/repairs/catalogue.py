@@ -1,7 +1,7 @@
 """The repairs there are: what each mends, in which order they go over a row, and their words."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
 from training.repairs import calls, lengths, messages, shapes
@@ -25,7 +25,7 @@ class Options:
 @dataclass(frozen=True)
 class Repair:
     """`kinds` of problems it mends; a kind that ends with a colon stands for all that begin so. `done` is said of the
-    version that it made, with {rows} for "12 rows"."""
+    version that it made, with {rows} for "12 rows", `left_out` of the rows that it left out, by why it did."""
 
     key: str
     title: str
@@ -33,6 +33,8 @@ class Repair:
     kinds: tuple[str, ...]
     make: Callable[[Options], Mend] | None = None  # None: it concerns lines, see applying.py
     note: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)  # {is} and {it} follow the number of rows
+    why: Callable[[Row, Options], str] = lambda row, options: ""  # a key of left_out
 
     def mends(self, kind: str) -> bool:
         return any(kind.startswith(each) if each.endswith(":") else kind == each for each in self.kinds)
@@ -56,6 +58,10 @@ def _shorten(options: Options) -> Mend:
         return row if len(found) == 1 and found[0] is row else found
 
     return mend
+
+
+def _why_too_long(row: Row, options: Options) -> str:
+    return lengths.why_left_out(row, options.how, options.fits) if options.fits else ""
 
 
 CANNOT_BE_MENDED = (
@@ -143,6 +149,7 @@ ALL = (
         ("empty_message", "empty_answer", "no_content"),
         _row(messages.empty_messages),
         "With an empty answer goes the question before it; a row without any other answer is left out.",
+        {"": "{rows} {is} left out, as no answer is left in {it}"},
     ),
     Repair(
         "system_prompt",
@@ -171,8 +178,24 @@ ALL = (
         "pairs with the same answer twice left out: {rows}",
         ("same_answers",),
         _row(shapes.same_answers),
+        left_out={"": "pairs with the same answer twice left out: {rows}"},
     ),
-    Repair("too_long", "Shorten rows that are too long", "rows that were too long: {rows}", ("too_long",), _shorten),
+    Repair(
+        "too_long",
+        "Shorten rows that are too long",
+        "{rows}{above} {done}",
+        ("too_long",),
+        _shorten,
+        "A row that cannot be cut or split so that anything of it fits is left out.",
+        {
+            "": "{rows}{above} left out",
+            "first": "{rows}{above} cannot be {cut} ({its_first} longer already) and {is} left out",
+            "answer": "{rows}{above} cannot be {cut} (nothing is trained on in what fits) and {is} left out",
+            "problems": "{rows}{above} cannot be {cut} (other problems stand in {it}) and {is} left out",
+            "turns": "{rows}{above} cannot be {cut} (only conversations have turns) and {is} left out",
+        },
+        _why_too_long,
+    ),
     Repair(
         "drop_bad",
         "Leave out the rows that cannot be mended",
@@ -180,10 +203,12 @@ ALL = (
         CANNOT_BE_MENDED,
         None,
         "Every row that still has a problem after the other repairs.",
+        {"": "rows that cannot be mended left out: {rows}"},
     ),
 )
 BY_KEY = {repair.key: repair for repair in ALL}
 SHORTENED = {"truncate": "cut after a turn", "split": "split between turns", "drop": "left out"}
+CUT = {"truncate": "cut", "split": "split"}
 
 
 def repair_of(kind: str) -> Repair | None:
@@ -191,18 +216,38 @@ def repair_of(kind: str) -> Repair | None:
     return next((repair for repair in ALL if repair.mends(kind)), None)
 
 
-def words_of(by: dict[str, int], options: Options) -> str:
-    """One sentence of what was done, by how many rows each repair changed."""
+def words_of(by: Mapping[str, int], left_out: Mapping[str, int], options: Options) -> str:
+    """One sentence of what was done: how many rows each repair changed, and how many it left out and why. The rows left
+    out are told once each, so that they add up."""
     told = []
     for repair in ALL:
-        count = by.get(repair.key, 0)
-        if not count:
-            continue
-        rows = f"{count:,} row{'' if count == 1 else 's'}"
-        if repair.key == "too_long":
-            done = f"{rows} above {options.max_length:,} tokens of {options.model} {SHORTENED[options.how]}"
-        else:
-            done = repair.done.format(rows=rows)
-        told.append(done)
+        words = _Words(options)
+        if by.get(repair.key):
+            told.append(words.of(repair.done, by[repair.key]))
+        for why, sentence in repair.left_out.items():
+            if count := left_out.get(reason(repair.key, why), 0):
+                told.append(words.of(sentence, count))
     sentence = "; ".join(told)
     return f"{sentence[:1].upper()}{sentence[1:]}." if sentence else "Nothing to mend was found."
+
+
+def reason(key: str, why: str) -> str:
+    """Under which rows that a repair left out are counted."""
+    return f"{key}:{why}" if why else key
+
+
+class _Words:
+    """Sentences of one repair; the first says what is too long, the others mean the same."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.above = f" above {options.max_length:,} tokens of {options.model}"
+
+    def of(self, sentence: str, count: int) -> str:
+        one, how = count == 1, self.options.how
+        first = {"truncate": "{its} first turn is", "split": "each of {its} turns is"}.get(how, "")
+        given = {"is": "is" if one else "are", "it": "it" if one else "them", "its": "its" if one else "their"}
+        given |= {"rows": f"{count:,} row{'' if one else 's'}", "above": self.above, "its_first": first.format(**given)}
+        given |= {"done": SHORTENED.get(how, ""), "cut": CUT.get(how, "")}
+        self.above = ""
+        return sentence.format(**given)

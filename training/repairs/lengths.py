@@ -47,6 +47,19 @@ def shorten(row: Row, how: How, whole: Fits) -> list[Row]:
     return _trained(parts)
 
 
+def why_left_out(row: Row, how: How, whole: Fits) -> str:
+    """Of a row of which shorten leaves nothing: empty where that was asked for, else why it cannot be divided."""
+    if how == "drop":
+        return ""
+    if detect_format(row) != "chat":
+        return "turns"
+    if row_errors(row, "chat"):
+        return "problems"
+    head, turns = _divided(row["messages"])
+    tried = turns[:1] if how == "truncate" else turns
+    return "answer" if any(whole(_with(row, head, [turn])) for turn in tried) else "first"
+
+
 def _divided(messages: list[Any]) -> tuple[list[Any], list[list[Any]]]:
     head: list[Any] = []
     turns: list[list[Any]] = []
