@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 
 from accounts.errors import ApiError
-from dashboard import row_differences
-from playground.differences import Part
-from training import checks, excerpts, jsonl, versions
-from training.message_rules import Row
+from dashboard import repair_differences
+from training import versions
 from training.models import BaseModel, DatasetFile
 from training.problem_groups import of_problems, of_warning, title_of
 from training.repairs import asking, catalogue
@@ -112,17 +111,21 @@ def shown(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     if not asked:
         return {"repair": None}
     repair = get_object_or_404(Repair.objects.of(request.project).select_related("file", "made"), pk=asked, file=file)
-    return repair_context(repair)
+    return repair_context(repair, request.GET.get("changes", ""))
 
 
-def repair_context(repair: Repair) -> dict[str, Any]:
+def repair_context(repair: Repair, changes: str = "") -> dict[str, Any]:
+    """`changes`: which page of all rows that change; empty: examples of them."""
     figures = repair.figures
     nothing = repair.state == Repair.State.SHOWN and not (figures.get("by") or figures.get("left_out"))
-    differences: list[Difference] = []
+    differences: list[repair_differences.Difference] = []
+    lines = repair_differences.all_lines(figures)
+    page = Paginator(lines, repair_differences.PAGE).get_page(changes) if changes else None
     problem = repair.problem
     if repair.state == Repair.State.SHOWN and not nothing:
         try:
-            differences = _differences(repair)
+            shown_lines = list(page) if page else repair_differences.example_lines(figures)
+            differences = repair_differences.of_lines(repair, shown_lines)
         except (ApiError, FileNotFoundError) as error:
             problem = error.message if isinstance(error, ApiError) else f"{repair.file} is gone from the disk."
     return {
@@ -132,41 +135,9 @@ def repair_context(repair: Repair) -> dict[str, Any]:
         "problem": problem,
         "words": asking.words_of(repair),
         "differences": differences,
+        "changes_page": page,
+        "listed": len(lines),
         "next_version": versions.next_number(repair.file),
         "touched": figures.get("changed", 0) + figures.get("dropped", 0),
         "left": figures.get("rows", 0) - figures.get("dropped", 0) + figures.get("added", 0),
     }
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One line of the file and what becomes of it; `after` is empty when the row is left out."""
-
-    line: int
-    titles: list[str]
-    before: list[Part]
-    after: list[Part]
-    rows: int
-
-
-def _differences(repair: Repair) -> list[Difference]:
-    """Of the first rows that change: worked out anew, since the file never changes."""
-    plan = asking.plan_of(repair)
-    index = checks.read_index(repair.file)
-    found = []
-    for line in repair.figures.get("lines", []):
-        page = jsonl.page(repair.file.path, line, 1, index)
-        row = page[0][1] if page and page[0][0] == line else None
-        found.append(_difference(line, row, plan.row(row) if row is not None else None))
-    return found
-
-
-def _difference(line: int, row: Row | None, changed: Any) -> Difference:
-    if row is None or changed is None:
-        text = "This line cannot be read as a row."
-        return Difference(line, [catalogue.BY_KEY["drop_bad"].title], [Part("removed", text)], [], 0)
-    titles = [catalogue.BY_KEY[key].title for key in changed.by]
-    if not changed.rows:
-        return Difference(line, titles, [Part("removed", excerpts.of_row(row))], [], 0)
-    before, after = row_differences.sides(row_differences.as_text([row]), row_differences.as_text(changed.rows))
-    return Difference(line, titles, before, after, len(changed.rows))

@@ -80,6 +80,29 @@ def test_one_press_shows_the_difference_and_changes_nothing(owner_client: Client
     assert DatasetFile.objects.count() == 1
 
 
+def lines_of(shown: str) -> list[int]:
+    return [int(line) for line in re.findall(r'aria-label="Line (\d+)"', shown)]
+
+
+def test_rows_left_out_come_first_then_some_of_each_repair_and_all_can_be_paged_through(
+    owner_client: Client, project: Project
+) -> None:
+    silent = chat(USER, {**ANSWER, "content": ""})
+    rows = [GOOD, *[HUMAN] * 30, *[SPACED] * 3, *[silent] * 12, b"not json", HUMAN]  # lines 2, 32, 35, 47, 48
+    file = files.create_file(project, None, "many.jsonl", "fine-tune", b"\n".join(rows) + b"\n")
+    answer = look(owner_client, file, repair=["role_names", "empty_messages", "trailing_space", "drop_bad"])
+    shown = re.sub(r"\s+", " ", answer.text)
+    assert "leaves out 13" in shown and "12 rows are left out, as no answer is left in them" in shown
+    assert lines_of(shown) == [*range(35, 44), 47, 2, 3, 32, 33]
+    assert "14 of 47 rows that change: rows left out, then examples of each repair." in shown
+    address = f"&repair={Repair.objects.get().pk}&changes="
+    assert f"{address}1#repair".replace("&", "&amp;") in shown
+    every = [line for number in range(1, 6) for line in lines_of(page(owner_client, file, more=f"{address}{number}"))]
+    assert every == [*range(35, 48), *range(2, 35), 48]
+    last = page(owner_client, file, more=f"{address}99")
+    assert "41 to 47 of 47 rows that change, those left out first." in last and 'rel="next"' not in last
+
+
 def test_spaces_at_an_end_can_be_seen_to_go(owner_client: Client, file: DatasetFile) -> None:
     DatasetFile.objects.filter(pk=file.pk).update(problem_groups=[])
     assert "<del> </del>" in look(owner_client, file, one="trailing_space").text

@@ -1,0 +1,73 @@
+"""Rows that a repair would change, before and after: some of each kind, or all of them page by page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dashboard import row_differences
+from playground.differences import Part
+from training import checks, excerpts, jsonl
+from training.message_rules import Row
+from training.repairs import applying, asking, catalogue
+from training.repairs.models import Repair
+
+PAGE = 10
+OF_EACH = 2  # examples of a repair, or of a reason to leave a row out
+
+
+def example_lines(figures: dict[str, Any]) -> list[int]:
+    """Rows that are left out, each reason among them, then some that each repair changes, then the first others."""
+    left_out, changed = [], []
+    for key, lines in figures.get("examples", {}).items():
+        (left_out if key.startswith(applying.LEFT_OUT) else changed).extend(lines[:OF_EACH])
+    first = sorted(_filled(left_out, figures.get("left_out_lines", [])))
+    return _filled([*first, *sorted(set(changed))], figures.get("lines", []))
+
+
+def all_lines(figures: dict[str, Any]) -> list[int]:
+    """Of all rows that change, as far as they are kept: those that are left out, then the others."""
+    return list(dict.fromkeys([*figures.get("left_out_lines", []), *figures.get("lines", [])]))
+
+
+def _filled(lines: Iterable[int], more: list[int]) -> list[int]:
+    """Each once, and as many more as a page holds."""
+    found = dict.fromkeys(lines)
+    for line in more:
+        if len(found) >= PAGE:
+            break
+        found[line] = None
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One line of the file and what becomes of it; `after` is empty when the row is left out."""
+
+    line: int
+    titles: list[str]
+    before: list[Part]
+    after: list[Part]
+    rows: int
+
+
+def of_lines(repair: Repair, lines: Iterable[int]) -> list[Difference]:
+    """Worked out anew, since the file never changes. Raises ApiError where the repair cannot be done any more."""
+    plan = asking.plan_of(repair)
+    index = checks.read_index(repair.file)
+    found = []
+    for line in lines:
+        page = jsonl.page(repair.file.path, line, 1, index)
+        row = page[0][1] if page and page[0][0] == line else None
+        found.append(_difference(line, row, plan.row(row) if row is not None else None))
+    return found
+
+
+def _difference(line: int, row: Row | None, changed: Any) -> Difference:
+    if row is None or changed is None:
+        text = "This line cannot be read as a row."
+        return Difference(line, [catalogue.BY_KEY["drop_bad"].title], [Part("removed", text)], [], 0)
+    titles = [catalogue.BY_KEY[key].title for key in changed.by]
+    if not changed.rows:
+        return Difference(line, titles, [Part("removed", excerpts.of_row(row))], [], 0)
+    before, after = row_differences.sides(row_differences.as_text([row]), row_differences.as_text(changed.rows))
+    return Difference(line, titles, before, after, len(changed.rows))
