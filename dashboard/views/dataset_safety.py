@@ -15,7 +15,7 @@ from dashboard.views import dataset_moderation
 from dashboard.views.one_dataset import one_dataset
 from training.models import DatasetFile
 from training.safety import moderation, reviewing, scanning
-from training.safety.kinds import KINDS
+from training.safety.kinds import KINDS, NOT_LOOKED_FOR
 from training.safety.models import SafetyScan
 
 PAGE_FINDS = 50
@@ -47,6 +47,7 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "busy": scan.status in (Status.WAITING, Status.RUNNING) or scan.making or moderated["judging"],
         "going": len(going),
         "looked_for": [kind.name for kind in KINDS.values()],
+        "not_looked_for": NOT_LOOKED_FOR,
         "kinds": [_kind(each, scan, decisions) for each in KINDS if scan.counts.get(each)],
         "verbs": VERBS,
         "totals": {decision or "open": outcome.total(decision) for decision in outcome.counts},

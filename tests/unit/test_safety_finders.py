@@ -105,6 +105,29 @@ def test_what_only_looks_like_it_is_left_alone(text: str) -> None:
     assert [(span.kind, text[span.start : span.end]) for span in find(text)] == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["SSN: 536-22-8145", "my social security number is 536 22 8145.", "ssn 536228145", "536-22-8145 (SSN of Jane)"],
+)
+def test_a_social_security_number_counts_beside_the_word_for_it(text: str) -> None:
+    spans = find(text)
+    [(_, masked, _)] = excerpts(text, spans)
+    assert [span.kind for span in spans] == ["ssn"] and masked == "5…45"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Part 536-22-8145, ticket 536228145",  # without the word
+        "SSN 000-12-3456, SSN 666-12-3456, SSN 912-12-3456, SSN 536-00-8145, SSN 536-22-0000",  # never handed out
+        "SSN 078-05-1120",  # of an advertisement
+        f"SSN: {'word ' * 20} 536-22-8145",
+    ],
+)
+def test_what_only_looks_like_a_social_security_number_is_left_alone(text: str) -> None:
+    assert find(text) == []
+
+
 AWS_ID = "AKIA" + "Q4ZT7HJN2WXKP5RM"
 AWS_SECRET = "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYzz1234wXyZ"
 
@@ -205,6 +228,8 @@ def test_a_text_made_to_be_slow_is_not() -> None:
         "key=",
         "secret ",
         AWS_ID + " ",
+        "SSN ",
+        "SSN 536-22-0000 ",
         "a" * 50,
         BEGIN,
     ):

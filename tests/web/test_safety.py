@@ -56,6 +56,7 @@ def test_the_tab_counts_by_kind_and_shows_each_find_masked_with_its_place(
     page = look(owner_client, dataset)
     assert "4 found in 3 of 12 rows" in page
     assert "GitHub token" in page and "E-mail address" in page
+    assert "Not looked for: names of people, street addresses" in page
     assert "j…@a….io" in page and "ghp_…" in page and "messages[1].content" in page and "line 3" in page
     stored = scanning.findings_path(dataset).read_text()
     for secret in (KEY, ADDRESS, OTHER):
@@ -68,6 +69,7 @@ def test_a_clean_dataset_says_so_and_what_was_looked_for(owner_client: Client, p
     )
     page = look(owner_client, clean)
     assert "Nothing was found." in page and "IBAN" in page
+    assert "Not looked for: names of people, street addresses" in page
 
 
 def test_a_decision_about_a_kind_reaches_all_and_one_about_a_find_stands_above_it(

@@ -5,9 +5,9 @@ from bisect import bisect_left
 
 from training.safety.keys import keys_in
 from training.safety.kinds import KINDS, Span
-from training.safety.personal import cards_in, emails_in, ibans_in, ips_in, phones_in
+from training.safety.personal import cards_in, emails_in, ibans_in, ips_in, phones_in, ssns_in
 
-VERSION = "2"  # of the finders; another one has every file looked through again
+VERSION = "3"  # of the finders; another one has every file looked through again
 CONTEXT = 40  # characters shown on each side
 _FEWEST_DIGITS = re.compile(r"\d(?:[^A-Za-z\n]{0,3}\d){6}|(?:\d{1,3}\.){3}\d|::|:[0-9A-Fa-f]{1,4}:")
 _NAMES = re.compile(r"(?i)passw|passphrase|pwd|contraseña|secret|token|key")
@@ -30,7 +30,7 @@ def _all(text: str) -> list[Span]:
         spans += keys_in(text)
     spans += emails_in(text)
     if _FEWEST_DIGITS.search(text):
-        spans += [*cards_in(text), *ibans_in(text), *ips_in(text), *phones_in(text)]
+        spans += [*cards_in(text), *ibans_in(text), *ssns_in(text), *ips_in(text), *phones_in(text)]
     return spans
 
 
@@ -85,7 +85,7 @@ def masked(kind: str, value: str) -> str:
     if kind == "email":
         local, _, domain = value.partition("@")
         return f"{local[:1]}…@{domain[:1]}….{domain.rpartition('.')[2]}"
-    if kind in ("phone", "iban", "card"):
+    if kind in ("phone", "iban", "card", "ssn"):
         first = 2 if kind == "iban" else 3 if value.startswith("+") else 1
         return f"{value[:first]}…{value[-2:]}"
     if kind == "ip":

@@ -28,11 +28,15 @@ KINDS: dict[str, Kind] = {
     "password": Kind("Password, or a key by its name", "[SECRET]", True),
     "card": Kind("Payment card", "[CARD]", False),
     "iban": Kind("IBAN", "[IBAN]", False),
+    "ssn": Kind("US social security number", "[SSN]", False),
     "email": Kind("E-mail address", "[E-MAIL]", False),
     "phone": Kind("Phone number", "[PHONE]", False),
     "ip": Kind("IP address", "[IP]", False),
 }
-
+NOT_LOOKED_FOR = (
+    "names of people, street addresses, dates of birth, and national numbers (passports, identity cards, tax) other "
+    "than the US social security number"
+)
 
 FLAGGED = "flagged"  # a whole row that moderation flagged; it is kept or dropped, never redacted
 

@@ -1,4 +1,5 @@
-"""Personal data in a text: e-mail addresses, phone numbers, payment cards, IBANs, IP addresses.
+"""Personal data in a text: e-mail addresses, phone numbers, payment cards, IBANs, US social security numbers, IP
+addresses.
 
 Each is checked beyond its looks: phone numbers against the numbering plans of libphonenumber, cards by issuer and
 checksum, IBANs by country and checksum (python-stdnum), addresses by what range they are in.
@@ -6,10 +7,12 @@ checksum, IBANs by country and checksum (python-stdnum), addresses by what range
 
 import ipaddress
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import phonenumbers
 from stdnum import iban, luhn
+from stdnum.us import ssn
 
 from training.safety.kinds import Span
 
@@ -73,6 +76,26 @@ def ibans_in(text: str) -> Iterator[Span]:
                 yield Span("iban", match.start(), match.start() + len(words))
                 break
             words = words.rpartition(" ")[0]
+
+
+# ---- US social security numbers ----
+
+_SSN = re.compile(r"(?<![\w.\-])\d{3}([ \-]?)\d{2}\1\d{4}(?!\w|[.,\-]\d)")
+_SSN_WORD = re.compile(r"(?i)\bssns?\b|\bsocial[ \-]sec(?:urity)?\b")
+_SSN_BEFORE, _SSN_AFTER = 60, 20  # characters in which the word must stand: nine digits alone may be anything
+
+
+def ssns_in(text: str) -> Iterator[Span]:
+    """Of a range that is handed out, and not one that was printed in advertisements."""
+    words = [match.start() for match in _SSN_WORD.finditer(text)]
+    if not words:
+        return
+    for match in _SSN.finditer(text):
+        at = bisect_left(words, match.start() - _SSN_BEFORE)
+        if at == len(words) or words[at] > match.end() + _SSN_AFTER:
+            continue
+        if ssn.is_valid(ssn.format(re.sub(r"\D", "", match.group()))):
+            yield Span("ssn", match.start(), match.end())
 
 
 # ---- IP addresses ----
