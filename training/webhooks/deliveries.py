@@ -5,6 +5,7 @@ An attempt that a killed worker began is made again: at least once, never lost.
 
 import asyncio
 import json
+import os
 import random
 from datetime import timedelta
 
@@ -102,6 +103,10 @@ def post(endpoint: WebhookEndpoint, event_id: str, body: str) -> tuple[int, str]
         return 0, f"no answer within {ATTEMPT_SECONDS:.0f} seconds"
     except Unreadable as error:
         return 0, f"The signing secret cannot be read: {error} Rotate it."
+    except aiohttp.ClientConnectorError as error:
+        number = error.os_error.errno or 0
+        why = os.strerror(number) if number > 0 else error.os_error.strerror or str(error.os_error)
+        return 0, f"nothing answers at {error.host}:{error.port} ({why})"[:300]
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return 0, f"not reached: {' '.join(str(error).split()) or type(error).__name__}"[:300]
 

@@ -66,7 +66,7 @@ def try_out(endpoint: WebhookEndpoint, type: str) -> int:
         raise ApiError(f"'{type}' is not one of {', '.join(EVENT_TYPES)}.", param="event_type", code="invalid_value")
     status, said = deliveries.post(endpoint, *deliveries.event(type, "ftjob-sample"))
     if not status:
-        raise ApiError(f"{endpoint.url} did not take the sample: {said}.", param="url", code="webhook_not_reached")
+        raise ApiError(f"The sample was not taken: {said.removesuffix('.')}.", param="url", code="webhook_not_reached")
     return status
 
 
