@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseClientRefresh
 
-from dashboard import guide, leaks_told
+from dashboard import guide, leaks_told, secrets_told
 from dashboard.views import (
     dataset_problems,
     dataset_repeats,
@@ -130,6 +130,7 @@ class Verdict:
     level: str  # ok | warn | bad | busy
     sentence: str
     detail: str = ""
+    remaining: secrets_told.Remaining | None = None  # secrets and personal data, where one may train
 
 
 def _verdict(file: DatasetFile) -> Verdict:
@@ -157,11 +158,11 @@ def _verdict(file: DatasetFile) -> Verdict:
     refusal = checks.refusal(file, method=method)
     if refusal:
         return Verdict("warn", f"{rows}, sound, but no job can train on it", f"The format is {file.format}.")
-    if method == "pretrain":
-        return Verdict("ok", f"{rows} of raw text, ready to continue pre-training with")
-    if file.warning_count:
-        return Verdict("warn", f"{rows}, ready; {warnings}")
-    return Verdict("ok", f"{rows}, ready")
+    remaining = secrets_told.remaining(file)
+    told = [warnings] if file.warning_count and method != "pretrain" else []
+    told += [remaining.words] if remaining else []
+    ready = f"{rows} of raw text, ready to continue pre-training with" if method == "pretrain" else f"{rows}, ready"
+    return Verdict("warn" if told else "ok", "; ".join([ready, *told]), remaining=remaining)
 
 
 def _pairs(file: DatasetFile) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from dashboard.forms import JobForm
 from dashboard.forms_trackers import has_key
 from dashboard.leaks_told import asks, leak
 from dashboard.preparing import busy_now
+from dashboard.secrets_told import secrets
 from dashboard.views import model_choice
 from playground import sharing
 from playground.film import prompts
@@ -71,6 +72,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
         "forecast": answer,
         "leak": leak(form.cleaned_data),
         "asks": asks(form.cleaned_data),
+        "secrets": secrets(form.cleaned_data),
         "busy": busy_now(request.project),
         "faults": [line for line in lines if not line.is_missing],  # what is merely missing is no fault while one types
         "chosen_method": method,

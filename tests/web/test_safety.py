@@ -5,8 +5,10 @@ import re
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
 from accounts.models import Project, User
+from tests import makers
 from training import files
 from training.models import DatasetFile
 from training.safety import reviewing, scanning
@@ -125,6 +127,35 @@ def test_the_history_tells_what_was_done_and_what_was_knowingly_kept_by_whom(
         f"Kept: 1 × GitHub token (decided by {owner})."
     )
     assert answers(made)[2] == "Write to [E-MAIL]." and f"Use {KEY}" in answers(made) and made.rows == 11
+
+
+def test_the_verdict_tells_what_is_undecided_and_what_still_stands_in_this_version(
+    owner_client: Client, dataset: DatasetFile
+) -> None:
+    page = owner_client.get(f"/datasets/{dataset.id}/").text  # a small file is looked through for it
+    assert "12 rows, ready; 4 secrets or personal data are undecided" in page and "notice--warn" in page
+    assert 'href="?tab=safety&amp;show=open#finds">Decide about them' in page
+    decide(owner_client, dataset, "keep", kind="email")
+    assert "12 rows, ready; 2 secrets or personal data are undecided" in look(owner_client, dataset)
+    decide(owner_client, dataset, "redact", kind="github_token")
+    words = "2 secrets or personal data to be redacted or dropped still stand in this version"
+    assert f"12 rows, ready; {words}" in look(owner_client, dataset)
+    assert "12 rows, ready<" in look(owner_client, apply(owner_client, dataset))
+
+
+def test_the_form_of_a_job_warns_of_what_nobody_has_decided_about(
+    owner_client: Client, project: Project, dataset: DatasetFile
+) -> None:
+    makers.make_base_model()
+    dataset.token_facts = makers.make_file(project).token_facts
+    dataset.save()
+    data = {"model": "base:tiny", "training_file": dataset.pk, "validation": "none", "adaptation": "lora"}
+    card = owner_client.post(reverse("estimate-job"), data).text
+    assert "mails.jsonl: 4 secrets or personal data are undecided." in card
+    assert f"/datasets/{dataset.pk}/?tab=safety&amp;show=open#finds" in card
+    for kind in ("email", "github_token"):
+        decide(owner_client, dataset, "keep", kind=kind)
+    assert "undecided" not in owner_client.post(reverse("estimate-job"), data).text
 
 
 def test_pressing_the_same_decision_again_takes_it_back(owner_client: Client, dataset: DatasetFile) -> None:

@@ -122,6 +122,14 @@ def foreseen(file: DatasetFile, scan: SafetyScan, decisions: Decisions, going: s
     return outcome
 
 
+def known(file: DatasetFile) -> Outcome | None:
+    """What is foreseen of the finds in a file; None where nobody has looked or there are none."""
+    scan = SafetyScan.objects.filter(file=file, status=SafetyScan.Status.DONE).first()
+    if scan is None or not scan.found:
+        return None
+    return foreseen(file, scan, Decisions.of(file), _flagged_lines(file))
+
+
 # ---- a version of the decisions ----
 
 
