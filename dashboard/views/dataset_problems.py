@@ -26,7 +26,8 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     models = [model for model in BaseModel.objects.ready() if model.is_present]
     groups = [_group(group) for group in [*stored, *_too_long(file, models)]]
     mendable = asking.can_be_repaired(file) and file.status in (file.Status.PROCESSED, file.Status.ERROR)
-    offers = _offers(file, groups) if mendable else []
+    system = asking.most_used_system(file) if mendable and file.format in MESSAGE_FORMATS else ""
+    offers = _offers(file, groups, bool(system)) if mendable else []
     looked = shown(request, file)
     return {
         "errors": [group for group in groups if group["level"] == "error"],
@@ -34,7 +35,7 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "grouped": bool(file.problem_groups),
         "mendable": mendable,
         "offers": offers,
-        "system": asking.most_used_system(file) if mendable else "",
+        "system": system,
         "models": models,
         "length": min([DEFAULT_LENGTH, *(model.facts.context_length for model in models[:1] if model.facts_json)]),
         "shortened": catalogue.SHORTENED.items(),
@@ -83,13 +84,14 @@ class Offer:
         return self.repair.key in ("system_prompt", "too_long")
 
 
-def _offers(file: DatasetFile, groups: list[dict[str, Any]]) -> list[Offer]:
-    """What mends something here, in the order it is applied; and what one may want without a finding."""
+def _offers(file: DatasetFile, groups: list[dict[str, Any]], has_system: bool) -> list[Offer]:
+    """What mends something here, in the order it is applied; and what one may want without a finding. `has_system`:
+    some row has a system prompt, which others may lack."""
     found = []
     for repair in catalogue.ALL:
         mended = [group for group in groups if repair.mends(group["kind"])]
         wanted = repair.key == "too_long" and file.format in ("chat", "preference", "completion")
-        wanted = wanted or (repair.key == "system_prompt" and file.format in MESSAGE_FORMATS)
+        wanted = wanted or (repair.key == "system_prompt" and has_system)
         if mended or wanted:
             found.append(Offer(repair, sum(group["rows"] or group["count"] for group in mended)))
     return found

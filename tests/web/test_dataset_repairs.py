@@ -166,6 +166,17 @@ def test_the_system_prompt_of_most_rows_is_offered_whole(owner_client: Client, p
     assert "some_without_system" not in {group["kind"] for group in made.problem_groups}
 
 
+def test_a_system_prompt_is_offered_only_where_some_row_has_one(owner_client: Client, project: Project) -> None:
+    answers = {"preferred_output": [ANSWER], "non_preferred_output": [{**ANSWER, "content": "5"}]}
+    system = {"role": "system", "content": "Be short."}
+    without = json.dumps({"input": {"messages": [USER]}, **answers}).encode()
+    having = json.dumps({"input": {"messages": [system, USER]}, **answers}).encode()
+    for rows, offered in (([without] * 12, False), ([without] * 11 + [having], True), ([GOOD] * 12, False)):
+        file = files.create_file(project, None, "rows.jsonl", "fine-tune", b"\n".join(rows))
+        shown = page(owner_client, file)
+        assert ("Add the system prompt" in shown) == offered == ("Be short.</textarea>" in shown)
+
+
 def test_rows_that_are_too_long_for_a_base_model_are_shortened(
     owner_client: Client, project: Project, tmp_path: Any
 ) -> None:

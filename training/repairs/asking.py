@@ -3,8 +3,9 @@ by the worker."""
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from django.core.cache import cache
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 State = Repair.State
 
 SYSTEM_PROMPTS_READ = 10_000  # rows searched for the whole of a long system prompt
+LINES_ASKED = 500  # for a system prompt, where the check kept none
 KEPT_CHARACTERS = 500  # of a system prompt, by the check
 
 
@@ -100,11 +102,16 @@ def words_of(repair: Repair) -> str:
 
 
 def most_used_system(file: DatasetFile) -> str:
-    """The system prompt of most rows, whole; the check keeps its first characters only."""
+    """The system prompt of most rows, whole; empty where no row has one. The check keeps its first characters only, and
+    none of preferences or of rows with problems: there the first rows are asked."""
     prompts = file.statistics.get("system_prompts") or []
     text: str = prompts[0]["text"] if prompts else ""
-    if len(text) < KEPT_CHARACTERS or not file.path.exists():
+    if not file.path.exists() or 0 < len(text) < KEPT_CHARACTERS:
         return text
+    if not text:
+        first = takewhile(lambda each: each[0] <= LINES_ASKED, jsonl.iterate(file.path))
+        found = Counter(filter(None, (system_of(row) for _, row in first)))
+        return found.most_common(1)[0][0] if found else ""
     rows = islice(jsonl.iterate(file.path), SYSTEM_PROMPTS_READ)
     return next((found for _, row in rows if (found := system_of(row)).startswith(text)), text)
 
