@@ -19,6 +19,7 @@ from training.rules import Problem
 
 MESSAGE_FORMATS = ("chat", "preference")
 DEFAULT_LENGTH = 2048
+OF_LINES = ("bom", "blank_lines")  # warnings that are found whatever the rows hold
 
 
 def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "grouped": bool(file.problem_groups),
         "mendable": mendable,
         "offers": offers,
+        "inexact": any(offer.at_least for offer in offers),
         "system": system,
         "models": models,
         "length": min([DEFAULT_LENGTH, *(model.facts.context_length for model in models[:1] if model.facts_json)]),
@@ -73,10 +75,13 @@ def _too_long(file: DatasetFile, models: list[BaseModel]) -> Iterator[dict[str, 
 
 @dataclass(frozen=True)
 class Offer:
-    """A repair that may be chosen. `rows`: how many the check found for it, 0 where it was not looked for."""
+    """A repair that may be chosen. `rows`: how many the check found for it, 0 where it was not looked for; `at_least`:
+    there may be more among the rows with problems, which are not searched for warnings. `note`: what to know of it."""
 
     repair: catalogue.Repair
     rows: int
+    at_least: bool
+    note: str
 
     @property
     def is_option(self) -> bool:
@@ -88,12 +93,15 @@ def _offers(file: DatasetFile, groups: list[dict[str, Any]], has_system: bool) -
     """What mends something here, in the order it is applied; and what one may want without a finding. `has_system`:
     some row has a system prompt, which others may lack."""
     found = []
+    wrong = any(group["level"] == "error" for group in groups)
     for repair in catalogue.ALL:
         mended = [group for group in groups if repair.mends(group["kind"])]
         wanted = repair.key == "too_long" and file.format in ("chat", "preference", "completion")
         wanted = wanted or (repair.key == "system_prompt" and has_system)
         if mended or wanted:
-            found.append(Offer(repair, sum(group["rows"] or group["count"] for group in mended)))
+            rows = sum(group["rows"] or group["count"] for group in mended)
+            warned = any(group["level"] == "warning" and group["kind"] not in OF_LINES for group in mended)
+            found.append(Offer(repair, rows, wrong and warned, repair.note))
     return found
 
 

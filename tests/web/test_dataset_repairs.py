@@ -177,6 +177,19 @@ def test_a_system_prompt_is_offered_only_where_some_row_has_one(owner_client: Cl
         assert ("Add the system prompt" in shown) == offered == ("Be short.</textarea>" in shown)
 
 
+def test_rows_with_problems_may_make_it_more_rows_than_were_counted(owner_client: Client, project: Project) -> None:
+    system = {"role": "system", "content": "Be short."}
+    rows = [chat(system, USER, ANSWER)] * 9 + [GOOD] * 4 + [HUMAN] * 5
+    file = files.create_file(project, None, "sums.jsonl", "fine-tune", b"\n".join(rows))
+    shown = page(owner_client, file)
+    assert 'where there is none <span class="muted small">at least 4 rows' in shown
+    assert 'that are known <span class="muted small">5 rows' in shown and "It counts exactly" in shown
+    looked = look(owner_client, file, repair=["role_names", "system_prompt"], system="Be short.").text
+    assert "the system prompt added to 9 rows" in looked
+    sound = files.create_file(project, None, "sound.jsonl", "fine-tune", b"\n".join(rows[:-5]))
+    assert "at least" not in page(owner_client, sound)
+
+
 def test_rows_that_are_too_long_for_a_base_model_are_shortened(
     owner_client: Client, project: Project, tmp_path: Any
 ) -> None:
