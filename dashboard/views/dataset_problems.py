@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404
 
 from accounts.errors import ApiError
 from dashboard import repair_differences
-from training import versions
+from training import splitting, versions
 from training.models import BaseModel, DatasetFile
 from training.problem_groups import of_problems, of_warning, title_of
 from training.repairs import asking, catalogue
@@ -19,6 +19,7 @@ from training.rules import Problem
 
 MESSAGE_FORMATS = ("chat", "preference")
 DEFAULT_LENGTH = 2048
+NAMED_FIELDS = 5  # in a note
 OF_LINES = ("bom", "blank_lines")  # warnings that are found whatever the rows hold
 
 
@@ -101,8 +102,20 @@ def _offers(file: DatasetFile, groups: list[dict[str, Any]], has_system: bool) -
         if mended or wanted:
             rows = sum(group["rows"] or group["count"] for group in mended)
             warned = any(group["level"] == "warning" and group["kind"] not in OF_LINES for group in mended)
-            found.append(Offer(repair, rows, wrong and warned, repair.note))
+            found.append(Offer(repair, rows, wrong and warned, _note(repair, file)))
     return found
+
+
+def _note(repair: catalogue.Repair, file: DatasetFile) -> str:
+    """What to know of a repair; of unknown fields, which of them are of use elsewhere."""
+    fields = splitting.fields_of(file.path) if repair.key == "unknown_fields" else []
+    if not fields:
+        return repair.note
+    names = ", ".join(f'"{name}"' for name in fields[:NAMED_FIELDS])
+    more = f" and {len(fields) - NAMED_FIELDS} more" if len(fields) > NAMED_FIELDS else ""
+    return (
+        f"Also removes {names}{more}, over which Split can spread rows or by which it keeps them together: split first."
+    )
 
 
 def _ticked(offers: list[Offer], groups: list[dict[str, Any]]) -> list[str]:

@@ -177,6 +177,17 @@ def test_a_system_prompt_is_offered_only_where_some_row_has_one(owner_client: Cl
         assert ("Add the system prompt" in shown) == offered == ("Be short.</textarea>" in shown)
 
 
+def test_fields_that_split_uses_are_named_before_they_are_removed(owner_client: Client, project: Project) -> None:
+    row = json.loads(GOOD)
+    tagged = json.dumps({**row, "tag": "sums", "metadata": {"source": "book"}}).encode()
+    strange = json.dumps({"messages": [{**USER, "mood": "good"}, ANSWER]}).encode()
+    for line, said in ((tagged, True), (strange, False)):
+        file = files.create_file(project, None, "sums.jsonl", "fine-tune", b"\n".join([line] * 12))
+        shown = page(owner_client, file)
+        assert "Remove fields that are not known" in shown
+        assert ("Also removes &quot;source&quot;, &quot;tag&quot;, over which Split can spread rows" in shown) == said
+
+
 def test_rows_with_problems_may_make_it_more_rows_than_were_counted(owner_client: Client, project: Project) -> None:
     system = {"role": "system", "content": "Be short."}
     rows = [chat(system, USER, ANSWER)] * 9 + [GOOD] * 4 + [HUMAN] * 5
