@@ -165,12 +165,15 @@ def parcel(project: Project) -> Parcel:
     about = json.loads((folder(project) / ABOUT).read_text())
     pieces = [Piece(f"rows/{path.name}", path) for path in sorted((folder(project) / "rows").iterdir())]
     names = dict(DatasetFile.objects.of(project).values_list("pk", "filename"))
+    begun = set(TrainingJob.objects.of(project).exclude(attempt=0).values_list("pk", flat=True))
     missing: list[str] = []
     for file_id in about["files"]:
         place = home.file_folder(file_id)
         renamed = {"content": f"content-{names[file_id]}"} if file_id in names else {}
         pieces += _pieces(place, f"files/{file_id}", renamed, missing)
     for job_id in about["jobs"]:
+        if job_id not in begun and not home.run_folder(job_id).is_dir():
+            continue  # no trainer was ever started, so there never was a folder
         pieces += _pieces(home.run_folder(job_id), f"runs/{job_id}", {}, missing)
     when = f"{found.when:%Y-%m-%d %H:%M}"
     left = "".join(f"\nNot on the disk any more: {name}" for name in missing)

@@ -91,6 +91,17 @@ def test_a_file_gone_from_the_disk_is_named_in_the_takeaway(
     assert f"Not on the disk any more: files/{full[0].pk}" in opened(project)["README.md"].decode()
 
 
+def test_a_run_gone_from_the_disk_is_named_and_a_job_that_never_began_is_not(
+    project: Project, full: tuple[DatasetFile, TrainingJob]
+) -> None:
+    job = full[1]
+    shutil.rmtree(job.folder)
+    takeaway.prepare(project.pk)
+    assert job.pk not in opened(project)["README.md"].decode()
+    TrainingJob.objects.filter(pk=job.pk).update(attempt=1)
+    assert f"Not on the disk any more: runs/{job.pk}" in opened(project)["README.md"].decode()
+
+
 @pytest.mark.servers
 @pytest.mark.django_db(transaction=True)
 def test_deleting_a_project_leaves_no_row_no_file_and_no_word_of_it() -> None:
