@@ -199,6 +199,15 @@ def test_a_stranger_finds_none_of_it(stranger_client: Client, dataset: DatasetFi
     assert not SafetyDecision.objects.exists()
 
 
+def test_a_file_with_problems_is_sent_to_them_before_it_can_be_cleaned(owner_client: Client, project: Project) -> None:
+    broken = files.create_file(project, None, "broken.jsonl", "fine-tune", content() + b"{no row\n")
+    page = look(owner_client, broken)
+    assert (
+        'Correct its problems first: rows that cannot be read cannot be rewritten. <a href="?tab=problems#tabs">1'
+        in page
+    )
+
+
 def test_a_large_file_is_looked_through_and_rewritten_by_the_worker(
     owner_client: Client, owner: User, dataset: DatasetFile, monkeypatch: pytest.MonkeyPatch,
     django_capture_on_commit_callbacks,
