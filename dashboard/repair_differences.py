@@ -17,7 +17,8 @@ OF_EACH = 2  # examples of a repair, or of a reason to leave a row out
 
 def example_lines(figures: dict[str, Any]) -> list[int]:
     """Rows that are left out, each reason among them, then some that each repair changes, then the first others."""
-    left_out, changed = [], []
+    left_out: list[int] = []
+    changed: list[int] = []
     for key, lines in figures.get("examples", {}).items():
         (left_out if key.startswith(applying.LEFT_OUT) else changed).extend(lines[:OF_EACH])
     first = sorted(_filled(left_out, figures.get("left_out_lines", [])))

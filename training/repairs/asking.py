@@ -110,8 +110,8 @@ def most_used_system(file: DatasetFile) -> str:
         return text
     if not text:
         first = takewhile(lambda each: each[0] <= LINES_ASKED, jsonl.iterate(file.path))
-        found = Counter(filter(None, (system_of(row) for _, row in first)))
-        return found.most_common(1)[0][0] if found else ""
+        prompts_found = Counter(filter(None, (system_of(row) for _, row in first)))
+        return prompts_found.most_common(1)[0][0] if prompts_found else ""
     rows = islice(jsonl.iterate(file.path), SYSTEM_PROMPTS_READ)
     return next((found for _, row in rows if (found := system_of(row)).startswith(text)), text)
 
