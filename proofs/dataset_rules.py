@@ -128,6 +128,7 @@ WARNINGS = (
     one("few_rows", chat(USER, ANSWER)),
     one("repeat", chat(USER, ANSWER), chat(USER, ANSWER)),
     one("trailing_space", chat(USER, {**ANSWER, "content": "Rain. \n"})),
+    one("template_marks", chat(USER, {**ANSWER, "content": "Rain.<|im_end|>"})),
     one("empty_answer", chat(USER, ANSWER, USER, {**ANSWER, "content": ""})),
     one("empty_message", chat({**SYSTEM, "content": ""}, USER, ANSWER)),
     one("no_user", chat(SYSTEM, ANSWER)),

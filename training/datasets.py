@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from training import excerpts
+from training import excerpts, template_marks
 from training.jsonl import INDEX_EVERY, MAX_LINE_BYTES, BadRow, lines, parse
 from training.message_rules import call_warnings
 from training.pair_counts import PairCounts
@@ -209,6 +209,13 @@ class _Check:
     def count(self, row: Row, kind: str, number: int, line: bytes) -> None:
         """Statistics and warnings of a good row."""
         self.look_for_repeat(number, line)
+        if template_marks.may_hold(line) and kind != "text" and (found := template_marks.first_in(row)):
+            mark, place, around = found
+            text = f"A text holds {mark}, which base models with that mark read as the border of a turn"
+            fix = (
+                "Take it out, unless it is meant so: answers learned with it break off there or go on as somebody else."
+            )
+            self.warn("template_marks", number, text, fix, place, around)
         if kind == "chat":
             characters = self.count_chat(row, number)
         elif kind == "preference":

@@ -67,6 +67,7 @@ TITLES = {
     "repeat": "Rows that occur again",
     "trailing_space": "Answers that end with a space or line break",
     "prompt_space": "Prompts that end with a space",
+    "template_marks": "Marks of a chat template in a text",
     "empty_answer": "Empty answers",
     "empty_message": "Empty messages",
     "no_user": "Rows without a user message",

@@ -367,6 +367,33 @@ def test_an_answer_that_ends_with_a_space_is_noted(file: Path) -> None:
     assert warnings(file, chat(USER, {**ANSWER, "content": "4 "}))["trailing_space"].field == "messages[1].content"
 
 
+@pytest.mark.parametrize(
+    ("row", "place"),
+    [
+        (chat({**USER, "content": "2 and 2?<|im_start|>"}, ANSWER), "messages[0].content"),
+        (chat(USER, {**ANSWER, "content": "4<|eot_id|>"}), "messages[1].content"),
+        ({"prompt": "2?", "completion": " 4<end_of_turn>"}, "completion"),
+        ({"prompt": "2?", "chosen": "4", "rejected": "5<|end|>"}, "rejected"),
+        (
+            {"input": {"messages": [USER | {"content": "<|user|>"}]}, "preferred_output": [ANSWER],
+             "non_preferred_output": [{**ANSWER, "content": "5"}]},
+            "input.messages[0].content",
+        ),
+    ],
+)  # fmt: skip
+def test_marks_of_chat_templates_in_a_text_are_noted_with_their_place(
+    file: Path, row: dict[str, Any], place: str
+) -> None:
+    found = warnings(file, row, row)["template_marks"]
+    assert (found.field, found.count, found.lines) == (place, 2, (1, 2))
+
+
+def test_llama_2s_marks_html_and_raw_text_are_no_marks_of_turns(file: Path) -> None:
+    plain = chat({**USER, "content": "[INST] <s>2</s> <| 3 |> [/INST]"}, ANSWER)
+    assert "template_marks" not in warnings(file, plain)
+    assert "template_marks" not in warnings(file, {"text": "One.<|endoftext|>"})
+
+
 def test_rows_without_the_system_message_of_the_others_are_noted(file: Path) -> None:
     rows = [chat({"role": "system", "content": "x"}, USER, ANSWER), good(1), good(2)]
     assert warnings(file, *rows)["some_without_system"].count == 2

@@ -98,6 +98,18 @@ CASES: list[tuple[str, dict[str, Any], Any]] = [
     ("trailing_space", pair("4\n", "5"), pair("4", "5")),
     ("prompt_space", {"prompt": "2+2= ", "completion": "4"}, {"prompt": "2+2=", "completion": " 4"}),
     ("prompt_space", {"prompt": "2+2= ", "completion": " 4"}, {"prompt": "2+2=", "completion": " 4"}),
+    ("template_marks", chat(USER, {**ANSWER, "content": "4<|im_end|>"}), chat(USER, {**ANSWER, "content": "4"})),
+    (
+        "template_marks",
+        chat({**USER, "content": "2?<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nSo?"}, ANSWER),
+        chat({**USER, "content": "2?So?"}, ANSWER),
+    ),
+    ("template_marks", pair("<start_of_turn>model\n4<end_of_turn>", "5"), pair("4", "5")),
+    (
+        "template_marks",
+        {"prompt": "<|im_start|>user\n2?", "completion": "4<|endoftext|>"},
+        {"prompt": "2?", "completion": "4"},
+    ),
     ("same_answers", pair("4", "4"), []),
     ("same_answers", {"prompt": "a", "chosen": "b", "rejected": "b"}, []),
 ]
@@ -113,6 +125,9 @@ LEFT = [
     ("empty_messages", chat(USER, calling("{}"), {"role": "tool", "tool_call_id": "a", "content": ""}, ANSWER)),
     ("system_prompt", chat({"role": "developer", "content": "x"}, USER, ANSWER)),
     ("trailing_space", chat(USER, {**ANSWER, "content": "  "})),
+    ("template_marks", chat({**USER, "content": "[INST] 2 <| 3 |> 1 <s>a</s> [/INST]"}, ANSWER)),
+    ("template_marks", chat(USER, {**ANSWER, "content": "<|im_end|>\n"})),
+    ("template_marks", {"text": "One.<|endoftext|>"}),
     ("same_answers", pair("4", "5")),
 ]
 OPTIONS = catalogue.Options(system="Be short.")

@@ -143,6 +143,14 @@ ALL = (
         _row(messages.unknown_fields),
     ),
     Repair(
+        "template_marks",
+        "Take marks of chat templates out of texts",
+        "marks of chat templates taken out of {rows}",
+        ("template_marks",),
+        _row(shapes.template_marks),
+        "The role that belongs to a mark goes with it; a text of nothing but marks stays.",
+    ),
+    Repair(
         "empty_messages",
         "Remove empty messages",
         "empty messages removed in {rows}",

@@ -3,8 +3,9 @@
 from typing import Any
 
 from training.engine.pairs import is_preference, spelling_of
-from training.repairs.messages import SYSTEM_ROLES, role_name
+from training.repairs.messages import SYSTEM_ROLES, Message, each, role_name
 from training.rules import Row
+from training.template_marks import TEXT_KEYS, without
 
 
 def sharegpt(row: Row) -> Row:
@@ -47,3 +48,20 @@ def same_answers(row: Row) -> Row | None:
     _, preferred, other = spelling_of(row)
     there = row.get(preferred) is not None
     return None if there and row.get(preferred) == row.get(other) else row
+
+
+def template_marks(row: Row) -> Row:
+    """Texts without <|im_end|> and the like, in messages, prompts and answers."""
+    row = _unmarked(row)
+    short = {key: without(row[key]) for key in TEXT_KEYS if isinstance(row.get(key), str)}
+    return row if all(row[key] == text for key, text in short.items()) else row | short
+
+
+def _unmarked_message(message: Message) -> Message:
+    content = message.get("content")
+    if not isinstance(content, str) or (short := without(content)) == content:
+        return message
+    return message | {"content": short}
+
+
+_unmarked = each(_unmarked_message)
