@@ -89,6 +89,7 @@ def test_a_decision_about_a_kind_reaches_all_and_one_about_a_find_stands_above_i
     assert answers(made)[2] == "Write to [E-MAIL]."
     assert answers(made)[4] == f"Take [GITHUB-TOKEN] or ask {OTHER}"
     assert answers(made)[7] == "Use [GITHUB-TOKEN]"
+    assert "<b>1</b> to keep, <b>0</b> undecided" in look(owner_client, made)  # though it stands elsewhere in its text
 
 
 @pytest.mark.servers
@@ -271,6 +272,8 @@ def test_a_long_document_is_read_and_written_in_pieces(
     made = [json.loads(line)["text"] for line in apply(owner_client, raw).path.read_text().splitlines()]
     assert made[0] == "\n".join(lines).replace(ADDRESS, "[E-MAIL]")
     assert made[1] == "Short: [E-MAIL]" and len(made) == 3
+    [still] = SafetyDecision.objects.filter(file__parent=raw)
+    assert (still.line, still.start) == (1, made[0].index(OTHER))
     decide(owner_client, raw, "drop", kind="email", line=2, field="text", start=len("Short: "))
     again = [json.loads(line)["text"] for line in apply(owner_client, raw).path.read_text().splitlines()]
     assert again == [made[0], "Clean.\n"]

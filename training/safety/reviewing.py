@@ -78,6 +78,8 @@ class Outcome:
         default_factory=lambda: {each: Counter() for each in ("", *Decision.values)}
     )
     kept_by: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # kind: people
+    moved: dict[Key, int] = field(default_factory=dict)  # where kept finds begin after what was redacted before them
+    shift: int = 0  # characters by which redaction has made the field longer so far, which may come in pieces
 
     def add(self, kind: str, made: SafetyDecision | None, goes: bool, many: int = 1) -> None:
         """`goes`: its row does."""
@@ -183,14 +185,15 @@ def make(file: DatasetFile, user: User | None) -> DatasetFile:
     kept = {"kept": {kind: dict(people) for kind, people in outcome.kept_by.items()}}
     made.origin |= {"words": outcome.words(len(going)), **done, **kept}
     made.save(update_fields=["origin"])
-    _carry_over(file, made, {WHOLE_KIND: WHOLE_KIND} | lines)
+    _carry_over(file, made, {WHOLE_KIND: WHOLE_KIND} | lines, outcome.moved)
     return made
 
 
-def _carry_over(file: DatasetFile, made: DatasetFile, lines: dict[int, int]) -> None:
+def _carry_over(file: DatasetFile, made: DatasetFile, lines: dict[int, int], moved: dict[Key, int]) -> None:
     """A row that somebody looked at and kept need not be looked at again, least of all to be trained on."""
     for kept in SafetyDecision.objects.filter(file=file, decision=Decision.KEEP, line__in=lines):
-        where = {"kind": kept.kind, "line": lines[kept.line], "field": kept.field, "start": kept.start}
+        start = moved.get((kept.kind, kept.line, kept.field, kept.start), kept.start)
+        where = {"kind": kept.kind, "line": lines[kept.line], "field": kept.field, "start": start}
         told = {"decision": kept.decision, "decided_by": kept.decided_by, "decided_at": kept.decided_at}
         SafetyDecision.objects.get_or_create(file=made, **where, defaults=told)
 
@@ -286,8 +289,13 @@ def _rewrite(found: Found, line: int, decisions: Decisions, outcome: Outcome, go
     decided = _decided(found, line, decisions)
     goes = goes or _any(decided, Decision.DROP)
     for place, spans in decided:
+        outcome.shift = outcome.shift if place.offset else 0
         for span, made in spans:
             outcome.add(span.kind, made, goes)
+            if made and made.decision == Decision.KEEP and made.line:
+                outcome.moved[(made.kind, made.line, made.field, made.start)] = made.start + outcome.shift
+            elif made and made.decision == Decision.REDACT:
+                outcome.shift += len(KINDS[span.kind].placeholder) - (span.end - span.start)
         going = [span for span, made in spans if made and made.decision == Decision.REDACT]
         if going and not goes:
             place.inside[place.key] = finders.redacted(place.text, going)
