@@ -39,7 +39,11 @@ SECRET_SENTENCES = [
     "My key is {} and it stopped working.", 'client = Client("{}")', "Authorization: Bearer {}", "{}",
     "I pasted it here:\n{}\nIs that right?", "curl -H 'X-Api-Key: {}' https://api.acme.io/v1",
 ]  # fmt: skip
-NAMED = {"password": "My password is {}.", "aws_secret": "The secret access key is {}."}  # told by the words before
+NAMED = {  # told by the words before
+    "password": "My password is {}.",
+    "aws_secret": "The secret access key is {}.",
+    "ssn": "SSN: {}",
+}
 PERSONAL_SENTENCES = [
     "You can reach me under {} until five.", "Customer: Jane Doe, {}", "({})", "It was {}, I think.", "Contact: {}.",
     "Old: {}\nNew: the same",
@@ -116,6 +120,9 @@ PERSONAL: dict[str, Made] = {
     "card": _card,
     "iban": _iban,
     "ip": _ip,
+    "ssn": lambda chance: (
+        f"{chance.randrange(100, 600)}-{chance.randrange(10, 99)}-{some(chance, 4, string.digits[1:])}"
+    ),
 }
 NEAR_MISSES: list[Made] = [
     lambda chance: f"Order {some(chance, 10, string.digits)} of 2024-{chance.randrange(1, 13):02}-11 12:30:45",
