@@ -79,6 +79,13 @@ def test_known_layouts_are_guessed_and_give_sound_rows(row: dict[str, Any], targ
     assert row_errors(found, detect_format(found)) == []
 
 
+def test_a_name_with_a_note_behind_it_is_known_and_of_one_known_name_the_longest_other_column_answers() -> None:
+    row = {"id": "7", "Question (de)": "Why so?", "Antwort (final)": "Because of it.", "Antwort (alt)": "Because."}
+    assert guess(list(row), [row]).parts == {"user": "{Question (de)}", "assistant": "{Antwort (final)}"}
+    row = {"Question (old)": "What?", "question": "Why?", "Answer (2)": "Because."}
+    assert guess(list(row), [row]).parts == {"user": "{question}", "assistant": "{Answer (2)}"}
+
+
 def test_of_names_that_say_nothing_the_two_longest_columns_are_guessed() -> None:
     row = {"ticket": "T-1", "customer says": "My parcel is late.", "day": "Monday", "we say": "It comes tomorrow."}
     assert guess(list(row), [row]).parts == {"user": "{customer says}", "assistant": "{we say}"}

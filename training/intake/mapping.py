@@ -253,24 +253,44 @@ def guess(columns: list[str], rows: list[Cells]) -> Mapping:
         return Mapping("text", {"text": text})
     if len(columns) == 1:
         return Mapping("text", {"text": f"{{{columns[0]}}}"})
-    asked, answered = _longest_two(columns, rows) if columns else ("", "")
-    return Mapping("chat", {"user": f"{{{asked}}}", "assistant": f"{{{answered}}}"} if columns else {})
+    return Mapping("chat", _guess_by_length(columns, rows, one(ASKED)) if columns else {})
+
+
+def _guess_by_length(columns: list[str], rows: list[Cells], asked: str) -> dict[str, str]:
+    """`asked`: the column that its name gives away, as a template, if there is one. "ticket" may be a number only, so
+    it must also hold a good part of the text."""
+    others = [column for column in columns if f"{{{column}}}" != asked]
+    if asked and others:
+        longest = max(others, key=lambda column: _letters(column, rows))
+        if 4 * _letters(asked[1:-1], rows) >= _letters(longest, rows):
+            return {"user": asked, "assistant": f"{{{longest}}}"}
+    first, second = _longest_two(columns, rows)
+    return {"user": f"{{{first}}}", "assistant": f"{{{second}}}"}
+
+
+def _letters(column: str, rows: list[Cells]) -> int:
+    return sum(len(text_of(row.get(column))) for row in rows)
 
 
 def _longest_two(columns: list[str], rows: list[Cells]) -> tuple[str, str]:
     """The two columns with the most text in them, in the order of the table: what is asked and answered is long, what
     an id, a date or a topic says is short."""
-    letters = {column: sum(len(text_of(row.get(column))) for row in rows) for column in columns}
-    most = sorted(columns, key=lambda column: -letters[column])[:2]
+    most = sorted(columns, key=lambda column: -_letters(column, rows))[:2]
     one, other = sorted(most, key=columns.index)
     return one, other
 
 
 class _Finder:
-    """The first column with one of these names, as a template; empty where there is none."""
+    """The first column with one of these names, as a template; empty where there is none. "Question (de)" is a question
+    where no column is called that alone."""
 
     def __init__(self, columns: list[str]) -> None:
-        self.by_name = {re.sub(r"[\s-]+", "_", column.strip().lower()): column for column in reversed(columns)}
+        whole = {self._plain(column): column for column in reversed(columns)}
+        self.by_name = {self._plain(re.sub(r"\([^)]*\)", "", column)): column for column in reversed(columns)} | whole
+
+    @staticmethod
+    def _plain(name: str) -> str:
+        return re.sub(r"[\s-]+", "_", name.strip().lower())
 
     def __call__(self, names: tuple[str, ...]) -> str:
         return next((f"{{{self.by_name[name]}}}" for name in names if name in self.by_name), "")
