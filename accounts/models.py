@@ -5,7 +5,7 @@ import secrets
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.utils import timezone
 
@@ -66,6 +66,10 @@ class Project(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def is_owned_by(self, user: "User | AnonymousUser") -> bool:
+        """What changes who gets in, what leaves, or what is deleted is for owners."""
+        return self.memberships.filter(user=user.pk, role=Membership.Role.OWNER).exists()
 
 
 class Membership(models.Model):

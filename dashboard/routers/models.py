@@ -7,7 +7,6 @@ from django.http import HttpRequest
 from ninja import Router
 
 from accounts.errors import ApiError
-from accounts.models import Membership
 from dashboard import schemas
 from training import actions
 from training.aliases.models import Alias
@@ -43,8 +42,7 @@ def delete_model(request: HttpRequest, model: str) -> dict[str, Any]:
         message = f"'{model}' is a base model; only fine-tuned models can be deleted here."
         raise ApiError(message, param="model", code="not_deletable")
     row = find_tuned(request, model)
-    owners = Membership.objects.filter(project=row.project, role=Membership.Role.OWNER)
-    if not owners.filter(user=request.auth_user).exists():  # type: ignore[attr-defined]
+    if not row.project.is_owned_by(request.auth_user):  # type: ignore[attr-defined]
         message = "Only an owner of the project may delete a model. Ask one, or use an owner's key."
         raise ApiError(message, status=403, code="owner_required")
     actions.delete_checkpoint(row)

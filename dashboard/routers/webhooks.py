@@ -7,7 +7,6 @@ from ninja import Router, Schema
 from pydantic import Field
 
 from accounts.errors import ApiError
-from accounts.models import Membership
 from dashboard import schemas
 from dashboard.paging import Limit, page
 from training.models import WebhookEndpoint
@@ -140,8 +139,7 @@ def try_endpoint(request: HttpRequest, endpoint_id: str, asked: AskTest) -> dict
 
 
 def owners_only(request: HttpRequest) -> None:
-    owners = Membership.objects.filter(project=request.project, role=Membership.Role.OWNER)  # type: ignore[attr-defined]
-    if not owners.filter(user=request.auth_user).exists():  # type: ignore[attr-defined]
+    if not request.project.is_owned_by(request.auth_user):  # type: ignore[attr-defined]
         text = "Only an owner of the project may change webhook endpoints. Ask one, or use an owner's key."
         raise ApiError(text, status=403, code="owner_required")
 

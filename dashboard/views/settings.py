@@ -87,8 +87,7 @@ def version() -> str:
 
 
 def is_owner(request: HttpRequest) -> bool:
-    mine = Membership.objects.filter(project=request.project, user=request.user)  # type: ignore[misc]
-    return mine.filter(role=Membership.Role.OWNER).exists()
+    return request.project.is_owned_by(request.user)
 
 
 def owners_only(request: HttpRequest) -> None:

@@ -15,7 +15,6 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from accounts.errors import ApiError
-from accounts.models import Membership
 from playground.external import calling, trouble
 from playground.external.forms import ExternalForm
 from playground.external.models import ExternalModel
@@ -109,18 +108,14 @@ async def _asked(external: ExternalModel) -> tuple[str, float, float]:
 
 
 def _refuse_members(request: HttpRequest) -> None:
-    if not _is_owner(request):
+    if not request.project.is_owned_by(request.user):
         raise PermissionDenied("Only an owner of the project can do this.")
-
-
-def _is_owner(request: HttpRequest) -> bool:
-    return request.project.memberships.filter(user=request.user, role=Membership.Role.OWNER).exists()
 
 
 def _page(
     request: HttpRequest, form: ExternalForm | None = None, editing: ExternalModel | None = None, status: int = 200
 ) -> HttpResponse:
-    is_owner = _is_owner(request)
+    is_owner = request.project.is_owned_by(request.user)
     context = {
         "externals": ExternalModel.objects.of(request.project).kept(),
         "form": form or (ExternalForm(project=request.project) if is_owner else None),

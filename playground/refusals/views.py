@@ -10,7 +10,6 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
-from accounts.models import Membership
 from playground.matrix import matrices
 from playground.matrix.models import KeptAnswer
 from playground.refusals import checking
@@ -66,7 +65,6 @@ def refusals(request: HttpRequest, checkpoint_id: str) -> HttpResponse:
     checkpoint = _checkpoint(request, checkpoint_id)
     check = RefusalCheck.objects.filter(checkpoint=checkpoint).select_related("matrix__prompt_set").first()
     lines = _lines(check) if check else []
-    mine = Membership.objects.filter(project=request.project, user=request.user)  # type: ignore[misc]
     context = {
         "checkpoint": checkpoint,
         "check": check,
@@ -78,7 +76,7 @@ def refusals(request: HttpRequest, checkpoint_id: str) -> HttpResponse:
         "prompts": checking.prompts_of(request.project),
         "policy": checking.policy_of(request.project),
         "policies": RefusalPolicy.Promotion.choices,
-        "is_owner": mine.filter(role=Membership.Role.OWNER).exists(),
+        "is_owner": request.project.is_owned_by(request.user),
     }
     return render(request, "playground/refusals.html" + ("#finding" if request.htmx else ""), context)
 
@@ -131,9 +129,8 @@ def extend(request: HttpRequest, checkpoint_id: str) -> HttpResponse:
 @require_POST
 def set_policy(request: HttpRequest, checkpoint_id: str) -> HttpResponse:
     checkpoint = _checkpoint(request, checkpoint_id)
-    owner = Membership.objects.filter(project=request.project, user=request.user, role=Membership.Role.OWNER)  # type: ignore[misc]
     wanted = request.POST.get("promotion", "")
-    if not owner.exists():
+    if not request.project.is_owned_by(request.user):
         messages.error(request, "Only an owner of the project can do this.")
     elif wanted in RefusalPolicy.Promotion.values:
         RefusalPolicy.objects.update_or_create(project=request.project, defaults={"promotion": wanted})  # type: ignore[misc]
