@@ -77,9 +77,9 @@ def plant(rows: list[Row], folder: Path, many: int, seed: int) -> Planted:
     prompts, asks = [], {"exact": set[Pair](), "near": set[Pair]()}
     for place, at in enumerate(rest[2 * LEAKS :]):
         text = _texts(train[at] if place < PROMPTS else near(train[at]))[0]
-        prompts.append(asked.Asked(f"p{place}", text))
+        prompts.append(asked.Asked(f"p{place}", {"prompt": text}))
         asks["exact" if place < PROMPTS else "near"].add((at + 1, f"p{place}"))
-    prompts += [asked.Asked(f"other{at}", _texts(row)[0]) for at, row in enumerate(valid[:200])]
+    prompts += [asked.Asked(f"other{at}", {"prompt": _texts(row)[0]}) for at, row in enumerate(valid[:200])]
     files = folder / "train.jsonl", folder / "valid.jsonl"
     for path, content in zip(files, (lines, its_lines), strict=True):
         path.write_text("".join(f"{line}\n" for line in content))
