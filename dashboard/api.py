@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
 from dashboard import schemas
-from dashboard.routers import chains, exports, files, jobs, models, moderations, uploads, webhooks
+from dashboard.routers import chains, exports, files, jobs, models, moderations, permissions, uploads, webhooks
 from dashboard.wording import explain
 from playground.routers import router as chat_router
 
@@ -36,7 +36,6 @@ NOT_SERVED = {
     "evals": "The evals API is",
     "fine-tunes": "The legacy /v1/fine-tunes API (use /v1/fine_tuning/jobs) is",
     "fine_tuning/alpha/graders": "Graders are",
-    "fine_tuning/checkpoints": "Sharing checkpoints between projects is",
     "images": "Images are",
     "responses": "The Responses API (use /v1/chat/completions) is",
     "vector_stores": "Vector stores are",
@@ -110,6 +109,7 @@ api.add_router("", uploads.router, tags=["uploads"])
 api.add_router("", jobs.router, tags=["fine-tuning"])
 api.add_router("", chains.router, tags=["recipes"])
 api.add_router("", models.router, tags=["models"])
+api.add_router("", permissions.router, tags=["checkpoint permissions"])
 api.add_router("", exports.router, tags=["exports"])
 api.add_router("", moderations.router, tags=["moderations"])
 api.add_router("", webhooks.router, tags=["webhooks"])

@@ -312,6 +312,31 @@ class CheckpointList(Page):
     last_id: str | None
 
 
+class SharePermission(Asked):
+    """Body of POST /v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions."""
+
+    project_ids: Annotated[list[str], Field(min_length=1, max_length=100)]
+
+
+class Permission(Schema):
+    id: str
+    object: Literal["checkpoint.permission"] = "checkpoint.permission"
+    created_at: int
+    project_id: str
+
+
+class PermissionList(Page):
+    data: list[Permission]
+    first_id: str | None
+    last_id: str | None
+
+
+class PermissionDeleted(Schema):
+    id: str
+    object: Literal["checkpoint.permission"] = "checkpoint.permission"
+    deleted: Literal[True] = True
+
+
 class Model(Schema):
     id: str
     object: Literal["model"] = "model"

@@ -26,13 +26,14 @@ SERVE_IS_GONE = "The serving process does not run. Start it with “make run”,
 
 
 def find_target(project: Project, model_name: str) -> Target:
-    """The base model or this project's checkpoint of that name, or what its alias points at. Raises ApiError 404.
+    """The base model, the checkpoint of that name that this project may ask, or what its alias points at. Raises
+    ApiError 404.
 
     A base model is also found without regard to case and by its hub id.
     """
     name = model_name.strip()
     if name.startswith("ft:") or name.endswith(BEST):
-        found_by_name = Checkpoint.objects.of(project).named(name)
+        found_by_name = Checkpoint.objects.usable_by(project).named(name)
         checkpoint = found_by_name.select_related("job", "base_model", "deployment").first()
         if checkpoint:
             return checkpoint

@@ -396,6 +396,10 @@ class CheckpointQuerySet(models.QuerySet["Checkpoint"]):
     def of(self, project: Project) -> "CheckpointQuerySet":
         return self.filter(project=project)
 
+    def usable_by(self, project: Project) -> "CheckpointQuerySet":
+        """This project's own, and those of others that it may ask (training/permissions)."""
+        return self.filter(Q(project=project) | Q(pk__in=project.permissions_had.values("checkpoint")))
+
     def named(self, name: str) -> "CheckpointQuerySet":
         """By either of its names, which never change their meaning; or by NAME:best, the best one of NAME's job at this
         moment. NAME is a model's name or the id of a job."""
@@ -492,6 +496,7 @@ from training.aliases.models import Alias, Promotion  # noqa: E402, F401 - Djang
 from training.chains.models import Chain  # noqa: E402, F401 - Django looks for models here
 from training.intake.models import Making  # noqa: E402, F401 - Django looks for models here
 from training.parts.models import Upload, UploadPart  # noqa: E402, F401 - Django looks for models here
+from training.permissions.models import CheckpointPermission  # noqa: E402, F401 - Django looks for models here
 from training.repairs.models import Repair  # noqa: E402, F401 - Django looks for models here
 from training.safety.models import (  # noqa: E402 - Django looks for models here
     ModerationCheck,  # noqa: F401

@@ -161,6 +161,8 @@ def find_model(request: HttpRequest, name: str) -> tuple[BaseModel, Checkpoint |
     except ApiError as error:
         raise not_available(name, "Hone does not know it") from error
     if isinstance(found, Checkpoint):
+        if found.project_id != request.project.pk:  # type: ignore[attr-defined]
+            raise not_available(name, "another project shares it, for asking it only")
         return found.base_model, found
     if found.status != BaseModel.Status.READY:
         raise not_available(name, f"it is in the catalogue, but {found.get_status_display().lower()}")

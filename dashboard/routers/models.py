@@ -10,7 +10,7 @@ from accounts.errors import ApiError
 from dashboard import schemas
 from training import actions
 from training.aliases.models import Alias
-from training.models import BaseModel, Checkpoint
+from training.models import BaseModel, Checkpoint, CheckpointQuerySet
 
 router = Router()
 
@@ -18,7 +18,7 @@ router = Router()
 @router.get("/models", response=schemas.ModelList)
 def list_models(request: HttpRequest) -> dict[str, Any]:
     """Base models on disk by name, then aliases, then fine-tuned models and checkpoints, newest first."""
-    mine = Checkpoint.objects.of(request.project).filter(archived_at=None)  # type: ignore[attr-defined]
+    mine = Checkpoint.objects.usable_by(request.project).filter(archived_at=None)  # type: ignore[attr-defined]
     tuned = [as_tuned_model(row) for row in mine.select_related("base_model")]
     named = [as_alias(row) for row in Alias.objects.of(request.project).prefetch_related("promotions")]  # type: ignore[attr-defined]
     return {"data": [as_base_model(row) for row in BaseModel.objects.ready()] + named + tuned}
@@ -32,7 +32,7 @@ def retrieve_model(request: HttpRequest, model: str) -> dict[str, Any]:
     alias = Alias.objects.of(request.project).filter(name=model).first()  # type: ignore[attr-defined]
     if alias:
         return as_alias(alias)
-    return as_tuned_model(find_tuned(request, model), model)
+    return as_tuned_model(find_tuned(request, model, Checkpoint.objects.usable_by(request.project)), model)  # type: ignore[attr-defined]
 
 
 @router.delete("/models/{path:model}", response=schemas.Deleted)
@@ -41,7 +41,7 @@ def delete_model(request: HttpRequest, model: str) -> dict[str, Any]:
     if BaseModel.objects.filter(name=model).exists():
         message = f"'{model}' is a base model; only fine-tuned models can be deleted here."
         raise ApiError(message, param="model", code="not_deletable")
-    row = find_tuned(request, model)
+    row = find_own(request, model)
     if not row.project.is_owned_by(request.auth_user):  # type: ignore[attr-defined]
         message = "Only an owner of the project may delete a model. Ask one, or use an owner's key."
         raise ApiError(message, status=403, code="owner_required")
@@ -49,9 +49,13 @@ def delete_model(request: HttpRequest, model: str) -> dict[str, Any]:
     return {"id": model, "object": "model"}
 
 
-def find_tuned(request: HttpRequest, name: str) -> Checkpoint:
-    mine = Checkpoint.objects.of(request.project)  # type: ignore[attr-defined]
-    row = mine.named(name).select_related("base_model", "project").first()
+def find_own(request: HttpRequest, name: str) -> Checkpoint:
+    """A model of the project itself: one that is shared with it is not its to change."""
+    return find_tuned(request, name, Checkpoint.objects.of(request.project))  # type: ignore[attr-defined]
+
+
+def find_tuned(request: HttpRequest, name: str, among: CheckpointQuerySet) -> Checkpoint:
+    row = among.named(name).select_related("base_model", "project").first()
     if row is None:
         message = f"The model `{name}` does not exist or you do not have access to it."
         raise ApiError(message, status=404, param="model", code="model_not_found")

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -159,7 +160,7 @@ def blamed(job: TrainingJob) -> Blamed | None:
 
 def checkpoint_rows(job: TrainingJob) -> list[CheckpointRow]:
     """Newest last, as training made them."""
-    kept = job.checkpoints.filter(archived_at=None)
+    kept = job.checkpoints.filter(archived_at=None).annotate(shared_count=Count("permissions"))
     found = list(kept.select_related("job", "deployment", "verification", "export").order_by("step"))
     losses = [c.full_valid_loss for c in found if c.full_valid_loss is not None]
     best, worst = (min(losses), max(losses)) if losses else (0.0, 0.0)

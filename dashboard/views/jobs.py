@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from accounts.errors import ApiError
 from dashboard import differences
 from dashboard.curves import sparkline
-from dashboard.views import exports, film, job_configuration, job_figures, job_page, model_choice, new_job
+from dashboard.views import exports, film, job_configuration, job_figures, job_page, model_choice, new_job, sharing
 from training.job_log import queue_text
 from training.models import Checkpoint, Metric, TrainingJob
 
@@ -267,5 +267,12 @@ urlpatterns: list[URLPattern] = [
     path("<str:job_id>/checkpoints/<str:checkpoint_id>/tar", exports.download_checkpoint, name="checkpoint-tar"),
     path("<str:job_id>/checkpoints/<str:checkpoint_id>/merged", exports.download_merged, name="merged-tar"),
     path("<str:job_id>/checkpoints/<str:checkpoint_id>/merge", exports.merge, name="merge-checkpoint"),
+    path("<str:job_id>/checkpoints/<str:checkpoint_id>/sharing", sharing.sharing, name="sharing"),
+    path("<str:job_id>/checkpoints/<str:checkpoint_id>/sharing/add", sharing.share, name="share-checkpoint"),
+    path(
+        "<str:job_id>/checkpoints/<str:checkpoint_id>/sharing/<str:permission_id>/remove",
+        sharing.take_back,
+        name="take-back",
+    ),
     path("<str:job_id>/checkpoints/<str:checkpoint_id>/<str:action>", act_on_checkpoint, name="act-on-checkpoint"),
 ]

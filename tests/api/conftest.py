@@ -34,6 +34,8 @@ class Server:
     member_key: str = ""
     stranger_key: str = ""
     project: str = ""
+    stranger_project: str = ""
+    third_project: str = ""
     processes: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     @property

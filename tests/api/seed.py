@@ -37,7 +37,9 @@ def main() -> None:
     people = {"key": (project, owner), "member_key": (project, member), "stranger_key": (elsewhere, stranger)}
     keys = {name: ApiKey.make(project=where, user=who, name="test")[1] for name, (where, who) in people.items()}
     add_model(Path(sys.argv[1]), "tiny")
-    print(json.dumps({**keys, "project": project.id}))
+    third = Project.objects.create(name="Nowhere")
+    projects = {"project": project.id, "stranger_project": elsewhere.id, "third_project": third.id}
+    print(json.dumps({**keys, **projects}))
 
 
 main()

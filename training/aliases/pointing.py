@@ -14,7 +14,8 @@ Target = BaseModel | Checkpoint
 
 
 def resolve(project: Project, name: str) -> Target | None:
-    """What the alias means now; None when there is none of this name. Raises ApiError 404 when its model is gone."""
+    """What the alias means now; None when there is none of this name. Raises ApiError 404 when its model is gone, or
+    belongs to a project that shares it no more."""
     alias = Alias.objects.of(project).filter(name=name).prefetch_related("promotions").first()
     if alias is None:
         return None
@@ -22,7 +23,14 @@ def resolve(project: Project, name: str) -> Target | None:
     if target is None:
         message = f"`{name}` points at {alias.current.model_name}, which has been deleted. Point it at another model."
         raise ApiError(message, status=404, param="model", code="model_not_found")
+    if isinstance(target, Checkpoint) and target.project_id != project.pk and not _shared(target, project):
+        message = f"`{name}` points at {target.name}, which this project may not ask any more."
+        raise ApiError(message, status=404, param="model", code="model_not_found")
     return target
+
+
+def _shared(checkpoint: Checkpoint, project: Project) -> bool:
+    return Checkpoint.objects.usable_by(project).filter(pk=checkpoint.pk).exists()
 
 
 @transaction.atomic

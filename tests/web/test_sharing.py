@@ -1,0 +1,90 @@
+"""Sharing a checkpoint with another project: the page, and what the other project's names then mean."""
+
+import pytest
+from django.test import Client
+
+from accounts.errors import ApiError
+from accounts.models import Membership, Project, User
+from playground import contenders
+from playground.deployments import find_target
+from tests.playground_cast import make_base, make_checkpoint
+from training.aliases import pointing
+from training.models import Checkpoint
+from training.permissions import granting
+from training.permissions.models import CheckpointPermission
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def epochs(project: Project) -> list[Checkpoint]:
+    base = make_base()
+    return [make_checkpoint(project, base, epoch=epoch) for epoch in (1, 2)]
+
+
+@pytest.fixture
+def elsewhere(stranger: User) -> Project:
+    return Project.objects.of(stranger).get()
+
+
+def page_of(checkpoint: Checkpoint) -> str:
+    return f"/jobs/{checkpoint.job_id}/checkpoints/{checkpoint.pk}/sharing"
+
+
+def test_an_owner_adds_a_project_on_the_page_and_removes_it(
+    owner_client: Client, epochs: list[Checkpoint], elsewhere: Project
+) -> None:
+    page = page_of(epochs[0])
+    assert "No other project may ask it" in owner_client.get(page).text
+    assert owner_client.post(f"{page}/add", {"project": elsewhere.pk}).status_code == 302
+    assert find_target(elsewhere, epochs[0].name) == epochs[0]
+    assert "Elsewhere" in owner_client.get(page).text
+    assert "Shared with 1 project" in owner_client.get(f"/jobs/{epochs[0].job_id}/").text
+    permission = CheckpointPermission.objects.get()
+    owner_client.post(f"{page}/{permission.pk}/remove")
+    with pytest.raises(ApiError, match="does not exist"):
+        find_target(elsewhere, epochs[0].name)
+
+
+def test_a_project_that_is_not_there_is_told_beside_the_field(owner_client: Client, epochs: list[Checkpoint]) -> None:
+    answer = owner_client.post(f"{page_of(epochs[0])}/add", {"project": "proj_nobody"})
+    assert answer.status_code == 422 and "No such project: proj_nobody" in answer.text
+
+
+def test_a_teammate_sees_the_page_without_its_buttons_and_is_refused(
+    client: Client, teammate: User, stranger_client: Client, epochs: list[Checkpoint], elsewhere: Project
+) -> None:
+    client.force_login(teammate)
+    page = page_of(epochs[0])
+    assert "An owner of the project can change this" in client.get(page).text
+    assert client.post(f"{page}/add", {"project": elsewhere.pk}).status_code == 403
+    assert stranger_client.get(page).status_code == 404 == stranger_client.post(f"{page}/add").status_code
+    assert not CheckpointPermission.objects.exists()
+
+
+def test_an_alias_of_a_shared_model_stops_when_it_is_shared_no_more(
+    owner: User, epochs: list[Checkpoint], elsewhere: Project
+) -> None:
+    permission = granting.share(epochs[0], owner, [elsewhere.pk])[0]
+    pointing.promote(elsewhere, None, "borrowed", find_target(elsewhere, epochs[0].name))
+    assert find_target(elsewhere, "borrowed") == epochs[0]
+    granting.take_back(epochs[0], owner, permission.pk)
+    with pytest.raises(ApiError, match="may not ask any more"):
+        find_target(elsewhere, "borrowed")
+
+
+def test_the_best_of_a_job_means_to_the_other_project_the_best_that_it_may_ask(
+    owner: User, epochs: list[Checkpoint], elsewhere: Project, project: Project
+) -> None:
+    granting.share(epochs[0], owner, [elsewhere.pk])
+    best = f"{epochs[0].job_id}:best"
+    assert find_target(project, best) == epochs[1] and find_target(elsewhere, best) == epochs[0]
+    assert not [each for each in contenders.search(elsewhere) if each.checkpoint], "the site of the other shows none"
+
+
+def test_who_owns_both_projects_is_offered_the_other_one(
+    owner_client: Client, owner: User, epochs: list[Checkpoint]
+) -> None:
+    mine = Project.objects.create(name="Second of mine")
+    Membership.objects.create(user=owner, project=mine)
+    assert f'<option value="{mine.pk}">Second of mine</option>' in owner_client.get(page_of(epochs[0])).text

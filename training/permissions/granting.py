@@ -1,0 +1,59 @@
+"""Every write of a permission: an owner of the project that a model belongs to lets another project ask it."""
+
+from collections.abc import Sequence
+
+from django.db import transaction
+
+from accounts.errors import ApiError
+from accounts.models import Project, User
+from training import notify
+from training.models import Checkpoint
+from training.permissions.models import CheckpointPermission
+
+
+@transaction.atomic
+def share(checkpoint: Checkpoint, user: User, project_ids: Sequence[str]) -> list[CheckpointPermission]:
+    """One permission for each project, in the order asked; a project that may already keeps the one it has. All or
+    none: raises ApiError."""
+    _refuse_who_may_not(checkpoint, user)
+    projects = Project.objects.in_bulk(project_ids)
+    for at, project_id in enumerate(project_ids):
+        if project_id not in projects:
+            raise ApiError(f"No such project: {project_id}", param=f"project_ids[{at}]", code="project_not_found")
+        if project_id == checkpoint.project_id:
+            message = f"{checkpoint.name} belongs to {project_id} itself; a permission is for another project."
+            raise ApiError(message, param=f"project_ids[{at}]", code="invalid_value")
+    granted = [
+        CheckpointPermission.objects.get_or_create(
+            checkpoint=checkpoint,
+            shared_with=projects[project_id],
+            defaults={"project_id": checkpoint.project_id, "created_by": user},
+        )[0]
+        for project_id in dict.fromkeys(project_ids)
+    ]
+    _tell(checkpoint, granted)
+    return granted
+
+
+@transaction.atomic
+def take_back(checkpoint: Checkpoint, user: User, permission_id: str) -> None:
+    """From the next request on the project may not any more. Raises ApiError."""
+    _refuse_who_may_not(checkpoint, user)
+    permission = checkpoint.permissions.filter(pk=permission_id).first()
+    if permission is None:
+        message = f"{checkpoint.name} has no permission {permission_id}."
+        raise ApiError(message, status=404, param="permission_id", code="permission_not_found")
+    permission.delete()
+    _tell(checkpoint, [permission])
+
+
+def _refuse_who_may_not(checkpoint: Checkpoint, user: User) -> None:
+    if not checkpoint.project.is_owned_by(user):
+        message = "Only an owner of the project that the model belongs to may share it. Ask one, or use an owner's key."
+        raise ApiError(message, status=403, code="owner_required")
+
+
+def _tell(checkpoint: Checkpoint, permissions: Sequence[CheckpointPermission]) -> None:
+    notify.job_changed(checkpoint.job_id)
+    for permission in permissions:
+        notify.project_changed(permission.shared_with_id)
