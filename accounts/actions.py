@@ -53,8 +53,7 @@ def join_as_new_person(*, link: OneTimeLink, email: str, name: str, password: st
 @transaction.atomic
 def remove_member(*, membership: Membership) -> None:
     """The person leaves this project; their keys for it stop working. Their work stays."""
-    if membership.role == Membership.Role.OWNER and not other_owners(membership):
-        raise ApiError("This is the project's only owner. Make somebody else an owner first.", status=409)
+    refuse_last_owner(membership)
     ApiKey.objects.live().filter(project=membership.project, user=membership.user).update(revoked_at=timezone.now())
     OneTimeLink.objects.filter(project=membership.project, created_by=membership.user, used_at=None).delete()
     membership.delete()
@@ -62,15 +61,20 @@ def remove_member(*, membership: Membership) -> None:
 
 @transaction.atomic
 def change_role(*, membership: Membership, role: str) -> None:
-    if role == Membership.Role.MEMBER and not other_owners(membership):
-        raise ApiError("This is the project's only owner. Make somebody else an owner first.", status=409)
+    """Their keys and open pages may do from now on what the new role may."""
+    if role != Membership.Role.OWNER:
+        refuse_last_owner(membership)
     membership.role = role
     membership.save(update_fields=["role"])
 
 
-def other_owners(membership: Membership) -> bool:
+def refuse_last_owner(membership: Membership) -> None:
+    """Nobody could let anybody in again. Within a transaction: two owners who step down at once wait for each other."""
+    Project.objects.select_for_update().get(pk=membership.project_id)
     owners = Membership.objects.filter(project=membership.project, role=Membership.Role.OWNER)
-    return owners.exclude(pk=membership.pk).exists()
+    others = owners.exclude(pk=membership.pk).exists()
+    if not others and owners.filter(pk=membership.pk).exists():
+        raise ApiError("This is the project's only owner. Make somebody else an owner first.", status=409)
 
 
 def reset_link(*, user: User, by: User | None = None) -> str:

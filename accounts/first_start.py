@@ -54,7 +54,7 @@ def sign_in_token(user: User) -> str:
 def ensure_local_key(project: Project) -> Path:
     """$HONE_HOME/api-key holds a live key of this project, mode 600. Made once, kept while it works."""
     path = Path(settings.HONE_HOME) / "api-key"
-    if path.exists() and ApiKey.objects.for_secret(path.read_text().strip()):
+    if path.exists() and (key := ApiKey.objects.for_secret(path.read_text().strip())) and not key.has_expired:
         path.chmod(0o600)
         return path
     _, secret = ApiKey.make(project=project, user=first_owner(), name="Local use")

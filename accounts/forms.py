@@ -1,12 +1,14 @@
 """What people type: cleaned here, written by `accounts.actions`."""
 
+import datetime
 from typing import Any
 
 from django import forms
 from django.contrib.auth import password_validation
+from django.utils import timezone
 
 from accounts.mail import sends_mail
-from accounts.models import Membership, User
+from accounts.models import ApiKey, Membership, User
 
 PASSWORD_HINT = "At least 10 characters."
 
@@ -128,11 +130,55 @@ class Forgotten(forms.Form):
 class Invite(forms.Form):
     email = _email_field(required=False, help_text="Optional: fills it in on their page. Nothing is sent.")
     role = forms.ChoiceField(
-        choices=Membership.Role.choices, initial=Membership.Role.MEMBER, widget=forms.Select(attrs={"class": "select"})
+        choices=Membership.Role.choices,
+        initial=Membership.Role.MEMBER,
+        widget=forms.Select(attrs={"class": "select"}),
+        help_text="What each may do stands above.",
     )
 
 
 class NewKey(forms.Form):
+    """Cleans to `name`, `scopes` (all alone, or others) and `expires_at`, None for never."""
+
+    ENDS = (("never", "Never"), ("30", "In 30 days"), ("90", "In 90 days"), ("date", "On a date"))
     name = forms.CharField(
         label="Name", max_length=120, widget=_input(placeholder="What will use it, such as “evaluation script”")
     )
+    scopes = forms.MultipleChoiceField(
+        choices=ApiKey.Scope.choices,
+        initial=[ApiKey.Scope.ALL.value],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one thing that the key may do."},
+    )
+    expires = forms.ChoiceField(
+        choices=ENDS, required=False, initial="never", widget=forms.Select(attrs={"class": "select"})
+    )
+    date = forms.DateField(
+        required=False,
+        label="The date",
+        widget=forms.DateInput(attrs={"class": "input", "type": "date"}),
+        error_messages={"invalid": "Write the date as year-month-day, such as 2027-01-31."},
+    )
+
+    def clean_scopes(self) -> list[str]:
+        given = self.cleaned_data["scopes"]
+        return [ApiKey.Scope.ALL.value] if ApiKey.Scope.ALL in given else given
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        kind, date = cleaned.pop("expires", "never"), cleaned.pop("date", None)
+        if kind == "date" and "date" not in self.errors:
+            self._clean_date(date)
+        return cleaned | {"expires_at": self._end(kind or "never", date)}
+
+    def _clean_date(self, date: datetime.date | None) -> None:
+        if date is None:
+            self.add_error("date", "Choose the last day on which the key works.")
+        elif date < timezone.localdate():
+            self.add_error("date", "This day is over. Choose one that is to come.")
+
+    def _end(self, kind: str, date: datetime.date | None) -> datetime.datetime | None:
+        """The end of the chosen day."""
+        if kind == "date" and date:
+            return timezone.make_aware(datetime.datetime.combine(date, datetime.time(23, 59, 59)))
+        return timezone.now() + datetime.timedelta(days=int(kind)) if kind.isdecimal() else None

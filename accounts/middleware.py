@@ -7,7 +7,7 @@ from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from accounts.models import Project
+from accounts.models import Membership
 
 WITHOUT_PROJECT = {"sign-in", "sign-out", "link", "forgotten-password", "welcome", "judge"}
 OPEN_PREFIXES = ("/v1/", "/healthz", "/static/")  # the API has keys of its own
@@ -23,13 +23,16 @@ class LoginRequired(LoginRequiredMiddleware):
 
 
 class CurrentProject:
-    """Sets `request.project`: the one chosen in the session, else the person's first; None when signed out."""
+    """Sets `request.project`, the one chosen in the session, else the person's first, and `request.role` in it; both
+    None when signed out."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.project = current_project(request)  # type: ignore[attr-defined]
+        membership = current_membership(request)
+        request.project = membership and membership.project  # type: ignore[attr-defined]
+        request.role = membership and membership.role  # type: ignore[attr-defined]
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, view_func: Any, view_args: Any, view_kwargs: Any) -> Any:
@@ -41,9 +44,8 @@ class CurrentProject:
         return render(request, "accounts/no_project.html", status=403)
 
 
-def current_project(request: HttpRequest) -> Project | None:
+def current_membership(request: HttpRequest) -> Membership | None:
     """A stranger's project id in the session finds nothing, because only one's own projects are looked at."""
     if request.path.startswith(OPEN_PREFIXES) or not request.user.is_authenticated:
         return None
-    mine = Project.objects.of(request.user)
-    return mine.filter(pk=request.session.get("project", "")).first() or mine.first()
+    return Membership.objects.current(request.user.pk, request.session.get("project", ""))

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, BaseUserManager, PermissionsMixin
@@ -72,10 +72,21 @@ class Project(models.Model):
         return self.memberships.filter(user=user.pk, role=Membership.Role.OWNER).exists()
 
 
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def current(self, user_id: int | None, chosen: str) -> "Membership | None":
+        """This person's in the chosen project, else in their oldest one; None for who belongs to none."""
+        mine = self.filter(user=user_id or 0).select_related("project").order_by("project__created_at")
+        return mine.filter(project=chosen).first() or mine.first()
+
+
 class Membership(models.Model):
     class Role(models.TextChoices):
+        """Each may do what the one below it may; accounts.roles says it in words."""
+
         OWNER = "owner", "Owner"
         MEMBER = "member", "Member"
+        EVALUATOR = "evaluator", "Evaluator"
+        READER = "reader", "Reader"
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
@@ -85,17 +96,34 @@ class Membership(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "project"], name="one_membership_per_project")]
 
+    objects = MembershipQuerySet.as_manager()
+
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def live(self) -> "ApiKeyQuerySet":
         return self.filter(revoked_at=None)
 
     def for_secret(self, secret: str) -> "ApiKey | None":
-        return self.live().filter(hash=hashed(secret)).select_related("project", "user").first()
+        """One that nobody revoked, with `role`: its person's present one, None when they left. It may have expired."""
+        memberships = Membership.objects.filter(user=models.OuterRef("user"), project=models.OuterRef("project"))
+        found = self.live().filter(hash=hashed(secret)).select_related("project", "user")
+        return found.annotate(role=models.Subquery(memberships.values("role")[:1])).first()
+
+
+def every_scope() -> list[str]:
+    return [ApiKey.Scope.ALL.value]
 
 
 class ApiKey(models.Model):
     """A bearer key of one project. Only its hash is stored; the secret is shown once."""
+
+    class Scope(models.TextChoices):
+        """What a key may do at most; never more than its person's role (dashboard.walls)."""
+
+        READ = "read", "Read: see files, jobs, models and results"
+        TRAIN = "train", "Train: upload files, start and steer jobs, delete them; see what read sees"
+        SERVE = "serve", "Serve: ask models and list them; see nothing else"
+        ALL = "all", "All: everything that you may do here"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="api_keys")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
@@ -105,17 +133,43 @@ class ApiKey(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    scopes = models.JSONField(default=every_scope)
+    expires_at = models.DateTimeField(null=True, blank=True)  # None: never
 
     objects = ApiKeyQuerySet.as_manager()
+    role: str | None  # of its person now; for_secret() tells
 
     @classmethod
-    def make(cls, *, project: Project, user: User, name: str) -> tuple["ApiKey", str]:
-        """Returns the stored row and the secret, which is known only now."""
+    def make(
+        cls,
+        *,
+        project: Project,
+        user: User,
+        name: str,
+        scopes: list[str] | None = None,
+        expires_at: datetime | None = None,
+    ) -> tuple["ApiKey", str]:
+        """Returns the stored row and the secret, which is known only now. Without `scopes` it may do all."""
         secret = new_id("sk-hone-", 40)
         key = cls.objects.create(
-            project=project, user=user, name=name, hash=hashed(secret), hint=f"{secret[:11]}…{secret[-4:]}"
+            project=project,
+            user=user,
+            name=name,
+            hash=hashed(secret),
+            hint=f"{secret[:11]}…{secret[-4:]}",
+            scopes=scopes or every_scope(),
+            expires_at=expires_at,
         )
         return key, secret
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+    @property
+    def ends_in_days(self) -> int | None:
+        """Whole days left, 0 on the last one; None: it does not end."""
+        return None if self.expires_at is None else max(0, (self.expires_at - timezone.now()).days)
 
 
 class OneTimeLinkQuerySet(models.QuerySet["OneTimeLink"]):

@@ -19,7 +19,7 @@ from ninja.security import HttpBearer
 
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
-from dashboard import schemas
+from dashboard import schemas, walls
 from dashboard.routers import chains, exports, files, jobs, models, moderations, permissions, uploads, webhooks
 from dashboard.wording import explain
 from playground.routers import router as chat_router
@@ -43,28 +43,16 @@ NOT_SERVED = {
 
 
 class BearerKey(HttpBearer):
-    """A live API key. Sets `request.api_key`, `request.project` and `request.auth_user`."""
+    """A live API key that may do this (dashboard.walls says what). Sets `request.api_key`, `.project`, `.auth_user`."""
 
     def authenticate(self, request: HttpRequest, token: str) -> ApiKey | None:
         key = ApiKey.objects.for_secret(token)
-        if key is None or not key.user.is_active:
+        if key is None or key.role is None or not key.user.is_active:
             return None
-        refuse_another_project(request, key)
+        walls.check_key(request, key)
         remember_use(key)
         request.api_key, request.project, request.auth_user = key, key.project, key.user  # type: ignore[attr-defined]
         return key
-
-
-def refuse_another_project(request: HttpRequest, key: ApiKey) -> None:
-    """A client that names a project must hold a key of it."""
-    named = request.headers.get("OpenAI-Project", "")
-    if named and named != key.project_id:
-        raise ApiError(
-            "OpenAI-Project header should match project for API key. Leave OPENAI_PROJECT_ID unset: the key already"
-            " says which project it is.",
-            status=401,
-            code="mismatched_project",
-        )
 
 
 def remember_use(key: ApiKey) -> None:

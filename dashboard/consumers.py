@@ -17,7 +17,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.db.models import Count, F, Max, Sum
 from django.urls import URLPattern, path
 
-from accounts.models import Project
+from accounts.models import Membership, Project
 from dashboard import job_marks
 from dashboard.curves import ROW_FIELDS, rows_after
 from dashboard.job_marks import STATE_FIELDS, marks_of
@@ -150,20 +150,24 @@ class ProjectConsumer(NewsConsumer):
     async def connect(self) -> None:
         self.seen: dict[str, Any] | None = None
         self.rests_until = 0.0
-        project_id = await project_of(self.scope["user"].pk, self.scope["session"].get("project", ""))
-        if project_id is None:
+        chosen = self.scope["session"].get("project", "")
+        membership = await database_sync_to_async(Membership.objects.current)(self.scope["user"].pk, chosen)
+        if membership is None:
             await self.close(code=NOT_FOUND)
             return
-        self.project_id = project_id
-        await self.start(f"project.{project_id}")
+        self.membership = membership
+        await self.start(f"project.{membership.project_id}")
 
     async def look(self) -> float:
         wait = self.rests_until - time.monotonic()
         if wait > 0:
             await asyncio.sleep(wait)  # news in a burst is told once
         began = time.monotonic()
-        marks = await project_marks(self.project_id)
+        marks = await project_marks(self.membership)
         self.rests_until = _next_look(began)
+        if marks is None:
+            await self.close(code=NOT_FOUND)
+            return POLL_SECONDS
         before, self.seen = self.seen, marks
         changed = [part for part in marks if before is not None and before[part] != marks[part]]
         if changed:
@@ -205,16 +209,12 @@ def marks_for(job_id: str, user_id: int | None) -> dict[str, Any] | None:
     return marks_of(job)
 
 
-@database_sync_to_async
-def project_of(user_id: int | None, chosen: str) -> str | None:
-    """The same choice as accounts.middleware.current_project."""
-    mine = Project.objects.filter(memberships__user=user_id or 0).order_by("created_at").values_list("pk", flat=True)
-    return mine.filter(pk=chosen).first() or mine.first()
-
-
 @partial(database_sync_to_async, thread_sensitive=False)
-def project_marks(project_id: str) -> dict[str, Any]:
-    """Cheap sums over the project's rows that move when anything the lists show moves."""
+def project_marks(membership: Membership) -> dict[str, Any] | None:
+    """Cheap sums over the project's rows that move when anything the lists show moves; None: removed meanwhile."""
+    if not Membership.objects.filter(pk=membership.pk).exists():
+        return None
+    project_id = membership.project_id
     jobs = TrainingJob.objects.filter(project=project_id)
     files = DatasetFile.objects.filter(project=project_id)
     served = Deployment.objects.filter(checkpoint=None) | Deployment.objects.filter(checkpoint__project=project_id)

@@ -14,6 +14,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     project = getattr(request, "project", None)
     return {
         "project": project,
+        "role": getattr(request, "role", None),
         "projects": list(Project.objects.of(request.user)) if project else [],
         "section": section(request.path),
     }

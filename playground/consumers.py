@@ -20,7 +20,8 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.urls import URLPattern, path
 
 from accounts.errors import ApiError
-from accounts.models import Project, User
+from accounts.models import Membership, Project, User
+from accounts.roles import Role, may, refusal, role_of
 from playground import comparisons, contenders, deployments, figures, sheets, streams, views
 from playground.comparisons import Answer
 from playground.forms import Open, Retry, Send, Stop, parse_frame
@@ -46,11 +47,12 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
         if not self.user.is_authenticated:
             await self.close(code=SIGNED_OUT)
             return
-        project = await database_sync_to_async(_project)(self.user, self.scope["session"])
-        if project is None:
+        chosen = self.scope["session"].get("project", "")
+        membership = await database_sync_to_async(Membership.objects.current)(self.user.pk, chosen)
+        if membership is None:
             await self.close(code=NO_PROJECT)
             return
-        self.project = project
+        self.project = membership.project
         await self.accept()
 
     async def disconnect(self, code: int) -> None:
@@ -69,10 +71,16 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
             return None  # parse_frame answers it
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        role = await database_sync_to_async(role_of)(self.user, self.project)  # it may have changed meanwhile
+        if role is None:
+            await self.close(code=NO_PROJECT)
+            return
         try:
             frame = parse_frame(content)
             if isinstance(frame, Open):
-                await self._open(frame)
+                await self._open(frame, wanting=may(role, Role.EVALUATOR))
+            elif not may(role, Role.EVALUATOR):
+                raise ApiError(refusal(role, Role.EVALUATOR, self.project), status=403)
             elif isinstance(frame, Send):
                 await self._send_turn(frame)
             elif isinstance(frame, Stop):
@@ -84,15 +92,16 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
 
     # ---- what the page asks for ----
 
-    async def _open(self, frame: Open) -> None:
-        """The page is there: have its models loaded and tell how far they are."""
+    async def _open(self, frame: Open, wanting: bool) -> None:
+        """The page is there: have its models loaded, unless only a reader looks, and tell how far they are."""
         if frame.comparison:
             self.comparison = await database_sync_to_async(_comparison)(self.project, frame.comparison)
             self.models = [column["model"] for column in self.comparison.columns]
             self.turn = await self.comparison.turns.order_by("-position").afirst()
         else:
             self.models = frame.models
-        await database_sync_to_async(_want_all)(self.project, self.models)
+        if wanting:
+            await database_sync_to_async(_want_all)(self.project, self.models)
         if self.watching is None:
             self.watching = asyncio.create_task(self._watch())
 
@@ -216,11 +225,6 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
             except Exception:
                 logger.exception("could not look at the states of %s", self.models)
             await asyncio.sleep(LOOK_SECONDS)
-
-
-def _project(user: User, session: Any) -> Project | None:
-    mine = Project.objects.of(user)
-    return mine.filter(pk=session.get("project", "")).first() or mine.first()
 
 
 def _comparison(project: Project, comparison_id: str) -> Comparison:

@@ -22,10 +22,12 @@ from accounts.errors import ApiError
 from accounts.forms import ChangePassword, Invite, NewKey, Profile
 from accounts.mail import sends_mail
 from accounts.models import ApiKey, Membership, OneTimeLink, User
+from accounts.roles import ARTICLE, WORDS, Role
 from dashboard import forms_moderation, webhooks_shown
 from training import devices
 from training.models import TrackerKey
 
+ROLE_ICONS = {Role.OWNER: "users", Role.MEMBER: "user", Role.EVALUATOR: "vote", Role.READER: "eye"}
 WANDB_KEY = re.compile(r"[\w-]{40,300}")
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
@@ -46,6 +48,8 @@ def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
         "new_key": NewKey(),
         "members": project.memberships.select_related("user").order_by("created_at"),
         "is_owner": is_owner(request),
+        "roles": [(role, role.label, ARTICLE[role], ROLE_ICONS[role], WORDS[role]) for role in Role],
+        "role_article": ARTICLE[Role(request.role)],
         "invitations": OneTimeLink.objects.invitations(project),
         "keys": ApiKey.objects.live().filter(project=project).select_related("user").order_by("-created_at"),
         "api_address": request.build_absolute_uri("/v1"),
@@ -224,7 +228,7 @@ def make_key(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return page(request, 422, new_key=form)
     assert isinstance(request.user, User)
-    _, secret = ApiKey.make(project=request.project, user=request.user, name=form.cleaned_data["name"])
+    _, secret = ApiKey.make(project=request.project, user=request.user, **form.cleaned_data)
     return page(request, secret=secret)
 
 

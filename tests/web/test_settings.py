@@ -41,7 +41,7 @@ def test_the_page_shows_people_keys_and_the_server(owner_client, teammate, api_k
 
 
 def test_a_key_is_shown_once_and_works_until_it_is_revoked(owner_client, owner, project):
-    page = owner_client.post(reverse("make-key"), {"name": "evaluation"}).content.decode()
+    page = owner_client.post(reverse("make-key"), {"name": "evaluation", "scopes": ["all"]}).content.decode()
     secret = re.search(r"sk-hone-[A-Za-z0-9]{40}", page).group()
     key = ApiKey.objects.for_secret(secret)
     assert (key.project, key.user, key.name) == (project, owner, "evaluation")
