@@ -48,10 +48,15 @@ def create_file(
     purpose: str,
     source: BinaryIO | bytes,
     expires_after: dict[str, Any] | int | None = None,
+    **given: Any,
 ) -> DatasetFile:
-    """A whole file at once. Small ones are checked before this returns, larger ones by the worker."""
+    """A whole file at once. Small ones are checked before this returns, larger ones by the worker. `given`: columns of
+    a file that had them elsewhere, such as its id."""
+    if "id" in given and DatasetFile.objects.filter(pk=given["id"]).exists():
+        raise ApiError(f"There is a file {given['id']} already.", status=409, code="file_exists")
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     file = DatasetFile(
+        **given,
         project=project,
         created_by=user,
         filename=clean_name(filename),

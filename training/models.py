@@ -494,6 +494,7 @@ def next_revisions(job: TrainingJob, count: int) -> int:
 
 from training.aliases.models import Alias, Promotion  # noqa: E402, F401 - Django looks for models here
 from training.chains.models import Chain  # noqa: E402, F401 - Django looks for models here
+from training.imported.models import ImportedCheckpoint, ImportedJob  # noqa: E402, F401 - Django looks for models here
 from training.intake.models import Making  # noqa: E402, F401 - Django looks for models here
 from training.parts.models import Upload, UploadPart  # noqa: E402, F401 - Django looks for models here
 from training.permissions.models import CheckpointPermission  # noqa: E402, F401 - Django looks for models here

@@ -17,7 +17,7 @@ class Alias(models.Model):
     """A name that the API answers to. Its newest promotion says what it means."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="aliases")
-    name = models.CharField(max_length=64)
+    name = models.CharField(max_length=250)
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = AliasQuerySet.as_manager()
