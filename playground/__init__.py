@@ -5,6 +5,8 @@ serving      deployments.py says what is wanted; `manage.py serve` runs fleet.py
              processes.py; bringing_up.py loads, gate.py and parity.py prove
 answering    asking.py asks any model that can stand in a column; gateway.py passes requests through (routers.py for the
              API, streams.py for the page); tool_calls.py
+limits/      requests and tokens a minute of the API: windows.py counts, reserving.py says yes or 429, tally.py reads
+             off an answer what it took
 external/    models of somebody else's server: addresses.py says which may be asked, calling.py asks, trouble.py tells
 comparing    contenders.py, comparisons.py, sheets.py (who may see what); exporting.py; edits/ keeps edited answers
              figures.py and prices.py (what an answer cost), structured.py (tools, answer formats), differences.py,

@@ -56,6 +56,11 @@ def target_of(deployment: Deployment) -> Target:
     return deployment.checkpoint or deployment.base_model  # type: ignore[return-value]
 
 
+def base_of(target: Target) -> BaseModel:
+    """The base model of its family."""
+    return target.base_model if isinstance(target, Checkpoint) else target
+
+
 def want(*, base_model: BaseModel | None = None, checkpoint: Checkpoint | None = None) -> Deployment:
     """Have it loaded. One that is on stays as it is; one that failed is tried again."""
     assert (base_model is None) != (checkpoint is None), "exactly one of base_model and checkpoint"

@@ -20,6 +20,7 @@ from accounts.errors import ApiError
 from accounts.models import Project
 from playground import deployments, too_long, tool_calls
 from playground.deployments import Target
+from playground.limits.tally import Tally
 from playground.models import Deployment
 from training.models import Checkpoint
 
@@ -126,8 +127,7 @@ def completion_body(payload: dict[str, Any], target: Target) -> dict[str, Any]:
 
 
 def has_chat_template(target: Target) -> bool:
-    base = target.base_model if isinstance(target, Checkpoint) else target
-    return bool(base.facts_json.get("has_chat_template", True))
+    return bool(deployments.base_of(target).facts_json.get("has_chat_template", True))
 
 
 def template_folder(target: Target) -> Path:
@@ -142,8 +142,7 @@ def prepare(payload: dict[str, Any], served_name: str) -> dict[str, Any]:
     body = {name: value for name, value in payload.items() if name not in DROPPED and value is not None}
     body["model"] = served_name
     if body.get("stream"):
-        options = body.get("stream_options") or {}
-        body["stream_options"] = {"include_usage": bool(options.get("include_usage"))}
+        body["stream_options"] = {"include_usage": True}  # it is always counted; who did not ask for it does not see it
     else:
         body.pop("stream_options", None)
     return body
@@ -290,7 +289,7 @@ def translate(status: int, content: bytes, served_name: str, asked: str) -> ApiE
     )
 
 
-async def whole(upstream: aiohttp.ClientResponse, asked: str) -> bytes:
+async def whole(upstream: aiohttp.ClientResponse, asked: str, tally: Tally) -> bytes:
     """A plain answer with the model's name as it was asked for. Raises ApiError when the server stops in between."""
     try:
         content = await upstream.read()
@@ -299,14 +298,18 @@ async def whole(upstream: aiohttp.ClientResponse, asked: str) -> bytes:
     finally:
         upstream.close()
     answer = json.loads(content)
-    answer["model"] = asked
+    answer["model"], tally.usage = asked, answer.get("usage")
     return _compact(answer)
 
 
-async def relay(upstream: aiohttp.ClientResponse, deployment: Deployment, asked: str) -> AsyncIterator[bytes]:
+async def relay(
+    upstream: aiohttp.ClientResponse, deployment: Deployment, asked: str, tally: Tally
+) -> AsyncIterator[bytes]:
     """Server-sent events as they come, those that came together in one piece. Left early, the generation is stopped."""
     served = deployment.served_name
     async for together in events(upstream, served, deployment):
+        if not (together := tally.look(together)):
+            continue
         named = together if served == asked else [renamed(data, served, asked) for data in together]
         yield b"".join(b"data: %b\n\n" % data for data in named)
     yield b"data: [DONE]\n\n"

@@ -8,9 +8,14 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Router
 
+from accounts.models import Project
 from playground import gateway
-from playground.deployments import Target
+from playground.deployments import Target, base_of
+from playground.limits.reserving import estimate, reserve
+from playground.limits.tally import Tally
+from playground.models import Deployment
 
+Words = Callable[[dict[str, Any], Target], dict[str, Any]]
 router = Router()
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no proxy may hold tokens back
 
@@ -27,20 +32,32 @@ async def completions(request: HttpRequest) -> HttpResponseBase:
     return await pass_through(request, "/v1/completions", gateway.completion_body)
 
 
-async def pass_through(
-    request: HttpRequest, path: str, words: Callable[[dict[str, Any], Target], dict[str, Any]]
-) -> HttpResponseBase:
+async def pass_through(request: HttpRequest, path: str, words: Words) -> HttpResponseBase:
     payload = gateway.parse(request.body)
     asked = payload["model"]
-    look = sync_to_async(gateway.first_look)
-    target, payload, deployment = await look(request.project, payload, words)  # type: ignore[attr-defined]
-    deployment = deployment or await gateway.ready(target)
-    body = gateway.prepare(payload, deployment.served_name)
-    upstream = await gateway.send(deployment, path, body, asked)
-    if not body.get("stream"):
-        return HttpResponse(await gateway.whole(upstream, asked), content_type="application/json")
+    target, payload, deployment, tally = await sync_to_async(admit)(request, payload, words)
+    with tally.failing():
+        deployment = deployment or await gateway.ready(target)
+        body = gateway.prepare(payload, deployment.served_name)
+        upstream = await gateway.send(deployment, path, body, asked)
+        if not body.get("stream"):
+            content = await gateway.whole(upstream, asked, tally)
+            tally.close()
+            return HttpResponse(content, content_type="application/json", headers=tally.headers)
     response = StreamingHttpResponse(
-        gateway.relay(upstream, deployment, asked), content_type="text/event-stream", headers=STREAM_HEADERS
+        gateway.relay(upstream, deployment, asked, tally),
+        content_type="text/event-stream",
+        headers=STREAM_HEADERS | tally.headers,
     )
-    response._resource_closers.append(upstream.close)  # a caller who left before the first token
+    response._resource_closers += [upstream.close, tally.close]  # also of a caller who left before the first token
     return response
+
+
+def admit(
+    request: HttpRequest, payload: dict[str, Any], words: Words
+) -> tuple[Target, dict[str, Any], Deployment | None, Tally]:
+    """What `gateway.first_look` finds, once this project may ask it now: in one go with it. Raises ApiError."""
+    project: Project = request.project  # type: ignore[attr-defined]
+    target, body, deployment = gateway.first_look(project, payload, words)
+    grant = reserve(project, base_of(target).name, payload["model"], estimate(body))
+    return target, body, deployment, Tally(grant, body)

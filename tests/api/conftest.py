@@ -53,9 +53,14 @@ class Server:
     def async_client(self) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=f"{self.url}/v1", api_key=self.key, max_retries=0, timeout=60)
 
-    def start(self, name: str, command: list[str]) -> None:
+    def start(self, name: str, command: list[str], **env: str) -> None:
         with (self.home / f"{name}.log").open("ab") as log:
-            self.processes.append(subprocess.Popen(command, cwd=ROOT, env=self.env, stdout=log, stderr=log))
+            self.processes.append(subprocess.Popen(command, cwd=ROOT, env=self.env | env, stdout=log, stderr=log))
+
+    def start_web(self, port: int, name: str = "web", **env: str) -> None:
+        """daphne, as Hone starts it."""
+        web = [sys.executable, "-m", "dashboard.serve_web", "-b", "127.0.0.1", "-p", str(port)]
+        self.start(name, [*web, "dashboard.asgi:application"], **env)
 
     def run(self, *arguments: str) -> str:
         """A Python command on this server's data; returns what it prints."""
@@ -109,8 +114,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for name, value in seeded.items():
         setattr(server, name, value)
     try:
-        web = [sys.executable, "-m", "dashboard.serve_web", "-b", "127.0.0.1", "-p", str(port)]
-        server.start("web", [*web, "dashboard.asgi:application"])
+        server.start_web(port)
         for name, command in worker_commands().items():
             server.start(name, command)
         await_answer(server)

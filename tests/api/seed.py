@@ -42,4 +42,5 @@ def main() -> None:
     print(json.dumps({**keys, **projects}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -147,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
             for delta, reason in deltas
         ]
         if (body.get("stream_options") or {}).get("include_usage"):
-            chunks = [chunk | {"usage": None} for chunk in chunks] + [head | {"choices": [], "usage": usage}]
+            chunks.append(head | {"choices": [], "usage": usage})
         self.stream(chunks)
 
     def complete(self, body: dict[str, Any]) -> None:
@@ -155,12 +155,13 @@ class Handler(BaseHTTPRequestHandler):
         prompts = [prompts] if isinstance(prompts[0], int) else prompts
         choices = [self.choice(index, prompt, body) for index, prompt in enumerate(prompts)]
         head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time())}
-        answer = head | {"model": body["model"], "choices": choices}
-        if body.get("stream"):
-            return self.stream([answer])
+        head |= {"model": body["model"]}
         tokens = sum(map(len, prompts))
         usage = {"prompt_tokens": tokens, "completion_tokens": len(prompts), "total_tokens": tokens + len(prompts)}
-        return self.answer(answer | {"usage": usage})
+        if not body.get("stream"):
+            return self.answer(head | {"choices": choices, "usage": usage})
+        told = (body.get("stream_options") or {}).get("include_usage")
+        return self.stream([head | {"choices": choices}, *([head | {"choices": [], "usage": usage}] if told else [])])
 
     def choice(self, index: int, prompt: str | list[int], body: dict[str, Any]) -> dict[str, Any]:
         ids = prompt if isinstance(prompt, list) else [ord(letter) for letter in prompt]

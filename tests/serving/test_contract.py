@@ -141,6 +141,15 @@ def test_a_stream_begins_with_the_role_and_ends_with_usage(stand: Stand) -> None
     assert chunks[-1].usage and chunks[-1].usage.completion_tokens == 3
 
 
+def test_a_continued_text_ends_with_usage_too(stand: Stand) -> None:
+    options = {"include_usage": True}
+    chunks = list(
+        stand.client.completions.create(model="tiny", prompt="x", max_tokens=1, stream=True, stream_options=options)  # type: ignore[call-overload]
+    )
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+    assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens == 1
+
+
 def test_a_text_is_completed_plain_and_streaming(stand: Stand) -> None:
     answer = stand.client.completions.create(model="tiny", prompt="Once", max_tokens=1)
     assert answer.object == "text_completion"

@@ -15,6 +15,8 @@ from django.utils import timezone
 from accounts.models import ApiKey
 from dashboard.asgi import application
 from playground import gateway
+from playground.limits.reserving import Grant
+from playground.limits.tally import Tally
 from playground.models import Deployment
 from training.models import BaseModel
 
@@ -33,7 +35,9 @@ async def read() -> AsyncIterator[Upstream]:
     """What the gateway makes of an upstream that writes these pieces; `breaks`: and is cut off then."""
     servers = []
 
-    async def found(*pieces: bytes, asked: str = "tiny", breaks: bool = False) -> list[dict[str, Any]]:
+    async def found(
+        *pieces: bytes, asked: str = "tiny", breaks: bool = False, tally: Tally | None = None
+    ) -> list[dict[str, Any]]:
         async def answer(request: web.Request) -> web.StreamResponse:
             response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
             await response.prepare(request)
@@ -50,7 +54,8 @@ async def read() -> AsyncIterator[Upstream]:
         await server.start_server()
         deployment = Deployment(base_model=BaseModel(name="tiny"), url=str(server.make_url("")).rstrip("/"))
         upstream = await gateway.send(deployment, "/v1/chat/completions", {}, asked)
-        written = b"".join([piece async for piece in gateway.relay(upstream, deployment, asked)])
+        tally = tally or Tally(Grant(), {})
+        written = b"".join([piece async for piece in gateway.relay(upstream, deployment, asked, tally)])
         events = written.decode().removesuffix("\n\n").split("\n\n")
         assert events.pop() == "data: [DONE]" and all(event.startswith("data: ") for event in events)
         return [json.loads(event[6:]) for event in events]
@@ -105,6 +110,27 @@ async def test_a_stream_that_breaks_off_says_that_it_can_be_asked_again(read: Up
     *said, last = await read(chunk("one"), chunk("two")[:40], breaks=breaks)
     assert texts(said) == ["one"]
     assert last["error"]["code"] == "server_stopped" and "Please try again" in last["error"]["message"]
+
+
+# ---- what it took ----
+
+
+def usage_chunk(model: str = "tiny") -> bytes:
+    """As vLLM writes it, the last before [DONE]."""
+    usage = {"prompt_tokens": 7, "total_tokens": 9, "completion_tokens": 2}
+    written = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": []}
+    return b"data: " + json.dumps(written | {"usage": usage}, separators=(",", ":")).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("cut", [True, False])
+async def test_the_usage_is_read_off_a_stream_and_shown_to_who_asked(read: Upstream, shown: bool, cut: bool) -> None:
+    tally = Tally(Grant(), {"stream_options": {"include_usage": shown}})
+    said, last = chunk('the end "choices":[]'), usage_chunk() + b"data: [DONE]\n\n"
+    events = await read(*([said, last] if cut else [said + last]), tally=tally)
+    assert tally.usage == {"prompt_tokens": 7, "total_tokens": 9, "completion_tokens": 2}
+    assert [event for event in events if "usage" in event] == (events[-1:] if shown else [])
+    assert len(events) == 1 + shown
 
 
 # ---- threads ----

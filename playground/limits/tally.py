@@ -1,0 +1,63 @@
+"""What one answer took, read off it while it passes: vLLM tells it in the last chunk of a stream, where it is asked."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from accounts.errors import ApiError
+from playground.limits.reserving import Grant, prompt_tokens
+
+# the chunk with the usage has no choices; a quotation mark inside a text is escaped, so no answer can look like it
+USAGE: Final = b'"choices":[]'
+
+
+class Tally:
+    """Of one request. `close` tells what it took, once, however it ended."""
+
+    def __init__(self, grant: Grant, payload: dict[str, Any]) -> None:
+        self.grant, self.payload = grant, payload
+        self.shows_usage = bool((payload.get("stream_options") or {}).get("include_usage"))
+        self.usage: dict[str, Any] | None = None
+        self.relayed = 0  # chunks; vLLM writes one for each token, fewer where it writes faster than they are taken
+        self.closed = False
+
+    def look(self, together: list[bytes]) -> list[bytes]:
+        """Chunks of a stream as they may be passed on: the usage is left out where the caller did not ask for it."""
+        self.relayed += len(together)
+        if USAGE not in together[-1]:
+            return together
+        self.usage = json.loads(together[-1]).get("usage")
+        return together if self.shows_usage else together[:-1]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return self.grant.headers
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Around all that may fail before the first token. A model that could not be asked counts for nothing, a
+        request that it refused as a request without tokens."""
+        try:
+            yield
+        except ApiError as error:
+            self.closed = True
+            self.grant.settle(0, answered=error.status < 429)
+            error.headers = self.headers | error.headers
+            raise
+        except BaseException:  # the caller left
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """The answer is whole, broke off, or its caller left: then what was relayed counts, with the prompt."""
+        if self.closed:
+            return
+        self.closed = True
+        usage = self.usage or self._relayed()
+        self.grant.settle((usage.get("prompt_tokens") or 0) + (usage.get("completion_tokens") or 0))
+
+    def _relayed(self) -> dict[str, int]:
+        """Of an answer that was not told to its end. The first chunk of a chat only says who speaks."""
+        told = max(0, self.relayed - 1) if "messages" in self.payload else self.relayed
+        return {"prompt_tokens": prompt_tokens(self.payload), "completion_tokens": told}

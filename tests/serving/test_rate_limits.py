@@ -1,0 +1,135 @@
+"""Whose requests count against which limit, and which do not count at all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playground import deployments, gateway, vllm
+from playground.limits import reserving
+from playground.limits.windows import Rates, Taken
+from tests.fakes.vllm import fake_python
+from tests.serving.conftest import Shelf
+from tests.serving.test_gateway import ASK, Caller, make_ready
+from training.models import BaseModel
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+async def connections() -> AsyncIterator[None]:
+    yield
+    await gateway.close()
+
+
+@pytest.fixture
+def base(shelf: Shelf) -> BaseModel:
+    return shelf.base()
+
+
+@pytest.fixture
+def server(base: BaseModel, tmp_path: Path) -> Iterator[vllm.VllmServer]:
+    plan = vllm.Plan(base.name, base.path, tmp_path / "vllm.log", lora_rank=16, context_tokens=512)
+    server = vllm.VllmServer(plan, fake_python(tmp_path))
+    server.start()
+    server.wait_until_ready(20)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def caller(api_key: str, settings: Any) -> Caller:
+    settings.HONE_RATE_REQUESTS_PER_MINUTE, settings.HONE_RATE_TOKENS_PER_MINUTE = 2, 100
+    return Caller(api_key)
+
+
+def counted(base: BaseModel, project: Any) -> Taken:
+    """What the window holds once all corrections are in."""
+    reserving._afterwards.submit(int).result()
+    return reserving.windows().take(f"{project.pk}:{base.name}", Rates(0, 0), 0)
+
+
+async def test_a_fine_tuned_model_shares_its_bases_limit(
+    caller: Caller, shelf: Shelf, base: BaseModel, server: vllm.VllmServer
+) -> None:
+    checkpoint = await asyncio.to_thread(shelf.checkpoint, base, final_name="ft:tiny:hone:test:zzzzzzzz")
+    for thing in (base, checkpoint):
+        await asyncio.to_thread(make_ready, thing, server)
+    statuses = []
+    for model in ("tiny", checkpoint.name, checkpoint.step_name, "tiny"):
+        answer = await caller.post("/chat/completions", {"model": model, "messages": ASK, "max_tokens": 4})
+        statuses.append(answer.status_code)
+    assert statuses == [200, 200, 429, 429]
+    assert answer.json()["error"]["message"].startswith("Rate limit reached for tiny in organization hone on requests")
+
+
+async def test_an_answer_counts_with_the_tokens_it_took(
+    caller: Caller, base: BaseModel, server: vllm.VllmServer, project: Any, settings: Any
+) -> None:
+    settings.HONE_RATE_REQUESTS_PER_MINUTE = 20
+    await asyncio.to_thread(make_ready, base, server)
+    body = {"model": "tiny", "messages": ASK, "max_tokens": 40}
+    answer = await caller.post("/chat/completions", body)
+    usage = answer.json()["usage"]
+    assert answer["x-ratelimit-remaining-tokens"] == "60"
+    assert (await asyncio.to_thread(counted, base, project)).used(1) == usage["total_tokens"]
+    await caller.events("/chat/completions", body)
+    assert (await asyncio.to_thread(counted, base, project)).used(1) == 2 * usage["total_tokens"]
+
+
+async def test_a_model_that_is_not_there_yet_counts_for_nothing(
+    caller: Caller, base: BaseModel, project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.ready, "__defaults__", (0.3, None))
+    deployments.beat(servers=[])
+    for _ in range(3):
+        answer = await caller.post("/chat/completions", {"model": "tiny", "messages": ASK})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "model_loading")
+        assert answer["x-ratelimit-limit-requests"] == "2"
+    assert (await asyncio.to_thread(counted, base, project)).used(1) == 0
+
+
+async def test_a_wrong_request_counts_as_one_without_tokens(
+    caller: Caller, base: BaseModel, server: vllm.VllmServer, project: Any
+) -> None:
+    await asyncio.to_thread(make_ready, base, server)
+    for body in ({"messages": []}, {"messages": [{"role": "user", "content": "x" * 300}], "max_tokens": "wrong"}):
+        await caller.post("/chat/completions", {"model": "tiny", **body})
+    taken = await asyncio.to_thread(counted, base, project)
+    assert taken.used(0) <= 2
+
+
+async def test_a_caller_who_leaves_is_counted_with_what_was_relayed(
+    caller: Caller, base: BaseModel, server: vllm.VllmServer, project: Any
+) -> None:
+    (base.path / "fake.json").write_text('{"token_seconds": 0.05}')
+    await asyncio.to_thread(make_ready, base, server)
+    messages = [{"role": "user", "content": "word " * 40}]
+    response = await caller.post("/chat/completions", {"model": "tiny", "messages": messages, "stream": True})
+    parts = aiter(response.streaming_content)
+    for _ in range(6):
+        await anext(parts)
+    response.close()  # as the server does when the connection is gone
+    prompt = 200 // reserving.CHARACTERS_A_TOKEN
+    assert prompt + 4 <= (await asyncio.to_thread(counted, base, project)).used(1) <= prompt + 8
+
+
+async def test_without_limits_nothing_is_told_and_nothing_counted(
+    caller: Caller, base: BaseModel, server: vllm.VllmServer, project: Any, settings: Any
+) -> None:
+    settings.HONE_RATE_REQUESTS_PER_MINUTE = settings.HONE_RATE_TOKENS_PER_MINUTE = 0
+    await asyncio.to_thread(make_ready, base, server)
+    answer = await caller.post("/chat/completions", {"model": "tiny", "messages": ASK})
+    assert answer.status_code == 200 and not [name for name in answer.headers if name.startswith("x-ratelimit")]
+    assert (await asyncio.to_thread(counted, base, project)).used(1) == 0
+
+
+async def test_our_own_pages_are_not_limited(
+    caller: Caller, base: BaseModel, server: vllm.VllmServer, project: Any
+) -> None:
+    await asyncio.to_thread(make_ready, base, server)
+    for _ in range(3):
+        assert [chunk async for chunk in gateway.stream_chat(base, {"messages": ASK})]
+    assert (await asyncio.to_thread(counted, base, project)).used(1) == 0
