@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -43,6 +44,15 @@ def first_owner() -> User:
     user = User.objects.filter(email=FIRST_EMAIL).first() or User.objects.create_user(FIRST_EMAIL)
     Membership.objects.create(user=user, project=project, role=Membership.Role.OWNER)
     return user
+
+
+def looks_after_server(user: Any) -> bool:
+    """Whether what concerns every project is this person's: a superuser, or the owner of the oldest project, who
+    started the server."""
+    if not user.is_authenticated:
+        return False
+    oldest = Membership.objects.filter(role=Membership.Role.OWNER).order_by("created_at", "pk").first()
+    return bool(user.is_superuser or (oldest and oldest.user_id == user.pk))
 
 
 def sign_in_token(user: User) -> str:

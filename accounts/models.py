@@ -9,6 +9,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, BaseUser
 from django.db import models
 from django.utils import timezone
 
+from accounts.audit import AuditEntry as AuditEntry  # a table of this app, in a file of its own
 from accounts.ids import new_id
 
 

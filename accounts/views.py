@@ -14,7 +14,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from accounts import actions, throttle
+from accounts import actions, audit, throttle
 from accounts.forms import Forgotten, Join, NewPassword, SignIn, Welcome
 from accounts.mail import sends_mail
 from accounts.models import OneTimeLink, Project, User
@@ -38,12 +38,21 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         elif user := authenticate(request, username=email, password=form.cleaned_data["password"]):
             throttle.forget_failures(request, email)
             login(request, user)
+            audit.tell(request, project=Project.objects.of(user).first())
             return redirect(_next(request))
         else:
             throttle.record_failure(request, email)
+            _tell_of_failure(request, email)
             form.add_error(None, "This e-mail and password do not belong together.")
             status = 422
     return render(request, "accounts/sign_in.html", {"form": form, "next": _next(request)}, status=status)
+
+
+def _tell_of_failure(request: HttpRequest, email: str) -> None:
+    """The e-mail only where somebody has it: people type passwords into that field, too."""
+    known = User.objects.filter(email=email).first()
+    words = f"sign in as {known.email}" if known else "sign in with an e-mail that nobody here has"
+    audit.tell(request, words, refused="wrong_password", project=known and Project.objects.of(known).first())
 
 
 def _next(request: HttpRequest) -> str:
@@ -83,6 +92,7 @@ def _sign_in_by_link(request: HttpRequest, link: OneTimeLink) -> HttpResponse:
     if not link.user or not link.user.is_active or not actions.use_link(link):
         return render(request, "accounts/link_gone.html", status=410)
     login(request, link.user, backend=BACKEND)
+    audit.tell(request, "sign in with a one-time link", project=Project.objects.of(link.user).first())
     return redirect("overview" if link.user.has_usable_password() else "welcome")
 
 
@@ -106,6 +116,7 @@ def _join(request: HttpRequest, link: OneTimeLink) -> HttpResponse:
 
 def _joined(request: HttpRequest, project: Project | None) -> HttpResponse:
     assert project
+    audit.tell(request, "join the project by an invitation", project=project)
     request.session["project"] = project.pk
     messages.success(request, f"You are now in {project}.")
     return redirect("overview")
@@ -119,6 +130,7 @@ def _reset(request: HttpRequest, link: OneTimeLink) -> HttpResponse:
             return redirect(request.path)
         actions.set_password(user=link.user, password=form.cleaned_data["password"])
         login(request, link.user, backend=BACKEND)
+        audit.tell(request, "set a new password by a link", project=Project.objects.of(link.user).first())
         messages.success(request, "Your new password is set.")
         return redirect("overview")
     return render(request, "accounts/reset.html", {"link": link, "form": form}, status=422 if form.errors else 200)
@@ -151,6 +163,7 @@ def forgotten_password(request: HttpRequest) -> HttpResponse:
     if sends_mail() and form.is_valid():
         sent = True
         user = User.objects.filter(email=form.cleaned_data["email"].lower(), is_active=True).first()
+        audit.tell(request, project=user and Project.objects.of(user).first())
         if user and not throttle.is_blocked(request, f"reset {user.email}"):
             throttle.record_failure(request, f"reset {user.email}")
             _send_reset(request, user)

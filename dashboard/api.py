@@ -49,9 +49,10 @@ class BearerKey(HttpBearer):
         key = ApiKey.objects.for_secret(token)
         if key is None or key.role is None or not key.user.is_active:
             return None
+        # before the check: the audit log names whose key was refused
+        request.api_key, request.project, request.auth_user = key, key.project, key.user  # type: ignore[attr-defined]
         walls.check_key(request, key)
         remember_use(key)
-        request.api_key, request.project, request.auth_user = key, key.project, key.user  # type: ignore[attr-defined]
         return key
 
 

@@ -39,6 +39,7 @@ HONE_PRICE_MILLION_TOKENS = env.number("PRICE_MILLION_TOKENS", 0)  # 0: no price
 HONE_PRICE_DEVICE_HOUR = env.number("PRICE_DEVICE_HOUR", 0)
 HONE_PRICE_MILLION_PROMPT_TOKENS = env.number("PRICE_MILLION_PROMPT_TOKENS", 0)  # of answering; 0: none is shown
 HONE_PRICE_MILLION_ANSWER_TOKENS = env.number("PRICE_MILLION_ANSWER_TOKENS", 0)
+HONE_AUDIT_DAYS = env.integer("AUDIT_DAYS", 400)  # 0: rows of the audit log are kept for ever
 HONE_PRICE_CURRENCY = env.text("PRICE_CURRENCY", "$")
 
 if HONE_DEVICES_PER_JOB < 1 or (HONE_TRAIN_GPUS and len(HONE_TRAIN_GPUS) < HONE_DEVICES_PER_JOB):
@@ -110,9 +111,13 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "dashboard.audit.middleware.Audited",
 ]
 
-API_MIDDLEWARE = ["dashboard.middleware.ApiAnswers"]  # all that /v1 needs; see dashboard.asgi
+API_MIDDLEWARE = [
+    "dashboard.middleware.ApiAnswers",
+    "dashboard.audit.middleware.Audited",
+]  # all that /v1 needs; see dashboard.asgi
 
 ROOT_URLCONF = "dashboard.urls"
 ASGI_APPLICATION = "dashboard.asgi.application"

@@ -8,7 +8,7 @@ from playground.campaigns import judge_views
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("v1/", api.api.urls),
-    path("v1/<path:rest>", api.unknown_url),
+    path("v1/<path:rest>", api.unknown_url, name="unknown-url"),
     path("", include("accounts.urls")),
     path("", include("dashboard.views.overview")),
     path("datasets/", include("dashboard.views.datasets")),
@@ -19,6 +19,7 @@ urlpatterns = [
     path("recipes/", include("dashboard.views.chains")),
     path("lineage/", include("dashboard.views.lineage")),
     path("settings/", include("dashboard.views.settings")),
+    path("settings/", include("dashboard.views.audit")),
     path("settings/", include("dashboard.views.moderation")),
     path("settings/", include("dashboard.views.webhooks")),
     path("settings/", include("dashboard.views.ownership")),

@@ -59,7 +59,7 @@ LOOKS: Final[dict[str, set[str]]] = {
         *("combine-datasets", "dataset-from-hub", "map-columns", "new-job", "model-choice", "new-recipe"),
         *("vote-preferences", "new-prompt-set", "new-matrix", "new-campaign", "join-campaign"),
     },
-    Role.OWNER: {"edit-external", "download-takeaway"},
+    Role.OWNER: {"edit-external", "download-takeaway", "audit", "audit-csv"},
 }
 
 

@@ -20,6 +20,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from accounts import audit
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from training import home, notify
@@ -224,6 +225,10 @@ def remove_stale() -> int:
         if not jobs_using(file).unfinished().exists():
             remove(file)
             gone += 1
+            why = "nobody went on with its upload" if file.status == Status.UPLOADING else "its time was up"
+            audit.by_hone(
+                f"Deleted dataset {file.filename}: {why}", project=file.project, kind="dataset", object_id=file.pk
+            )
     return gone
 
 

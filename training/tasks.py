@@ -35,6 +35,7 @@ def wake(actor: Any, *arguments: str | int) -> None:
 
 def send_missing_wake_ups(queues: set[str]) -> None:
     """What an idle worker does every few seconds: wake itself for what the database says is waiting."""
+    from accounts import audit
     from training import exports, file_tasks, files, preparing, supervisor, token_counts
     from training.chains import following
     from training.intake.models import Making
@@ -61,6 +62,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
         if cache.add("hourly-clean-up", 1, timeout=3600):
             files.remove_unborn()
             deliveries.remove_old()
+            audit.remove_old()
         for file, base_model in token_counts.uncounted():
             token_counts.ask_worker(file, base_model)
         for delivery in deliveries.due()[: deliveries.MOST_AT_ONCE]:

@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from accounts import audit
 from dashboard import differences, form_start, forms, job_as_code, sweep
 from dashboard.creation import create, judge
 from dashboard.forecast import Forecast
@@ -47,6 +48,7 @@ def _made(request: HttpRequest) -> HttpResponse:
     if len(made) == 1:
         return redirect("job", made[0].id)
     if made:
+        audit.tell(request, f"make {len(made)} jobs: {', '.join(job.id for job in made)}")
         return redirect(f"{reverse('compare-jobs')}?ids={','.join(job.id for job in made)}")
     form = JobForm(request.POST, project=request.project)
     form.full_clean()

@@ -7,6 +7,7 @@ from django.shortcuts import redirect, render
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
+from accounts import audit
 from accounts.errors import ApiError
 from dashboard import ranges
 from dashboard.owned import erasing, takeaway
@@ -65,6 +66,8 @@ def delete_project(request: HttpRequest) -> HttpResponse:
         return back("yours")
     try:
         erasing.erase(project)
+        # its own log is gone with it: the server's says who did it, and not what it was called
+        audit.tell(request, f"delete project {project.pk}", project=None)
     except ApiError as error:
         messages.error(request, error.message)
         return back("yours")

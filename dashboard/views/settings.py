@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
-from accounts import actions
+from accounts import actions, audit
 from accounts.errors import ApiError
 from accounts.forms import ChangePassword, Invite, NewKey, Profile
 from accounts.mail import sends_mail
@@ -172,6 +172,8 @@ def invite(request: HttpRequest) -> HttpResponse:
         return page(request, 422, invite=form)
     assert isinstance(request.user, User)
     token = actions.invite(project=request.project, by=request.user, **form.cleaned_data)
+    given = form.cleaned_data
+    audit.tell(request, f"invite {given['email'] or 'anybody with the link'} as {given['role']}")
     return page(request, invite_link=request.build_absolute_uri(reverse("link", args=[token])))
 
 
@@ -228,7 +230,8 @@ def make_key(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return page(request, 422, new_key=form)
     assert isinstance(request.user, User)
-    _, secret = ApiKey.make(project=request.project, user=request.user, **form.cleaned_data)
+    key, secret = ApiKey.make(project=request.project, user=request.user, **form.cleaned_data)
+    audit.tell(request, key=key)
     return page(request, secret=secret)
 
 

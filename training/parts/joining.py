@@ -10,6 +10,7 @@ from typing import BinaryIO
 from django.db.models import Sum
 from django.utils import timezone
 
+from accounts import audit
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from training import files
@@ -130,6 +131,8 @@ def remove_stale() -> int:
     late = Upload.objects.filter(status=Status.PENDING, expires_at__lt=timezone.now(), parts__isnull=False).distinct()
     for upload in late:
         free_parts(upload)
+        words = f"Removed the parts of the upload {upload.filename}: nobody completed it in time"
+        audit.by_hone(words, project=upload.project, kind="upload", object_id=upload.pk)
     return len(late)
 
 

@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.urls import reverse
 
-from accounts import first_start
-from accounts.models import User
+from accounts import audit, first_start
+from accounts.models import Project, User
 
 
 class Command(BaseCommand):
@@ -26,5 +26,11 @@ class Command(BaseCommand):
         if user is None:
             known = ", ".join(User.objects.order_by("email").values_list("email", flat=True)[:20]) or "nobody"
             raise CommandError(f"Nobody here has the e-mail {email}. Known: {known}.")
+        audit.by_hone(
+            f"Made a sign-in link for {user.email}",
+            project=Project.objects.of(user).first(),
+            kind="account",
+            action="manage.py sign_in_link",
+        )
         path = reverse("link", args=[first_start.sign_in_token(user)])
         self.stdout.write(f"http://{settings.HONE_HOST}:{settings.HONE_PORT}{path}")

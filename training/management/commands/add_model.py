@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts import audit
 from accounts.errors import ApiError
 from training import catalogue
 from training.models import BaseModel
@@ -33,6 +34,7 @@ class Command(BaseCommand):
             watcher.join()
         if model.status != BaseModel.Status.READY:
             raise CommandError(f"{model.name}: {model.status_text}")
+        audit.by_hone(f"Added base model {model.name}", kind="base", action="manage.py add_model")
         facts = model.facts
         self.stdout.write(
             f"{model.name} is ready: {facts.parameters / 1e6:,.0f} M parameters, context {facts.context_length:,}, "

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts import audit
 from training import recording
 from training.models import TrainingJob
 
@@ -23,4 +24,6 @@ class Command(BaseCommand):
         if not (row.folder / "events.jsonl").exists():
             raise CommandError(f"{row.folder} holds no events.jsonl: there is nothing to rebuild from.")
         steps = recording.rebuild(row)
+        words = f"Made the figures of job {job} anew from its run folder"
+        audit.by_hone(words, project=row.project, kind="job", object_id=job, action="manage.py rebuild_run")
         self.stdout.write(f"{job}: {steps} steps, {row.checkpoints.count()} checkpoints")
