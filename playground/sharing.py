@@ -57,14 +57,12 @@ def shares_device() -> bool:
 
 
 def serving_waits_for() -> str:
-    """Why no model may be on the device now, for people; empty when it may."""
+    """Why no model may be on the device now, for people of any project, so it names no job; empty when it may."""
     if rule() == SHARE or not trains_beside():
         return ""
-    job = TrainingJob.objects.filter(status=Status.RUNNING).order_by("started_at").first()
-    name = job.display_name if job else "a job"
     if rule() == SERVING_WAITS:
-        return f"Waiting until {name} has finished training: on this machine training goes first."
-    return f"Waiting until {name} has saved and paused."
+        return "Waiting until the job that trains now has finished: on this machine training goes first."
+    return "Waiting until the job that trains now has saved and paused."
 
 
 def tend() -> None:

@@ -169,12 +169,12 @@ def test_a_contender_whose_turn_has_not_come_is_waited_for_with_the_reason_on_th
     async def late(*given: Any) -> Any:
         told.append((await Matrix.objects.aget(pk=matrix.pk)).troubles)
         if len(told) < 3:
-            raise gateway.still_loading("Waiting until long has finished training")
+            raise gateway.still_loading("Waiting until the job that trains now has finished")
         return await real(*given)
 
     monkeypatch.setattr(asking, "ready", late)
     monkeypatch.setattr(filling, "PAUSE_SECONDS", 0)
     fill(matrix)
     assert [bool(each) for each in told] == [False, True, True]
-    assert "Waiting until long has finished training" in next(iter(told[1].values()))
+    assert "Waiting until the job that trains now has finished" in next(iter(told[1].values()))
     assert (matrix.state, matrix.troubles) == ("done", {}) and matrices.progress(matrix).percent == 100

@@ -47,7 +47,7 @@ def test_serving_waits_for_a_job_and_comes_back(
     settle(fleet, lambda: not fleet.members)
     waiting = row_of(base)
     assert (waiting.state, waiting.wanted, waiting.url) == ("queued", True, "")
-    assert waiting.reason == "Waiting until long has finished training: on this machine training goes first."
+    assert waiting.reason == "Waiting until the job that trains now has finished: on this machine training goes first."
     sharing.tend()
     job.refresh_from_db()
     assert job.wanted == "", "the job goes on"
@@ -65,7 +65,7 @@ def test_training_pauses_while_models_are_in_use_and_goes_on_by_itself(
     fleet.tick()
     job.refresh_from_db()
     assert job.wanted == "pause" and not fleet.members
-    assert row_of(base).reason == "Waiting until long has saved and paused."
+    assert row_of(base).reason == "Waiting until the job that trains now has saved and paused."
     TrainingJob.objects.filter(pk=job.pk).update(status="paused", status_text="Paused", wanted="")  # as its worker does
     settle(fleet, state_is("ready", base))
     sharing.tend()
