@@ -5,19 +5,28 @@ from typing import Any
 from django.http import HttpRequest
 
 from accounts.models import Project
+from accounts.roles import WORDS, Role
+from dashboard.walls import closed_to
 
 SECTIONS = ("datasets", "jobs", "models", "playground", "campaigns", "settings")
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
     """The project in the top bar, those one can change to, and which item of the rail is active."""
-    project = getattr(request, "project", None)
+    project, role = getattr(request, "project", None), getattr(request, "role", None)
     return {
         "project": project,
-        "role": getattr(request, "role", None),
+        "role": role,
+        "role_words": WORDS[Role(role)] if role in (Role.EVALUATOR, Role.READER) else "",
+        "closed": closed_paths(role) if role and role != Role.OWNER else None,
         "projects": list(Project.objects.of(request.user)) if project else [],
         "section": section(request.path),
     }
+
+
+def closed_paths(role: str) -> dict[str, str]:
+    """What static/js/roles.js switches off."""
+    return {**closed_to(role), "words": f"Your role here is {role}: it does not include this."}
 
 
 def section(path: str) -> str:

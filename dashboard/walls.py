@@ -101,27 +101,31 @@ def refused(request: HttpRequest, role: str, least: str) -> HttpResponse:
 def closed_to(role: str) -> dict[str, str]:
     """Regular expressions of the paths that this role may not look at and may not send to: pages hide what leads there.
     Both are empty for an owner."""
-    found: dict[str, list[str]] = {"looks": [], "changes": []}
-    for name, route in page_routes():
-        for kind, method in (("looks", "GET"), ("changes", "POST")):
-            least = needed(name, method)
-            if least is not None and not may(role, least):
-                found[kind].append(route)
-    return {kind: f"^/(?:{'|'.join(routes)})$" if routes else "" for kind, routes in found.items()}
+    return {"looks": _closed(role, "GET", LOOKS), "changes": _closed(role, "POST", CHANGES)}
+
+
+def _closed(role: str, method: str, table: dict[str, set[str]]) -> str:
+    """What is written down as open goes first: /playground/blind/ also looks like /playground/<comparison_id>/."""
+    written = {name for least, names in table.items() if may(role, least) for name in names}
+    routes = [(name, re.sub(r"\(\?P<\w+>", "(?:", regex)) for name, regex in page_routes()]
+    closed = [regex for name, regex in routes if (least := needed(name, method)) and not may(role, least)]
+    opened = [regex for name, regex in routes if name in written]
+    but = f"(?!(?:{'|'.join(opened)})$)" if opened else ""
+    return f"^/{but}(?:{'|'.join(closed)})$" if closed else ""
 
 
 def page_routes() -> Iterator[tuple[str, str]]:
-    """Name and regular expression (without its ends) of every page."""
+    """Name and regular expression, without its ends, of every page."""
     for pattern, regex, route in walk(get_resolver()):
         if not route.startswith("v1/"):
             yield pattern.name or "", regex
 
 
 def walk(resolver: URLResolver, before: str = "", route: str = "") -> Iterator[tuple[URLPattern, str, str]]:
-    """Every pattern with its whole regular expression, groups without names, and its whole route."""
+    """Every pattern with its whole regular expression, without the ends, and its whole route."""
     for pattern in resolver.url_patterns:
-        regex = re.sub(r"\(\?P<\w+>", "(?:", pattern.pattern.regex.pattern)
-        whole = before + regex.removeprefix("^").removesuffix("$").removesuffix(r"\Z")
+        own = pattern.pattern.regex.pattern
+        whole = before + own.removeprefix("^").removesuffix("$").removesuffix(r"\Z")
         if isinstance(pattern, URLResolver):
             yield from walk(pattern, whole, route + str(pattern.pattern))
         else:

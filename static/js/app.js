@@ -272,9 +272,10 @@
   });
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt } = event.detail;
-    if (xhr.status === 403 && !elt.closest("[data-poll]")) return toast("You were signed out, or the page is too old. Reload it.", "bad");
     if (elt.closest("[data-poll]")) return;
-    const said = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain") ? xhr.responseText : `The server answered ${xhr.status}. Nothing was changed; see the server's log.`;
+    const inWords = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain");
+    if (xhr.status === 403 && !inWords) return toast("You were signed out, or the page is too old. Reload it.", "bad");
+    const said = inWords ? xhr.responseText : `The server answered ${xhr.status}. Nothing was changed; see the server's log.`;
     toast(said, "bad");
   });
   document.addEventListener("htmx:sendError", (event) => { if (!event.detail.elt.closest("[data-poll]")) toast("No answer from the server. Is it running?", "bad"); });

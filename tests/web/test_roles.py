@@ -1,6 +1,8 @@
 """Four roles: what pages, sockets and the settings allow to whom, and what they say when they do not."""
 
 import asyncio
+import json
+import re
 from typing import Any
 
 import pytest
@@ -148,3 +150,14 @@ def test_sockets_of_somebody_who_was_removed_are_closed(project: Project) -> Non
 
     assert async_to_sync(removed_meanwhile)("/ws/playground/", {"type": "open", "models": []}) == 4403
     assert async_to_sync(removed_meanwhile)("/ws/project/", None) == 4404
+
+
+def test_a_page_comes_with_the_paths_that_are_closed_to_its_reader(owner_client: Client, project: Project) -> None:
+    assert 'id="closed"' not in owner_client.get(reverse("jobs")).text
+    page = client_of(project, Role.READER).get(reverse("jobs")).text
+    closed = json.loads(re.search(r'<script id="closed"[^>]*>(.*?)</script>', page).group(1))  # type: ignore[union-attr]
+    assert re.match(closed["looks"], reverse("new-job")) and not re.match(closed["looks"], reverse("jobs"))
+    assert re.match(closed["changes"], reverse("delete-dataset", args=["file-1"]))
+    assert not re.match(closed["changes"], reverse("change-password"))
+    evaluator = walls.closed_to(Role.EVALUATOR)["changes"]
+    assert re.match(evaluator, reverse("load-samples")) and not re.match(evaluator, reverse("start-blind"))
