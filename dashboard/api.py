@@ -15,11 +15,12 @@ from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
+from ninja.operation import Operation
 from ninja.security import HttpBearer
 
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
-from dashboard import schemas, walls
+from dashboard import openapi, walls
 from dashboard.routers import chains, exports, files, jobs, models, moderations, permissions, uploads, webhooks
 from dashboard.wording import explain
 from playground.routers import router as chat_router
@@ -27,7 +28,6 @@ from playground.routers import router as chat_router
 logger = logging.getLogger(__name__)
 
 USED_AT_PRECISION = timedelta(minutes=1)  # a busy key must not write a row for each request
-PASSED_ON = {"/v1/chat/completions": schemas.AskChat, "/v1/completions": schemas.AskCompletion}
 NOT_SERVED = {
     "assistants": "Assistants are",
     "audio": "Audio is",
@@ -64,25 +64,15 @@ def remember_use(key: ApiKey) -> None:
 
 
 class HoneAPI(NinjaAPI):
-    """Describes also what ninja cannot know: the error object, and the bodies that are passed on unread."""
+    """Describes all that is served: docs/api.md, "Machine-readable"."""
 
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
-        schema = super().get_openapi_schema(**options)
-        known = schema["components"]["schemas"]
-        for model in (schemas.ErrorBody, *PASSED_ON.values()):
-            described = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            known |= {**described.pop("$defs", {}), model.__name__: described}
-        refused = {"description": "An error in OpenAI's shape", **json_of(schemas.ErrorBody)}
-        for path, operations in schema["paths"].items():
-            for operation in operations.values():
-                operation["responses"] |= {"4XX": refused, "5XX": refused}
-                if path in PASSED_ON:
-                    operation["requestBody"] = {"required": True, **json_of(PASSED_ON[path])}
-        return schema
+        described = super().get_openapi_schema(**options)
+        openapi.complete(described)
+        return described
 
-
-def json_of(model: type[schemas.Schema]) -> dict[str, Any]:
-    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}}
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        return operation.view_func.__name__
 
 
 api = HoneAPI(

@@ -3,22 +3,18 @@
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import ConfigDict, Field, create_model, model_validator
+from pydantic import ConfigDict, Field, create_model
 
 from playground.film.written import PinnedPrompts
 from training.engine.spec import Recipe
+from training.nulls import NullIsAbsent
 from training.trackers.spec import Integration
 
 
-class Asked(Schema):
+class Asked(NullIsAbsent, Schema):
     """Part of a request: nothing unknown passes, nothing is converted, null means absent."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def null_is_absent(cls, data: Any) -> Any:
-        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 def part_of_recipe(title: str, **fields: str) -> Any:
@@ -69,6 +65,12 @@ AskedHyperparameters = part_of_recipe("AskedHyperparameters", **SUPERVISED_FIELD
 AskedDpoHyperparameters = part_of_recipe("AskedDpoHyperparameters", **DPO_FIELDS)
 AskedLora = part_of_recipe("AskedLora", **LORA_FIELDS)
 AskedTraining = part_of_recipe("AskedTraining", **TRAINING_FIELDS)
+PARTS_OF_RECIPE = {  # by the title of the request object: its fields' names in `Recipe`
+    "AskedHyperparameters": SUPERVISED_FIELDS,
+    "AskedDpoHyperparameters": DPO_FIELDS,
+    "AskedLora": LORA_FIELDS,
+    "AskedTraining": TRAINING_FIELDS,
+}
 
 
 class AskedSupervised(Asked):
@@ -89,8 +91,12 @@ class AskedMethod(Asked):
     reinforcement: dict[str, Any] | None = None
 
 
+Purpose = Annotated[str, Field(json_schema_extra={"enum": ["fine-tune"]})]  # the refusal of others has words of its own
 MetadataKey = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
+
+
+Suffix = Annotated[str, Field(min_length=1, max_length=64, json_schema_extra={"pattern": "^[^:/]+$"})]
 
 
 class CreateJob(Asked):
@@ -102,7 +108,7 @@ class CreateJob(Asked):
     validation_file: str | None = None
     method: AskedMethod | None = None
     hyperparameters: AskedHyperparameters | None = None  # type: ignore[valid-type]
-    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    suffix: Suffix | None = None
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
@@ -112,50 +118,12 @@ class CreateJob(Asked):
     pinned_prompts: PinnedPrompts | None = None
 
 
-class AskChat(Schema):
-    """Body of POST /v1/chat/completions; described here, read and passed on to vLLM by the playground's gateway."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str
-    messages: list[dict[str, Any]]
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1
-    max_completion_tokens: int | None = None
-    max_tokens: int | None = None
-    n: int = 1
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    stream: bool = False
-    stream_options: dict[str, Any] | None = None
-    logprobs: bool = False
-    top_logprobs: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    response_format: dict[str, Any] | None = None
-
-
-class AskCompletion(Schema):
-    """Body of POST /v1/completions, passed on like a chat."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str
-    prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int = 16
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1
-    n: int = 1
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    stream: bool = False
-    logprobs: int | None = None
-    echo: bool = False
-
-
 # ---- answers ----
 
 
 class Error(Schema):
+    model_config = ConfigDict(extra="forbid")
+
     message: str
     type: str
     param: str | None
@@ -164,6 +132,8 @@ class Error(Schema):
 
 class ErrorBody(Schema):
     """What every answer that is not 2xx holds."""
+
+    model_config = ConfigDict(extra="forbid")
 
     error: Error
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from ninja import Schema
 from pydantic import Field
 
-from dashboard.schemas import Asked, AskedHyperparameters, AskedLora, AskedMethod, AskedTraining, Page
+from dashboard.schemas import Asked, AskedHyperparameters, AskedLora, AskedMethod, AskedTraining, Page, Suffix
 from playground.film.written import PinnedPrompts
 from training.chains.models import MOST_STAGES
 from training.trackers.spec import Integration
@@ -18,7 +18,7 @@ class AskedStage(Asked):
     validation_file: str | None = None
     method: AskedMethod | None = Field(None, description="Absent: by the format of the training file")
     hyperparameters: AskedHyperparameters | None = None  # type: ignore[valid-type]
-    suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    suffix: Suffix | None = None
     seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
     integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
     lora: AskedLora | None = None  # type: ignore[valid-type]

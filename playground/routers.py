@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from ninja import Router
 
 from accounts.models import Project
-from playground import gateway
+from playground import asked, gateway
 from playground.deployments import Target, base_of
 from playground.limits.reserving import estimate, reserve
 from playground.limits.tally import Tally
@@ -23,29 +23,30 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no 
 @router.post("/chat/completions")
 async def chat_completions(request: HttpRequest) -> HttpResponseBase:
     """Answer a conversation with a base model or a fine-tuned one."""
-    return await pass_through(request, "/v1/chat/completions", gateway.chat_body)
+    return await pass_through(request, "/v1/chat/completions", asked.AskChat, gateway.chat_body)
 
 
 @router.post("/completions")
 async def completions(request: HttpRequest) -> HttpResponseBase:
     """Continue a text with a base model or a fine-tuned one."""
-    return await pass_through(request, "/v1/completions", gateway.completion_body)
+    return await pass_through(request, "/v1/completions", asked.AskCompletion, gateway.completion_body)
 
 
-async def pass_through(request: HttpRequest, path: str, words: Words) -> HttpResponseBase:
+async def pass_through(request: HttpRequest, path: str, ask: type[asked.Asked], words: Words) -> HttpResponseBase:
     payload = gateway.parse(request.body)
-    asked = payload["model"]
+    asked.check(ask, payload)
+    name = payload["model"]
     target, payload, deployment, tally = await sync_to_async(admit)(request, payload, words)
     with tally.failing():
         deployment = deployment or await gateway.ready(target)
         body = gateway.prepare(payload, deployment.served_name)
-        upstream = await gateway.send(deployment, path, body, asked)
+        upstream = await gateway.send(deployment, path, body, name)
         if not body.get("stream"):
-            content = await gateway.whole(upstream, asked, tally)
+            content = await gateway.whole(upstream, name, tally)
             tally.close()
             return HttpResponse(content, content_type="application/json", headers=tally.headers)
     response = StreamingHttpResponse(
-        gateway.relay(upstream, deployment, asked, tally),
+        gateway.relay(upstream, deployment, name, tally),
         content_type="text/event-stream",
         headers=STREAM_HEADERS | tally.headers,
     )

@@ -12,7 +12,12 @@ from training import exports
 from training.models import Export
 
 router = Router()
-TAR: dict[str, Any] = {"responses": {200: {"content": {"application/x-tar": {}}}, 206: {"description": "A part"}}}
+A_TAR = {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}
+RANGE = {"name": "Range", "in": "header", "schema": {"type": "string"}, "description": "Such as `bytes=1000-`"}
+TAR: dict[str, Any] = {
+    "parameters": [RANGE],
+    "responses": {200: {"content": A_TAR}, 206: {"description": "The part that `Range` asked for", "content": A_TAR}},
+}
 
 
 class AskExport(schemas.Schema):

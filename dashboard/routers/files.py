@@ -12,6 +12,7 @@ from django.utils import timezone
 from ninja import File as FilePart
 from ninja import Form, Query, Router, UploadedFile
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from accounts.errors import ApiError
 from dashboard import schemas
@@ -23,7 +24,9 @@ from training.rules import recognise
 
 router = Router()
 
+NoNull = SkipJsonSchema[None]  # a form has no null
 CHUNK_BYTES = 1 << 20
+BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 A_TABLE = "This is a table. Upload it on the Datasets page of Hone, which maps its columns, or send JSONL."
 PURPOSES_TO_COME = {"assistants", "batch", "vision", "user_data", "evals"}
 
@@ -31,9 +34,9 @@ PURPOSES_TO_COME = {"assistants", "batch", "vision", "user_data", "evals"}
 class Expiry(schemas.Schema):
     """`expires_after` as bracketed form fields; forms hold text, so numbers are converted here."""
 
-    purpose: str
-    anchor: Annotated[Literal["created_at"] | None, Field(alias="expires_after[anchor]")] = None
-    seconds: Annotated[int | None, Field(alias="expires_after[seconds]", ge=3600, le=2_592_000)] = None
+    purpose: schemas.Purpose
+    anchor: Annotated[Literal["created_at"] | NoNull, Field(alias="expires_after[anchor]")] = None
+    seconds: Annotated[int | NoNull, Field(alias="expires_after[seconds]", ge=3600, le=2_592_000)] = None
 
 
 @router.post("/files", response=schemas.File)
@@ -112,7 +115,7 @@ def delete_file(request: HttpRequest, file_id: str) -> dict[str, Any]:
     return {"id": file_id, "object": "file"}
 
 
-@router.get("/files/{file_id}/content", openapi_extra={"responses": {200: {"content": {"application/binary": {}}}}})
+@router.get("/files/{file_id}/content", openapi_extra={"responses": {200: {"content": BINARY}}})
 def file_content(request: HttpRequest, file_id: str) -> StreamingHttpResponse:
     """The bytes as they were uploaded; a result file is plain CSV."""
     row = find_file(request, file_id)

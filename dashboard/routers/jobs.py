@@ -36,6 +36,23 @@ METHODS = {OPENAI_METHODS[ours]: ours for ours in ("sft", "dpo", "pretrain")}  #
 RETRY_WINDOW = timedelta(minutes=2)
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
 PAUSE_SECONDS = 60  # a large model takes its time to write a checkpoint; the SDK waits ten minutes
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "A name for this create: sent again within a day, it gives back the job that was made.",
+}
+BY_METADATA = {
+    "name": "metadata",
+    "in": "query",
+    "style": "deepObject",
+    "explode": True,
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "description": "`metadata[key]=value`: jobs that have these pairs; `metadata=null`: those without any.",
+}
+WRITTEN = {
+    200: {"content": {"application/json": {"schema": {"type": "object"}}, "application/yaml": {"schema": {}}}},
+}
 METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
@@ -43,7 +60,7 @@ Limit = Annotated[int, Query(ge=1, le=10_000)]
 # ---- create ----
 
 
-@router.post("/fine_tuning/jobs", response=schemas.Job)
+@router.post("/fine_tuning/jobs", response=schemas.Job, openapi_extra={"parameters": [IDEMPOTENCY_KEY]})
 def create_job(request: HttpRequest, body: schemas.CreateJob) -> dict[str, Any]:
     """Answers at once with `validating_files`; a request that the SDK repeats, or one with the same `Idempotency-Key`
     within a day, makes no second job."""
@@ -190,7 +207,7 @@ def find_file(request: HttpRequest, file_id: str, param: str) -> DatasetFile:
 # ---- read ----
 
 
-@router.get("/fine_tuning/jobs", response=schemas.JobList)
+@router.get("/fine_tuning/jobs", response=schemas.JobList, openapi_extra={"parameters": [BY_METADATA]})
 def list_jobs(request: HttpRequest, after: str | None = None, limit: Limit = 20) -> dict[str, Any]:
     """Newest first; archived jobs are left out. Filter by `metadata[key]=value` or `metadata=null`."""
     found, more = page(with_metadata(request, jobs_of(request).visible()), after=after, limit=limit)
@@ -222,7 +239,7 @@ def retrieve_job(request: HttpRequest, job_id: str) -> dict[str, Any]:
     return as_job(find_job(request, job_id))
 
 
-@router.get("/fine_tuning/jobs/{job_id}/configuration")
+@router.get("/fine_tuning/jobs/{job_id}/configuration", openapi_extra={"responses": WRITTEN})
 def retrieve_configuration(request: HttpRequest, job_id: str, format: Literal["json", "yaml"] = "json") -> HttpResponse:
     """What was asked for, as `create` takes it."""
     write, content_type = configuration.WRITERS[format]

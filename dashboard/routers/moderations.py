@@ -30,13 +30,17 @@ class ImagePart(Schema):
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
+A_TEXT = {"type": {"const": "text"}, "text": {"type": "string"}}  # images are read so that the refusal names them
+TEXTS_ONLY: Any = {"items": {"type": "object", "properties": A_TEXT, "required": list(A_TEXT)}}
+
+
 class AskModeration(Schema):
     """`model` is taken as OpenAI's SDK sends it; which classifier judges is the project's own choice."""
 
     input: (
         str
         | Annotated[list[str], Field(min_length=1, max_length=MOST_INPUTS)]
-        | Annotated[list[Part], Field(min_length=1, max_length=MOST_INPUTS)]
+        | Annotated[list[Part], Field(min_length=1, max_length=MOST_INPUTS, json_schema_extra=TEXTS_ONLY)]
     )
     model: str | None = None
 

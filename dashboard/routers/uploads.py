@@ -25,13 +25,13 @@ class AskUpload(schemas.Asked):
     """`mime_type` is kept and given back; what is in the file is told from its bytes."""
 
     filename: Annotated[str, Field(min_length=1, max_length=500)]
-    purpose: str
+    purpose: schemas.Purpose
     bytes: Annotated[int, Field(ge=1)]
     mime_type: Annotated[str, Field(min_length=1, max_length=100)]
     expires_after: AskedExpiry | None = None
 
 
-class AskCompletion(schemas.Asked):
+class AskComplete(schemas.Asked):
     part_ids: Annotated[list[str], Field(min_length=1, max_length=10_000)]
     md5: str | None = None
 
@@ -86,7 +86,7 @@ def add_part(request: HttpRequest, upload_id: str, data: UploadedFile = FilePart
 
 
 @router.post("/uploads/{upload_id}/complete", response=UploadAnswer)
-def complete_upload(request: HttpRequest, upload_id: str, asked: AskCompletion) -> dict[str, Any]:
+def complete_upload(request: HttpRequest, upload_id: str, asked: AskComplete) -> dict[str, Any]:
     """Puts the parts together in the order named; `file` is then checked like any other."""
     upload = find_upload(request, upload_id)
     joining.complete(upload, asked.part_ids, asked.md5)

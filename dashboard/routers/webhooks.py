@@ -16,19 +16,22 @@ from training.webhooks.deliveries import EVENT_TYPES
 router = Router()
 
 Name = Annotated[str, Field(min_length=1, max_length=120)]
-Url = Annotated[str, Field(min_length=1, max_length=1000)]
+Url = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra={"format": "uri", "pattern": "^https?://"})]
+# which events there are, and what is no address, is said in training/webhooks; here it is only described
+EventType = Annotated[str, Field(json_schema_extra={"enum": list(EVENT_TYPES)})]
+SomeTypes = Annotated[list[EventType], Field(json_schema_extra={"minItems": 1})]
 
 
 class AskEndpoint(schemas.Asked):
     name: Name
     url: Url
-    event_types: list[str]
+    event_types: SomeTypes
 
 
 class AskChange(schemas.Asked):
     name: Name | None = None
     url: Url | None = None
-    event_types: list[str] | None = None
+    event_types: SomeTypes | None = None
 
 
 class AskRotation(schemas.Asked):
@@ -36,7 +39,7 @@ class AskRotation(schemas.Asked):
 
 
 class AskTest(schemas.Asked):
-    event_type: str
+    event_type: EventType
 
 
 class Endpoint(Schema):

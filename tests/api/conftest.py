@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,12 +104,13 @@ def await_answer(server: Server) -> None:
     raise AssertionError(f"no answer after {START_SECONDS} s\n{server.logs()}")
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextmanager
+def running(home: Path) -> Iterator[Server]:
+    """With the model `tiny`, two projects and three keys (tests/api/seed.py); ended by pid. The proofs use it, too."""
     from training.launcher import worker_commands
 
     port = free_port()
-    server = Server(url=f"http://127.0.0.1:{port}", home=tmp_path_factory.mktemp("hone"))
+    server = Server(url=f"http://127.0.0.1:{port}", home=home)
     server.run("manage.py", "migrate", "--verbosity", "0")
     seeded = json.loads(server.run("-m", "tests.api.seed", str(tiny_model(server.home / "tiny"))))
     for name, value in seeded.items():
@@ -121,6 +123,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("hone")) as server:
+        yield server
 
 
 @pytest.fixture

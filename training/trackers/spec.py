@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
+
+from training.nulls import NullIsAbsent
 
 Kind = Literal["wandb", "tensorboard"]
 TITLES: dict[str, str] = {"wandb": "Weights & Biases", "tensorboard": "TensorBoard"}
@@ -22,7 +24,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class WandbWish(Strict):
+class WandbWish(NullIsAbsent, Strict):
     """OpenAI's fields, and two of ours: `checkpoints`, `offline`. Null is absent."""
 
     project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")]
@@ -31,11 +33,6 @@ class WandbWish(Strict):
     tags: Annotated[list[Tag], Field(max_length=32)] = []
     checkpoints: bool = False  # upload each checkpoint as an artifact
     offline: bool = False  # keep the run in the run folder, for `wandb sync`
-
-    @model_validator(mode="before")
-    @classmethod
-    def null_is_absent(cls, asked: Any) -> Any:
-        return {key: value for key, value in asked.items() if value is not None} if isinstance(asked, dict) else asked
 
 
 class WandbIntegration(Strict):

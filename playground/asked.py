@@ -1,0 +1,87 @@
+"""What may be asked of /v1/chat/completions and /v1/completions, looked at before vLLM gets it.
+
+Everything said here is also what the served OpenAPI says. Fields that are not named pass: vLLM has more (`top_k`,
+`min_p`, `structured_outputs` ...). Null is absent.
+"""
+
+from typing import Annotated, Any
+
+from ninja.errors import ValidationError as Invalid
+from pydantic import ConfigDict, Field, ValidationError
+
+from training.nulls import NullIsAbsent
+
+Sampled = Annotated[float, Field(ge=0, le=2, description="0 is always the likeliest token")]
+Share = Annotated[float, Field(gt=0, le=1, description="Tokens outside this share of probability are left out")]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Count = Annotated[int, Field(ge=1, le=128, description="Answers to the same question")]
+Tokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1, description="The same seed draws the same tokens")]
+Stop = Annotated[str | list[str], Field(description="The answer ends before this text, or one of these")]
+Bias = Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(description="By token id")]
+
+
+class StreamOptions(NullIsAbsent):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    include_usage: bool = Field(False, description="A last chunk without choices says the usage")
+
+
+class Asked(NullIsAbsent):
+    """What both have."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    model: Annotated[str, Field(min_length=1, description="Of GET /v1/models; a base model or a fine-tuned one")]
+    temperature: Sampled = 1
+    top_p: Share = 1
+    n: Count = 1
+    stop: Stop | None = None
+    seed: Seed | None = None
+    stream: bool = Field(False, description="The parts of the answer as server-sent events, as they come")
+    stream_options: StreamOptions | None = None
+    presence_penalty: Penalty = 0
+    frequency_penalty: Penalty = 0
+    logit_bias: Bias | None = None
+
+
+class AskChat(Asked):
+    """Body of POST /v1/chat/completions. What OpenAI has and vLLM lacks (`store`, `metadata`, `service_tier` ...) is
+    taken and ignored; what vLLM has besides passes."""
+
+    messages: Annotated[
+        list[dict[str, Any]],
+        Field(min_length=1, description="`role`, `content` (a text or parts), `tool_calls`, `tool_call_id`, `name`"),
+    ]
+    max_completion_tokens: Tokens | None = None
+    max_tokens: Tokens | None = Field(None, description="The older name of max_completion_tokens")
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool = True
+    response_format: dict[str, Any] | None = Field(
+        None, description="`type`: text, json_object, or json_schema with `json_schema`"
+    )
+
+
+class AskCompletion(Asked):
+    """Body of POST /v1/completions, passed on like a chat."""
+
+    prompt: Annotated[
+        str | list[str] | list[int] | list[list[int]],
+        Field(min_length=1, description="One text or several, or their tokens as numbers"),
+    ]
+    max_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] = 16
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool = Field(False, description="The prompt stands before the answer")
+    suffix: str | None = None
+
+
+def check(ask: type[Asked], payload: dict[str, Any]) -> None:
+    """Raises ninja's error, which the API words and names the field in."""
+    try:
+        ask.model_validate(payload)
+    except ValidationError as error:
+        found = [dict(each) | {"loc": ("body", "payload", *each["loc"])} for each in error.errors(include_url=False)]
+        raise Invalid(found) from error
