@@ -7,7 +7,7 @@ from ninja import Router
 
 from accounts.errors import ApiError
 from dashboard import ranges, schemas
-from dashboard.routers.models import find_tuned
+from dashboard.routers.models import find_own
 from training import exports
 from training.models import Export
 
@@ -43,7 +43,7 @@ class ExportAnswer(schemas.Schema):
 @router.post("/exports", response=ExportAnswer)
 def create_export(request: HttpRequest, ask: AskExport) -> dict[str, Any]:
     """Asks for merged weights. The same export again if there is one; a failed one begins anew."""
-    checkpoint = find_tuned(request, ask.model)
+    checkpoint = find_own(request, ask.model)
     return as_export(exports.ask(checkpoint=checkpoint, user=request.auth_user))  # type: ignore[attr-defined]
 
 
@@ -61,7 +61,7 @@ def export_content(request: HttpRequest, export_id: str) -> HttpResponseBase:
 @router.api_operation(["GET", "HEAD"], "/checkpoints/{path:model}/content", openapi_extra=TAR)
 def checkpoint_content(request: HttpRequest, model: str) -> HttpResponseBase:
     """The adapter (or full weights) as trained, with tokenizer and model card; goes on with `Range`."""
-    return ranges.answer(request, exports.as_trained(find_tuned(request, model)))
+    return ranges.answer(request, exports.as_trained(find_own(request, model)))
 
 
 def find_export(request: HttpRequest, export_id: str) -> Export:
