@@ -10,7 +10,7 @@ from django.shortcuts import render
 from accounts.models import Membership
 
 WITHOUT_PROJECT = {"sign-in", "sign-out", "link", "forgotten-password", "welcome", "judge"}
-OPEN_PREFIXES = ("/v1/", "/healthz", "/static/")  # the API has keys of its own
+OPEN_PREFIXES = ("/v1/", "/healthz", "/static/", "/docs/")  # the API has keys of its own; docs hold no data
 
 
 class LoginRequired(LoginRequiredMiddleware):

@@ -9,6 +9,7 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("v1/", api.api.urls),
     path("v1/<path:rest>", api.unknown_url, name="unknown-url"),
+    path("docs/", include("dashboard.docs.views")),
     path("", include("accounts.urls")),
     path("", include("dashboard.views.overview")),
     path("datasets/", include("dashboard.views.datasets")),
