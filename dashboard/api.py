@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
-from dashboard import openapi, walls
+from dashboard import not_served, openapi, walls
 from dashboard.routers import chains, exports, files, jobs, models, moderations, permissions, uploads, webhooks
 from dashboard.wording import explain
 from playground.routers import router as chat_router
@@ -28,18 +28,6 @@ from playground.routers import router as chat_router
 logger = logging.getLogger(__name__)
 
 USED_AT_PRECISION = timedelta(minutes=1)  # a busy key must not write a row for each request
-NOT_SERVED = {
-    "assistants": "Assistants are",
-    "audio": "Audio is",
-    "batches": "The batch API is",
-    "embeddings": "Embeddings are",
-    "evals": "The evals API is",
-    "fine-tunes": "The legacy /v1/fine-tunes API (use /v1/fine_tuning/jobs) is",
-    "fine_tuning/alpha/graders": "Graders are",
-    "images": "Images are",
-    "responses": "The Responses API (use /v1/chat/completions) is",
-    "vector_stores": "Vector stores are",
-}
 
 
 class BearerKey(HttpBearer):
@@ -170,9 +158,6 @@ def on_unexpected(request: HttpRequest, error: Exception) -> JsonResponse:
 @csrf_exempt
 def unknown_url(request: HttpRequest, rest: str = "") -> JsonResponse:
     """Whatever no router knows: a part of OpenAI's API that Hone does not serve, or a typing error."""
-    for prefix, subject in NOT_SERVED.items():
-        if rest == prefix or rest.startswith(prefix + "/"):
-            message = f"{subject} not served yet by Hone."
-            status = 410 if prefix == "fine-tunes" else 404
-            return answer(ApiError(message, status=status, code="not_served"))
+    if error := not_served.refusal(rest):
+        return answer(error)
     return answer(ApiError(f"Invalid URL ({request.method} {request.path})", status=404, code="unknown_url"))
