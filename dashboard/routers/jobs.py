@@ -20,6 +20,7 @@ from accounts.models import ApiKey
 from dashboard import configuration, schemas
 from dashboard.paging import page
 from dashboard.refusals import refuse_length, refuse_recipe
+from dashboard.routers.described import BY_METADATA, IDEMPOTENCY_KEY, WRITTEN
 from playground.deployments import FIGURES, find_target
 from playground.film import prompts
 from playground.models import Verification
@@ -36,23 +37,6 @@ METHODS = {OPENAI_METHODS[ours]: ours for ours in ("sft", "dpo", "pretrain")}  #
 RETRY_WINDOW = timedelta(minutes=2)
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
 PAUSE_SECONDS = 60  # a large model takes its time to write a checkpoint; the SDK waits ten minutes
-IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "schema": {"type": "string"},
-    "description": "A name for this create: sent again within a day, it gives back the job that was made.",
-}
-BY_METADATA = {
-    "name": "metadata",
-    "in": "query",
-    "style": "deepObject",
-    "explode": True,
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
-    "description": "`metadata[key]=value`: jobs that have these pairs; `metadata=null`: those without any.",
-}
-WRITTEN = {
-    200: {"content": {"application/json": {"schema": {"type": "object"}}, "application/yaml": {"schema": {}}}},
-}
 METADATA_FILTER = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 
