@@ -14,6 +14,8 @@
     campaign_statistics  1,000 simulated campaigns for each rule of pairing: how often intervals hold what was planted
     judging        three evaluators in three browsers judge 60 prompts blind; a planted order comes out
     fuzz           10,000 malformed dataset files: no crash, no hang, words every time
+    openapi        every operation of the served OpenAPI tried by schemathesis: no failure, no 5xx, every error in shape
+    snippets       the code of the docs, run from top to bottom, the trained model asked
     columns        1, 2, 4 and 8 columns of the playground at once, in a browser
 
 `python -m proofs.all NAME ...` runs some of them.
@@ -95,6 +97,14 @@ def judging() -> bool:
     return run("-m", "proofs.judging")
 
 
+def openapi() -> bool:
+    return run("-m", "proofs.openapi")
+
+
+def snippets() -> bool:
+    return run("-m", "proofs.snippets")
+
+
 def live_curve() -> bool:
     return run("-m", "proofs.live_curve")
 
@@ -118,6 +128,8 @@ PROOFS: dict[str, Callable[[], bool]] = {
     "live_curve": live_curve,
     "judging": judging,
     "columns": columns,
+    "openapi": openapi,
+    "snippets": snippets,
     "fuzz": fuzz,
     "campaign_statistics": campaign_statistics,
 }

@@ -8,11 +8,11 @@ from django.conf import settings
 
 FOLDER: Final[Path] = settings.BASE_DIR / "docs"
 CONTENTS: Final[dict[str, tuple[str, ...]]] = {
-    "Start": ("quick-start", "guides", "openai", "import"),
+    "Start": ("quick-start", "fine-tuning", "import"),
     "Data": ("intake", "rows", "dataset-rules", "repeats", "safety", "refusals"),
     "Training": ("methods", "recipes", "preferences", "tools", "estimates", "trackers", "export"),
     "Comparing": ("playground", "matrices", "campaigns", "statistics"),
-    "API": ("api", "differences", "webhooks", "limits", "terminal"),
+    "API": ("api", "differences", "webhooks", "limits", "terminal", "usage"),
     "Running it": ("serving", "several-gpus", "growing", "keys", "walls", "audit", "your-data"),
     "Background": ("benchmarks", "experiments"),
 }
