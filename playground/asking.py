@@ -20,6 +20,8 @@ from playground.deployments import Target
 from playground.external import calling
 from playground.external.models import PREFIX, ExternalModel
 from playground.models import Deployment
+from training.usage.book import Account
+from training.usage.models import Usage
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ class Ready:
 
     target: Target | ExternalModel
     deployment: Deployment | None = None
+    account: Account | None = None  # in whose usage its answers are recorded; somebody else's server counts itself
 
     def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The chunks of one answer; see `ask`."""
         if isinstance(self.target, ExternalModel):
             return calling.stream(self.target, body)
-        return gateway.stream_chat(self.target, _fitting(self.target, body))
+        return gateway.stream_chat(self.target, _fitting(self.target, body), account=self.account)
 
 
 def find(project: Project, model_name: str) -> Target | ExternalModel:
@@ -50,12 +53,17 @@ async def ready(
     model_name: str,
     wait_seconds: float = gateway.PAGE_WAIT_SECONDS,
     on_progress: gateway.Progress | None = None,
+    *,
+    kind: str = Usage.Kind.CAMPAIGN,
+    user: int | None = None,
 ) -> Ready:
-    """Once it can answer: one of ours is loaded first, if it has to be. Raises ApiError."""
+    """Once it can answer: one of ours is loaded first, if it has to be. `kind`, `user`: for the usage. Raises
+    ApiError."""
     target = await sync_to_async(find)(project, model_name)
     if isinstance(target, ExternalModel):
         return Ready(target)
-    return Ready(target, await gateway.ready(target, wait_seconds, on_progress))
+    account = Account(project.pk, kind, target.name, deployments.base_of(target).name, user=user)
+    return Ready(target, await gateway.ready(target, wait_seconds, on_progress), account)
 
 
 async def ask(

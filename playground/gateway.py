@@ -20,9 +20,11 @@ from accounts.errors import ApiError
 from accounts.models import Project
 from playground import deployments, too_long, tool_calls
 from playground.deployments import Target
+from playground.limits.reserving import Grant
 from playground.limits.tally import Tally
 from playground.models import Deployment
 from training.models import Checkpoint
+from training.usage.book import Account
 
 API_WAIT_SECONDS = 30.0  # a caller of the API is kept this long for a cold model, then told to come again
 PAGE_WAIT_SECONDS = 900.0  # a page shows what it waits for, so it may wait
@@ -381,10 +383,12 @@ async def stream_chat(
     *,
     wait_seconds: float = PAGE_WAIT_SECONDS,
     on_progress: Progress | None = None,
+    account: Account | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
     """An answer for our own pages: chunks as OpenAI's API streams them, the last with `usage`.
 
-    `payload` is a chat body; `model` may be left out. `on_progress` hears of each new state while the model is cold.
+    `payload` is a chat body; `model` may be left out. `on_progress` hears of each new state while the model is cold;
+    `account` is in whose usage it is recorded.
     Raises ApiError; an error in the middle of an answer is raised, too. Closing the iterator stops the generation.
     """
     asked = payload.get("model") or (target.name)
@@ -394,11 +398,14 @@ async def stream_chat(
     deployment = await ready(target, wait_seconds, on_progress)
     body = prepare(payload, deployment.served_name)
     upstream = await send(deployment, "/v1/chat/completions" if chat else "/v1/completions", body, asked)
+    tally = Tally(Grant(), payload, account)
     try:
         async for chunk in chunks(upstream, deployment):
+            tally.see(chunk)
             if "error" in chunk:
                 error = chunk["error"]
                 raise ApiError(error["message"], status=503, type=error["type"], code=error["code"])
             yield chunk | {"model": asked}
     finally:
+        tally.close()
         upstream.close()

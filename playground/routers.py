@@ -8,12 +8,14 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Router
 
-from accounts.models import Project
+from accounts.models import ApiKey, Project
 from playground import asked, gateway
 from playground.deployments import Target, base_of
 from playground.limits.reserving import estimate, reserve
 from playground.limits.tally import Tally
 from playground.models import Deployment
+from training.usage.book import Account
+from training.usage.models import Usage
 
 Words = Callable[[dict[str, Any], Target], dict[str, Any]]
 router = Router()
@@ -61,4 +63,7 @@ def admit(
     project: Project = request.project  # type: ignore[attr-defined]
     target, body, deployment = gateway.first_look(project, payload, words)
     grant = reserve(project, base_of(target).name, payload["model"], estimate(body))
-    return target, body, deployment, Tally(grant, body)
+    key: ApiKey = request.api_key  # type: ignore[attr-defined]
+    kind = Usage.Kind.CHAT if "messages" in body else Usage.Kind.COMPLETION
+    account = Account(project.pk, kind, target.name, base_of(target).name, key.pk, key.user_id)
+    return target, body, deployment, Tally(grant, body, account)

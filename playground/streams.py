@@ -10,12 +10,12 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from accounts.errors import ApiError
-from accounts.models import Project
 from playground import asking, comparisons, prices
 from playground.asking import Ready
 from playground.comparisons import Answer
 from playground.external.models import ExternalModel
-from playground.models import Deployment, Turn
+from playground.models import Comparison, Deployment, Turn
+from training.usage.models import Usage
 
 logger = logging.getLogger(__name__)
 STILL_LOADING = "model_loading"  # of gateway.still_loading
@@ -31,7 +31,7 @@ async def answer_turn(turn: Turn, column: int, answer: Answer, say: Callable[[st
     try:
         model, body = await database_sync_to_async(_question)(turn, column)
         # apart from the answer: loading is no time to first token
-        one = await _ready(turn.comparison.project, model)
+        one = await _ready(turn.comparison, model)
         deployment = one.deployment
         await read(one, body, answer, say)
     except asyncio.CancelledError:
@@ -44,12 +44,13 @@ async def answer_turn(turn: Turn, column: int, answer: Answer, say: Callable[[st
     return deployment
 
 
-async def _ready(project: Project, model: str) -> Ready:
+async def _ready(comparison: Comparison, model: str) -> Ready:
     """Once the model can answer, however long that takes: the page shows how long it has waited and for what, and a
     person stops it, or leaves. Raises ApiError when it cannot be served."""
     while True:
         try:
-            return await asking.ready(project, model, WAIT_SECONDS)
+            whose = {"kind": Usage.Kind.PLAYGROUND, "user": comparison.created_by_id}
+            return await asking.ready(comparison.project, model, WAIT_SECONDS, **whose)
         except ApiError as error:
             if error.code != STILL_LOADING:
                 raise

@@ -157,6 +157,7 @@ class VllmServer:
         if plan.gpu:
             options["gpu-memory-utilization"] = f"{plan.gpu_fraction:.3f}"
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        words += ["--enable-prompt-tokens-details"]  # tells in the usage how much of a prompt it knew already
         words += ["--enable-lora"] if plan.lora_rank else []
         # Never the output head: with it, vLLM 0.32 dies on a CPU when prompt log-probabilities are asked for while
         # anything else is answered (its add_lora_logits counts requests where it has tokens), and is slower.

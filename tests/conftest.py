@@ -4,12 +4,14 @@ import json
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.test import Client
 
 from accounts.models import ApiKey, Membership, Project, User
+from training.usage import book
 
 
 @pytest.fixture
@@ -57,6 +59,14 @@ def stranger_client(stranger: User) -> Client:
 @pytest.fixture
 def api_key(owner: User, project: Project) -> str:
     return ApiKey.make(project=project, user=owner, name="test")[1]
+
+
+@pytest.fixture(autouse=True)
+def usage_is_written_when_a_test_asks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """By `book.write()`: a thread of its own would write into the next test's database."""
+    monkeypatch.setattr(book, "later", lambda: None)
+    yield
+    book._sums.clear()
 
 
 @pytest.hookimpl(trylast=True)

@@ -14,6 +14,7 @@ from training.claims import owned
 from training.engine.spec import End, Measured
 from training.job_log import add_event, refresh_queue
 from training.models import FINAL, DatasetFile, TrainingJob
+from training.usage import jobs as usage
 from training.webhooks import deliveries
 
 Status = TrainingJob.Status
@@ -117,6 +118,7 @@ def _pause(row: TrainingJob) -> None:
         phase="",
         estimated_finish_at=None,
     )
+    usage.write(row.pk)
     add_event(row, f"Fine-tuning job paused after step {row.step}")
     refresh_queue()
 
@@ -158,6 +160,7 @@ def close(job: TrainingJob, status: str, text: str) -> bool:
             )
         )
         if changed:
+            usage.write(job.pk)
             deliveries.job_ended(job.pk, job.project_id, str(status))
             mailing.job_ended(job, str(status))
     if changed:

@@ -275,6 +275,7 @@ class TrainingJob(models.Model):
     attempt = models.IntegerField(default=0)  # times a trainer was started
     stalls = models.IntegerField(default=0)  # of these, since the last step that was new
     trainer_pid = models.IntegerField(null=True, blank=True)
+    trainer_seconds = models.FloatField(default=0)  # that a trainer of it was alive, over all starts
     trainer_started = models.FloatField(null=True, blank=True)  # process create time, to tell a re-used pid
     events_offset = models.BigIntegerField(default=0)  # bytes of events.jsonl already recorded
     wanted = models.CharField(max_length=10, blank=True)  # "" | cancel | drop | pause: what a person asked for
@@ -506,4 +507,5 @@ from training.safety.models import (  # noqa: E402 - Django looks for models her
     SafetyScan,  # noqa: F401
 )
 from training.trackers.models import Tracker, TrackerKey  # noqa: E402, F401 - Django looks for models here
+from training.usage.models import ModelTerms, Usage  # noqa: E402, F401 - Django looks for models here
 from training.webhooks.models import WebhookDelivery, WebhookEndpoint  # noqa: E402, F401 - Django looks for models here

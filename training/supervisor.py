@@ -29,6 +29,7 @@ from training.launcher import Slot, Trainer
 from training.models import FINAL, TrainingJob
 from training.recording import record_events
 from training.standing import GOES_ON
+from training.usage import jobs as usage
 from training.workers import holder_is_gone, new_claim, stopping
 
 log = logging.getLogger(__name__)
@@ -121,6 +122,7 @@ class Attempt:
         self.asked = ""  # what the trainer was asked to do: "" | stop | pause | interrupt | leave
         self.terminated = False  # it was asked in vain, and got SIGTERM
         self.asked_at = self.beat_at = self.looked_at = self.pinged_at = 0.0
+        self.counted_at = 0.0  # up to when the trainer's seconds are in the row
 
     def run(self) -> None:
         """Whatever happens, no process of the trainer is left when this returns."""
@@ -180,7 +182,7 @@ class Attempt:
         if not changed:
             raise LostClaim(self.job.pk)
         self.asked, self.terminated = "", False
-        self.trainer = launcher.start(spec_for(self.job), self.slot)
+        self.trainer, self.counted_at = launcher.start(spec_for(self.job), self.slot), time.monotonic()
         TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim).update(
             trainer_pid=self.trainer.pid, trainer_started=self.trainer.started
         )
@@ -200,6 +202,7 @@ class Attempt:
                 self.reader.offset = self.job.events_offset  # nothing of the failed batch was stored
                 time.sleep(1)
             self._lose_patience()
+        self._count_seconds()
 
     def _record(self) -> bool:
         """Store what is new; False when there was nothing."""
@@ -229,9 +232,17 @@ class Attempt:
     def _heartbeat(self) -> None:
         if time.monotonic() - self.beat_at < HEARTBEAT_SECONDS:
             return
-        if not TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim).update(heartbeat_at=timezone.now()):
+        if not self._count_seconds():
             raise LostClaim(self.job.pk)
         self.beat_at = time.monotonic()
+
+    def _count_seconds(self) -> int:
+        """The trainer's time since it was counted last, and a sign of life; 0: the job is not ours any more."""
+        now, before = time.monotonic(), self.counted_at
+        self.counted_at = now
+        return TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim).update(
+            heartbeat_at=timezone.now(), trainer_seconds=F("trainer_seconds") + (now - before)
+        )
 
     def _look_at_wishes(self) -> None:
         """A cancelled job's trainer is told to stop, a paused one's to pause, any one's to save when we must end."""
@@ -320,6 +331,8 @@ class Attempt:
                 shutil.rmtree(self.job.folder, ignore_errors=True)
                 return
             mine = TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim)
+            if mine.exclude(status=Status.RUNNING).exists():
+                usage.write(self.job.pk)  # with the seconds that passed since its end was told
             if mine.filter(status=Status.CANCELLED, wanted="drop").exists():
                 drop_checkpoints(self.job)
             mine.exclude(status=Status.RUNNING).update(claim="", trainer_pid=None)

@@ -9,9 +9,13 @@ from pydantic import Field
 
 from accounts.errors import ApiError
 from accounts.ids import new_id
+from accounts.models import ApiKey
 from training.safety.classifiers import classifier_of
 from training.safety.embedded import CATEGORIES, Verdict
 from training.safety.models import ModerationPolicy
+from training.usage import book
+from training.usage.book import Account
+from training.usage.models import Usage
 
 router = Router()
 MOST_INPUTS = 1000
@@ -71,6 +75,8 @@ def create_moderation(request: HttpRequest, body: AskModeration) -> dict[str, An
         raise ApiError("Images are not moderated by Hone: send the parts of type text only.", param="input")
     texts = [part.text for part in parts if isinstance(part, TextPart)] if parts else [str(text) for text in asked]
     verdicts = classifier.judge(texts)
+    key: ApiKey = request.api_key  # type: ignore[attr-defined]
+    book.note(Account(key.project_id, Usage.Kind.MODERATION, classifier.name, "", key.pk, key.user_id), requests=1)
     results = [_result(verdicts)] if parts else [_result([verdict]) for verdict in verdicts]
     return {"id": new_id("modr-"), "model": classifier.name, "results": results}
 

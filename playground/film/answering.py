@@ -13,15 +13,19 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from accounts.errors import ApiError
-from playground import gateway
+from playground import deployments, gateway
 from playground.claims import is_claimed
 from playground.deployments import Target
 from playground.film import prompts
 from playground.film.models import Frame
 from playground.film.tending import row_of, target_of
+from playground.limits.reserving import Grant
+from playground.limits.tally import Tally
 from playground.models import Deployment
 from training.notify import job_changed
 from training.recording import add_event
+from training.usage.book import Account
+from training.usage.models import Usage
 from training.workers import new_claim, stopping
 
 logger = logging.getLogger(__name__)
@@ -102,7 +106,9 @@ def _leave(frame: Frame, deployment: Deployment, only_ours: bool) -> None:
 
 
 async def _answer_all(frame: Frame, deployment: Deployment, target: Target, missing: dict[str, Growing]) -> None:
-    tasks = [asyncio.create_task(_ask(deployment, target, one)) for one in missing.values()]
+    base = deployments.base_of(target)
+    account = Account(frame.job.project_id, Usage.Kind.CAMPAIGN, target.name, base.name, user=frame.job.created_by_id)
+    tasks = [asyncio.create_task(_ask(deployment, target, account, one)) for one in missing.values()]
     everything = asyncio.gather(*tasks)
     try:
         while not everything.done():
@@ -119,7 +125,7 @@ async def _answer_all(frame: Frame, deployment: Deployment, target: Target, miss
         await gateway.close()
 
 
-async def _ask(deployment: Deployment, target: Target, one: Growing) -> None:
+async def _ask(deployment: Deployment, target: Target, account: Account, one: Growing) -> None:
     """Fills `one`; what these weights cannot answer stands in its `error`."""
     try:
         body = {**one.ask, "model": target.name, "temperature": 0, "max_tokens": MOST_TOKENS, "stream": True}
@@ -129,11 +135,13 @@ async def _ask(deployment: Deployment, target: Target, one: Growing) -> None:
         body = gateway.prepare(body, deployment.served_name)
         path = "/v1/chat/completions" if chat else "/v1/completions"
         upstream = await gateway.send(deployment, path, body, target.name)
-        async with contextlib.aclosing(gateway.chunks(upstream, deployment)) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                if "error" in chunk:
-                    raise ApiError(chunk["error"]["message"], code=chunk["error"]["code"])
-                one.take(chunk)
+        with Tally(Grant(), body, account) as tally:
+            async with contextlib.aclosing(gateway.chunks(upstream, deployment)) as chunks:  # type: ignore[type-var]
+                async for chunk in chunks:
+                    tally.see(chunk)
+                    if "error" in chunk:
+                        raise ApiError(chunk["error"]["message"], code=chunk["error"]["code"])
+                    one.take(chunk)
         one.stop = one.stop or "stop"
     except ApiError as error:
         if error.code not in LATER:

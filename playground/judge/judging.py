@@ -69,7 +69,7 @@ async def _ask_all(run: JudgeRun) -> None:
     prompts = {prompt.key: prompt.ask async for prompt in run.matrix.prompt_set.prompts.all()}
     kept = KeptAnswer.objects.filter(project=run.project, contender__in=run.matrix.contenders, error="")
     texts = {(answer.prompt, answer.contender): _shown(answer) async for answer in kept}
-    one = await asking.ready(run.project, run.model)
+    one = await asking.ready(run.project, run.model, user=run.created_by_id)
     room = asyncio.Semaphore(AT_ONCE)
     async with asyncio.TaskGroup() as group:
         for each in wanted:

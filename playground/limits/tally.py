@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from accounts.errors import ApiError
 from playground.limits.reserving import Grant, prompt_tokens
+from training.usage import book
+from training.usage.book import Account
 
 # the chunk with the usage has no choices; a quotation mark inside a text is escaped, so no answer can look like it
 USAGE: Final = b'"choices":[]'
@@ -15,12 +17,18 @@ USAGE: Final = b'"choices":[]'
 class Tally:
     """Of one request. `close` tells what it took, once, however it ended."""
 
-    def __init__(self, grant: Grant, payload: dict[str, Any]) -> None:
-        self.grant, self.payload = grant, payload
+    def __init__(self, grant: Grant, payload: dict[str, Any], account: Account | None = None) -> None:
+        """`account`: in whose usage it is recorded; None: in nobody's."""
+        self.grant, self.payload, self.account = grant, payload, account
         self.shows_usage = bool((payload.get("stream_options") or {}).get("include_usage"))
         self.usage: dict[str, Any] | None = None
         self.relayed = 0  # chunks; vLLM writes one for each token, fewer where it writes faster than they are taken
         self.closed = False
+
+    def see(self, chunk: dict[str, Any]) -> None:
+        """A chunk of a stream that stays here."""
+        self.relayed += 1
+        self.usage = chunk.get("usage") or self.usage
 
     def look(self, together: list[bytes]) -> list[bytes]:
         """Chunks of a stream as they may be passed on: the usage is left out where the caller did not ask for it."""
@@ -29,6 +37,12 @@ class Tally:
             return together
         self.usage = json.loads(together[-1]).get("usage")
         return together if self.shows_usage else together[:-1]
+
+    def __enter__(self) -> "Tally":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
 
     @property
     def headers(self) -> dict[str, str]:
@@ -55,7 +69,12 @@ class Tally:
             return
         self.closed = True
         usage = self.usage or self._relayed()
-        self.grant.settle((usage.get("prompt_tokens") or 0) + (usage.get("completion_tokens") or 0))
+        prompt, completion = (usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
+        self.grant.settle(prompt + completion)
+        if self.account:
+            cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+            figures = {"prompt_tokens": prompt, "cached_tokens": cached, "completion_tokens": completion}
+            book.note(self.account, requests=1, **figures)
 
     def _relayed(self) -> dict[str, int]:
         """Of an answer that was not told to its end. The first chunk of a chat only says who speaks."""

@@ -99,7 +99,7 @@ async def _ready(matrix: Matrix, column: dict[str, Any], key: str) -> Ready:
     when the model itself cannot be served."""
     while True:
         try:
-            model = await asking.ready(matrix.project, column["model"])
+            model = await asking.ready(matrix.project, column["model"], user=matrix.created_by_id)
             break
         except ApiError as error:
             if error.code not in WAITS:

@@ -224,7 +224,7 @@ def main(words: list[str]) -> None:
         parser.add_argument(f"--{name}")
     for name in ("port", "max-model-len", "max-num-seqs", "max-loras", "max-cpu-loras", "max-lora-rank", "seed"):
         parser.add_argument(f"--{name}", type=int, default=0)
-    for name in ("enable-lora", "enforce-eager", "enable-auto-tool-choice"):
+    for name in ("enable-lora", "enable-prompt-tokens-details", "enforce-eager", "enable-auto-tool-choice"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--worker-extension-cls")
     parser.add_argument("--lora-target-modules", nargs="+")

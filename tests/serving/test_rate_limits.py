@@ -1,4 +1,4 @@
-"""Whose requests count against which limit, and which do not count at all."""
+"""Whose requests count against which limit, which do not count at all, and in whose usage they are recorded."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from playground import deployments, gateway, vllm
+from playground import asking, deployments, gateway, vllm
 from playground.limits import reserving
 from playground.limits.windows import Rates, Taken
 from tests.fakes.vllm import fake_python
 from tests.serving.conftest import Shelf
 from tests.serving.test_gateway import ASK, Caller, make_ready
-from training.models import BaseModel
+from training.models import BaseModel, Usage
+from training.usage import book
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -133,3 +134,45 @@ async def test_our_own_pages_are_not_limited(
     for _ in range(3):
         assert [chunk async for chunk in gateway.stream_chat(base, {"messages": ASK})]
     assert (await asyncio.to_thread(counted, base, project)).used(1) == 0
+
+
+# ---- usage ----
+
+
+def used(project: Any) -> list[dict[str, Any]]:
+    """The rows, once they are written."""
+    assert book.write()
+    columns = ("kind", "model", "base", "api_key__name", "user__email", *("requests", "prompt_tokens"))
+    return list(Usage.objects.of(project).order_by("pk").values(*columns, "completion_tokens"))
+
+
+async def test_usage_is_what_the_answers_said(
+    caller: Caller, base: BaseModel, server: vllm.VllmServer, project: Any, settings: Any
+) -> None:
+    settings.HONE_RATE_REQUESTS_PER_MINUTE = 0
+    await asyncio.to_thread(make_ready, base, server)
+    body = {"model": "tiny", "messages": ASK}
+    plain = (await caller.post("/chat/completions", body)).json()["usage"]
+    assert plain["completion_tokens"] == 5
+    await caller.events("/chat/completions", body)
+    text = (await caller.post("/completions", {"model": "tiny", "prompt": "Once"})).json()["usage"]
+    await caller.post("/chat/completions", {"model": "tiny", "messages": []})
+    whose = {"model": "tiny", "base": "tiny", "api_key__name": "test", "user__email": "owner@example.com"}
+    names = ("prompt_tokens", "completion_tokens")
+    assert await asyncio.to_thread(used, project) == [
+        {"kind": "chat", **whose, "requests": 2, **{name: 2 * plain[name] for name in names}},
+        {"kind": "completion", **whose, "requests": 1, **{name: text[name] for name in names}},
+    ]
+    await caller.events("/chat/completions", body)  # the same hour: the same row
+    assert (await asyncio.to_thread(used, project))[0]["requests"] == 3
+
+
+async def test_the_playground_is_recorded_for_its_person(
+    base: BaseModel, server: vllm.VllmServer, project: Any, owner: Any
+) -> None:
+    await asyncio.to_thread(make_ready, base, server)
+    one = await asking.ready(project, "tiny", kind=Usage.Kind.PLAYGROUND, user=owner.pk)
+    usage = [chunk async for chunk in one.stream({"messages": ASK})][-1]["usage"]
+    (row,) = await asyncio.to_thread(used, project)
+    assert (row["kind"], row["user__email"], row["api_key__name"]) == ("playground", owner.email, None)
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (usage["prompt_tokens"], usage["completion_tokens"])
