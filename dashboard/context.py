@@ -8,7 +8,7 @@ from accounts.models import Project
 from accounts.roles import WORDS, Role
 from dashboard.walls import closed_to
 
-SECTIONS = ("datasets", "jobs", "models", "playground", "campaigns", "settings")
+SECTIONS = ("datasets", "jobs", "models", "playground", "campaigns", "usage", "settings")
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:

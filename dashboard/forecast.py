@@ -148,12 +148,14 @@ def _figures(
 ) -> Forecast:
     from training import calibration, devices
     from training.engine.resolve import resolve
+    from training.usage import terms
 
     assert form.recipe
     device = devices.device_facts()
-    kind = form.cleaned_data["training_file"].format
-    resolved = resolve(form.recipe, train, model.facts, device, valid=valid, start=start, data_format=kind)
-    expected = calibration.expect(form.recipe.method, resolved, train, model.facts, device, valid, start)
+    file: DatasetFile = form.cleaned_data["training_file"]
+    resolved = resolve(form.recipe, train, model.facts, device, valid=valid, start=start, data_format=file.format)
+    price = terms.training_price(file.project_id, model.name)
+    expected = calibration.expect(form.recipe.method, resolved, train, model.facts, device, valid, start, price)
     return Forecast(resolved, expected, device, train, valid)
 
 

@@ -19,6 +19,7 @@ urlpatterns = [
     path("models/", include("dashboard.views.models")),
     path("recipes/", include("dashboard.views.chains")),
     path("lineage/", include("dashboard.views.lineage")),
+    path("usage/", include("dashboard.views.usage")),
     path("settings/", include("dashboard.views.settings")),
     path("settings/", include("dashboard.views.audit")),
     path("settings/", include("dashboard.views.moderation")),

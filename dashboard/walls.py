@@ -50,6 +50,7 @@ CHANGES: Final[dict[str, set[str]]] = {
         *("add-external", "edit-external"),
         *("prepare-takeaway", "remove-takeaway", "delete-project"),
         *("share-checkpoint", "take-back"),
+        "change-terms",
     },
 }
 # Requests that only look, and who may make them when that is not a reader.
@@ -59,7 +60,7 @@ LOOKS: Final[dict[str, set[str]]] = {
         *("combine-datasets", "dataset-from-hub", "map-columns", "new-job", "model-choice", "new-recipe"),
         *("vote-preferences", "new-prompt-set", "new-matrix", "new-campaign", "join-campaign"),
     },
-    Role.OWNER: {"edit-external", "download-takeaway", "audit", "audit-csv"},
+    Role.OWNER: {"change-terms", "edit-external", "download-takeaway", "audit", "audit-csv"},
 }
 
 

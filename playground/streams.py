@@ -74,8 +74,10 @@ async def read(one: Ready, body: dict[str, Any], answer: Answer, say: Callable[[
             await reading.ask_for_missing(body)
     finally:
         reading.finish()
-    price = one.target.cost if isinstance(one.target, ExternalModel) else prices.cost
-    answer.cost = price(answer.prompt_tokens, answer.completion_tokens)
+    if isinstance(one.target, ExternalModel):
+        answer.cost = one.target.cost(answer.prompt_tokens, answer.completion_tokens)
+    elif one.account:
+        answer.cost = await prices.cost(one.account, answer.prompt_tokens, answer.completion_tokens)
 
 
 class Reading:

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from pathlib import Path
 
-from django.conf import settings
 from django.db.models import Avg, F, FloatField, Max
 from django.db.models.functions import Cast
 from django.utils import timezone
@@ -35,22 +34,13 @@ def expect(
     device: DeviceFacts,
     valid: DataFacts | None = None,
     start: StartFacts | None = None,
+    price: Price | None = None,
 ) -> Estimate:
-    """The estimate, calibrated by this server's finished jobs, with its price."""
+    """The estimate, calibrated by this server's finished jobs."""
     rows = as_trained(data, resolved).rows
     kind = kind_of(method, resolved, model, data.tokens / max(1, rows))
     found = calibrate(finished_runs(device), kind)
-    return estimate(resolved, data, model, device, valid, start, calibration=found, price=price())
-
-
-def price() -> Price | None:
-    """None where no price is set."""
-    asked = Price(
-        million_tokens=settings.HONE_PRICE_MILLION_TOKENS,
-        device_hour=settings.HONE_PRICE_DEVICE_HOUR * settings.HONE_DEVICES_PER_JOB,
-        currency=settings.HONE_PRICE_CURRENCY,
-    )
-    return asked if asked.million_tokens or asked.device_hour else None
+    return estimate(resolved, data, model, device, valid, start, calibration=found, price=price)
 
 
 def kind_of(method: str, resolved: Resolved, model: ModelFacts, row_tokens: float) -> Kind:

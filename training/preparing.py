@@ -20,6 +20,7 @@ from training.engine.errors import EngineError
 from training.job_log import add_event, refresh_queue
 from training.models import DatasetFile, TrainingJob
 from training.safety import moderation
+from training.usage import terms
 from training.workers import holder_is_gone, new_claim
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,8 @@ def _resolve(job: TrainingJob) -> tuple[dict, dict]:
     valid = token_counts.token_facts(job.validation_file, job.base_model) if job.validation_file else None
     start = read_start_facts(job.start_checkpoint.path) if job.start_checkpoint else None
     resolved = resolve(job.recipe, data, model, device, valid=valid, start=start, data_format=job.training_file.format)
-    estimate = calibration.expect(job.recipe.method, resolved, data, model, device, valid, start)
+    price = terms.training_price(job.project_id, job.base_model.name)
+    estimate = calibration.expect(job.recipe.method, resolved, data, model, device, valid, start, price)
     return resolved.model_dump(mode="json"), estimate.model_dump(mode="json")
 
 

@@ -217,6 +217,7 @@ WORDS: Final[dict[str, Words]] = {
     "store-tracker-key": Words("project", "store a key for Weights & Biases"),
     "remove-tracker-key": Words("project", "remove the key for Weights & Biases"),
     "change-moderation": Words("project", "change who moderates and what is refused"),
+    "change-terms": Words("base", "change prices and limits of {name}"),
     "add-webhook": Words("webhook", "add webhook “{posted[name]}”"),
     "act-on-webhook": _by(
         "webhook",

@@ -98,6 +98,7 @@ PAGES = (
     ("Matrices", "matrices", "table", "prompts answers scores evaluate compare table"),
     ("Prompt sets", "prompt-sets", "list", "prompts questions"),
     ("Lineage", "lineage", "git-branch", "descent what came of what data votes"),
+    ("Usage", "usage", "chart-column", "tokens requests cost prices rate limits"),
     ("Settings", "settings", "settings", "members people keys password device api invite"),
 )
 

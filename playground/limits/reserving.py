@@ -3,6 +3,7 @@
 import logging
 import math
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,11 +15,15 @@ from django.conf import settings
 from accounts.errors import ApiError
 from accounts.models import Project
 from playground.limits.windows import Rates, RedisWindows, SQLiteWindows, Taken, Windows
+from training.models import ModelTerms
 
 log = logging.getLogger(__name__)
 CHARACTERS_A_TOKEN: Final = 4  # as OpenAI estimates a prompt
 KINDS: Final = (("requests", "requests per min (RPM)"), ("tokens", "tokens per min (TPM)"))  # in Taken's order
 TROUBLE: Final = (sqlite3.Error, redis.RedisError)
+REMEMBERED_SECONDS: Final = 2.0
+MOST_REMEMBERED: Final = 10_000
+_terms: dict[tuple[str, str], tuple[float, tuple[int | None, int | None]]] = {}  # until when it holds; the limits
 _afterwards = ThreadPoolExecutor(1, "limits")  # nobody waits for a correction; a process that ends finishes them
 
 
@@ -57,7 +62,16 @@ def reserve(project: Project, family: str, asked: str, tokens: int) -> Grant:
 
 
 def rates_of(project: Project, family: str) -> Rates:
-    return Rates(settings.HONE_RATE_REQUESTS_PER_MINUTE, settings.HONE_RATE_TOKENS_PER_MINUTE)
+    """The project's own, else the server's. A change holds within REMEMBERED_SECONDS."""
+    known = _terms.get((project.pk, family))
+    if known is None or known[0] < time.monotonic():
+        own = ModelTerms.objects.filter(project=project, base_model__name=family)
+        found = own.values_list("requests_per_minute", "tokens_per_minute").first() or (None, None)
+        if len(_terms) > MOST_REMEMBERED:
+            _terms.clear()
+        known = _terms[project.pk, family] = (time.monotonic() + REMEMBERED_SECONDS, found)
+    server = (settings.HONE_RATE_REQUESTS_PER_MINUTE, settings.HONE_RATE_TOKENS_PER_MINUTE)
+    return Rates(*(limit if given is None else given for given, limit in zip(known[1], server, strict=True)))
 
 
 @cache

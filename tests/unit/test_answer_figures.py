@@ -5,6 +5,7 @@ import pytest
 from playground import figures, prices
 from playground.comparisons import Answer
 from playground.models import Response
+from training.usage.book import Account
 
 
 def answer(**fields: object) -> Response:
@@ -42,8 +43,10 @@ def test_a_cost_has_two_digits_that_count(cost: float, said: str) -> None:
     assert figures.line(Answer(cost=cost)) == said
 
 
-def test_an_answer_has_a_cost_only_where_a_price_is_set(settings) -> None:
-    assert prices.cost(1000, 100) is None
+@pytest.mark.django_db(transaction=True)
+async def test_an_answer_has_a_cost_only_where_a_price_is_set(settings) -> None:
+    account = Account("proj_x", "playground", "tiny", "tiny")
+    assert await prices.cost(account, 1000, 100) is None
     settings.HONE_PRICE_MILLION_PROMPT_TOKENS, settings.HONE_PRICE_MILLION_ANSWER_TOKENS = 2, 10
-    assert prices.cost(1000, 100) == pytest.approx(0.003)
-    assert prices.cost(None, 100) is None
+    assert await prices.cost(account, 1000, 100) == pytest.approx(0.003)
+    assert await prices.cost(account, None, 100) is None

@@ -14,6 +14,7 @@ from training.endings import finish
 from training.engine.calibrate import FORMULAS, FinishedRun, Kind, calibrate
 from training.engine.spec import DataFacts, DeviceFacts, End, Measured, MemoryParts, Price, SecondsParts
 from training.models import Metric
+from training.usage import terms
 
 SFT = Kind("small", 135_000_000, "sft", "lora", "bfloat16", 100.0)
 SAID = SecondsParts(start=10, training=100, rest=20)
@@ -119,7 +120,9 @@ def test_a_price_is_part_of_the_estimate_only_where_one_is_set(db, settings) -> 
     device = DeviceFacts(kind="cpu", name="a CPU", memory_bytes=8 << 30, free_bytes=8 << 30)
     data = DataFacts(rows=100, tokens=100_000, trained_tokens=50_000, longest_tokens=1000)
     facts = FACTS
+    assert terms.training_price("proj_x", facts.name) is None
     assert calibration.expect("sft", make_resolved(max_length=1024), data, facts, device).cost is None
     settings.HONE_PRICE_MILLION_TOKENS = 8
-    found = calibration.expect("sft", make_resolved(max_length=1024), data, facts, device)
+    price = terms.training_price("proj_x", facts.name)
+    found = calibration.expect("sft", make_resolved(max_length=1024), data, facts, device, price=price)
     assert found.cost == pytest.approx(2.40)
