@@ -228,7 +228,9 @@ class Job(Schema):
     method: Method
     lora: dict[str, Any] | None = Field(description="Hone's own: the adapter's settings; null for full weights")
     training: dict[str, Any] = Field(description="Hone's own: the other settings")
-    hone: dict[str, Any] = Field(description="Hone's own: label, status_text, phase, step, total_steps, queue_position")
+    hone: dict[str, Any] = Field(
+        description="Hone's own: label, status_text, phase, step, total_steps, queue_position, cost"
+    )
 
 
 class JobList(Page):

@@ -30,6 +30,7 @@ from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, Traini
 from training.rules import OPENAI_METHODS
 from training.trackers import tending
 from training.unjudged import unjudged_because
+from training.usage import jobs as usage
 
 router = Router()
 
@@ -357,6 +358,8 @@ def progress_of(job: TrainingJob) -> dict[str, Any]:
         "total_steps": job.total_steps or None,
         "best_model": job.best_name if job.best_checkpoint() else None,
         "queue_position": TrainingJob.objects.ahead_of(job).count() + 1 if queued else None,
+        "device_seconds": round(usage.device_seconds(job), 1),
+        "cost": usage.cost(job),
         "trackers": [tracked.as_dict() for tracked in tending.states(job)],
     }
 

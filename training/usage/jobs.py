@@ -36,12 +36,16 @@ def write(job_id: str) -> None:
 def so_far(job: TrainingJob) -> dict[str, Any]:
     """Since its first start."""
     told = job.metrics.exclude(trained_tokens=None).order_by("-step").values_list("trained_tokens", flat=True)
-    started = job.started_json or {}
     return {
         "trained_tokens": told.first() or 0,
         "file_tokens": file_tokens(job),
-        "device_seconds": job.trainer_seconds * started.get("world_size", 1),
+        "device_seconds": device_seconds(job),
     }
+
+
+def device_seconds(job: TrainingJob) -> float:
+    """That its trainers were alive, times the devices."""
+    return job.trainer_seconds * (job.started_json or {}).get("world_size", 1)
 
 
 def file_tokens(job: TrainingJob) -> int:
@@ -50,3 +54,11 @@ def file_tokens(job: TrainingJob) -> int:
     if not started or not resolved or not job.total_steps:
         return 0
     return round(started["train_tokens"] * resolved.n_epochs * min(1.0, job.step / job.total_steps))
+
+
+def cost(job: TrainingJob) -> dict[str, Any] | None:
+    """So far, at the price that it was estimated with; None where there was none."""
+    price = job.estimate.price if job.estimate else None
+    if price is None:
+        return None
+    return {"amount": round(price.cost(file_tokens(job), job.trainer_seconds), 6), "currency": price.currency}
