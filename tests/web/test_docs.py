@@ -52,6 +52,7 @@ def test_the_reference_has_every_operation_with_its_fields(client):
 
 
 def test_the_search_knows_headings_and_what_stands_under_them(client):
+    assert 'data-search="/docs/search.json"' in client.get("/docs/quick-start/").content.decode()
     found = client.get("/docs/search.json").json()["sections"]
     assert any(each["heading"].startswith("POST /v1/fine_tuning/jobs") for each in found)
     assert all(each["url"].startswith("/docs/") for each in found)
