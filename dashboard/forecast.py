@@ -10,6 +10,7 @@ from training.engine.facts import StartFacts
 from training.engine.spec import DataFacts, DeviceFacts, Estimate, Recipe, Resolved
 from training.models import BaseModel, Checkpoint, DatasetFile, FileTask
 from training.rules import FORMAT_NAMES, METHOD_FORMATS
+from training.token_sample import Sample
 
 WRONG: Final = "Correct the marked fields to see what the job takes."
 
@@ -24,7 +25,8 @@ class Fault(NamedTuple):
 @dataclass
 class Forecast:
     """Figures, or the reason why there are none: `faults` when the job cannot be, else `waits` when it is only not
-    known yet."""
+    known yet. With a `sample` the figures are an estimate from some rows, and `waits` says what the exact ones wait
+    for."""
 
     resolved: Resolved | None = None
     estimate: Estimate | None = None
@@ -34,6 +36,7 @@ class Forecast:
     faults: list[Fault] = field(default_factory=list)
     waits: str = ""
     missing: list[str] = field(default_factory=list)
+    sample: Sample | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -60,8 +63,9 @@ class Asked(Protocol):
     cleaned_data: dict[str, Any]
 
 
-def forecast(form: Asked, start: StartFacts | None = None) -> Forecast:
-    """`start`: the weights it begins with, where these are not there yet."""
+def forecast(form: Asked, start: StartFacts | None = None, by_sample: bool = False) -> Forecast:
+    """`start`: the weights it begins with, where these are not there yet. `by_sample`: while tokens are counted, or
+    where that failed, figures come from a sample of the rows."""
     model, file, recipe = form.base_model, form.cleaned_data.get("training_file"), form.readable_recipe
     missing = [name for name, there in (("a base model", model), ("a training file", file)) if not there]
     if missing or model is None or file is None or recipe is None:
@@ -72,12 +76,15 @@ def forecast(form: Asked, start: StartFacts | None = None) -> Forecast:
         faults += _faults_of_recipe(form, model, recipe, start)
         if file.format not in METHOD_FORMATS[recipe.method]:  # its rows have nothing that could be counted
             return Forecast(faults=[Fault("method", _wrong_format(file, recipe.method)), *faults])
-        train, valid = _data(form, file, model)
+        known = _Known(model, by_sample)
+        train, valid = _data(form, file, known)
         faults += _faults_of_rows(form, file, recipe, train)
         faults += _faults_of_length(recipe, model, train, valid)
         if faults or form.recipe is None:
             return Forecast(faults=faults, waits=WRONG)
-        return _figures(form, model, train, valid, start)
+        figures = _figures(form, model, train, valid, start)
+        figures.sample, figures.waits = known.sample, known.waits
+        return figures
     except EngineError as problem:
         return Forecast(faults=[*faults, _as_fault(problem)])
     except ApiError as problem:
@@ -159,11 +166,34 @@ def _figures(
     return Forecast(resolved, expected, device, train, valid)
 
 
-def _data(form: Asked, file: DatasetFile, model: BaseModel) -> tuple[DataFacts, DataFacts | None]:
-    facts = counted(file, model)
+class _Known:
+    """What is known of files under a model's tokenizer; notes what only a sample tells."""
+
+    def __init__(self, model: BaseModel, by_sample: bool) -> None:
+        self.model, self.by_sample = model, by_sample
+        self.sample: Sample | None = None
+        self.waits = ""
+
+    def facts(self, file: DatasetFile) -> DataFacts:
+        """Raises as `counted` does, where no sample helps."""
+        from training import token_sample
+
+        try:
+            return counted(file, self.model)
+        except (ApiError, EngineError) as problem:
+            found = token_sample.sample(file, self.model) if self.by_sample else None
+            if found is None:
+                raise
+            self.sample = self.sample or found
+            self.waits = self.waits or (problem.message if isinstance(problem, ApiError) else "")
+            return found.as_facts(file.rows)
+
+
+def _data(form: Asked, file: DatasetFile, known: _Known) -> tuple[DataFacts, DataFacts | None]:
+    facts = known.facts(file)
     how, other = form.cleaned_data.get("validation"), form.cleaned_data.get("validation_file")
     if how == "file" and other:
-        return facts, counted(other, model)
+        return facts, known.facts(other)
     share = form.cleaned_data.get("split_share")
     if how == "split" and share:
         return _share(facts, 1 - share / 100), _share(facts, share / 100)

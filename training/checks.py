@@ -55,7 +55,7 @@ def _report(file: DatasetFile) -> datasets.Report | None:
 
     progress = _CheckProgress(file)
     try:
-        if not arriving.unpack_content(file, progress):
+        if not (arriving.unpack_content(file, progress) and arriving.rewrite_as_utf8(file, progress)):
             return None
     except IntakeError as error:
         return datasets.refused(error.message, error.fix, error.kind, error.line)

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from training import checks, documents, jsonl, texts
 from training.engine.chat import ChatFormat
 from training.engine.pairs import encode_sequences
+from training.engine.spec import DataFacts
 from training.models import BaseModel, DatasetFile
 from training.token_counts import chat_format
 
@@ -27,6 +28,18 @@ class Sample:
     trained_tokens: int
     margin: int
     longest_tokens: int  # among those that were read
+    lengths: tuple[int, ...] = ()  # of those that were read; none of raw text
+
+    def as_facts(self, rows: int) -> DataFacts:
+        """As if all `rows` of the file were counted."""
+        longest, lengths = self.longest_tokens, list(self.lengths)
+        return DataFacts(
+            rows=rows, tokens=self.tokens, trained_tokens=self.trained_tokens, longest_tokens=longest, lengths=lengths
+        )
+
+    @property
+    def margin_share(self) -> float:
+        return self.margin / max(1, self.tokens)
 
 
 def sample(file: DatasetFile, base_model: BaseModel) -> Sample | None:
@@ -67,7 +80,8 @@ def _sample(file_id: str, base_model_id: int, sha256: str) -> Sample:
     """Rows at `PLACES` places: a place counts as one observation, for neighbours may be alike."""
     file, chat = DatasetFile.objects.get(pk=file_id), chat_format(BaseModel.objects.get(pk=base_model_id))
     index, lines = checks.read_index(file), max(1, int(file.statistics.get("lines") or file.rows))
-    means, trained, longest, rows = [], [], 0, 0
+    means, trained, rows = [], [], 0
+    every: list[int] = []
     for place in range(PLACES):
         first = 1 + place * lines // PLACES
         found = [row for _, row in jsonl.page(file.path, first, ROWS_A_PLACE, index) if row]
@@ -78,8 +92,7 @@ def _sample(file_id: str, base_model_id: int, sha256: str) -> Sample:
         rows += len(found)
         means.append(fmean(lengths))
         trained.append(fmean(sum(each.trained_tokens for each in row) for row in sequences))
-        longest = max(longest, *(len(each.token_ids) for row in sequences for each in row))
+        every += [len(each.token_ids) for row in sequences for each in row]
     margin = TWO_ERRORS * stdev(means) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    return Sample(
-        rows, round(fmean(means) * file.rows), round(fmean(trained) * file.rows), round(margin * file.rows), longest
-    )
+    tokens, trained_tokens = round(fmean(means) * file.rows), round(fmean(trained) * file.rows)
+    return Sample(rows, tokens, trained_tokens, round(margin * file.rows), max(every), tuple(every))

@@ -32,7 +32,8 @@ class AllAuto:
 
 @require_GET
 def estimate(request: HttpRequest, file_id: str) -> HttpResponse:
-    """?model= chooses whose tokenizer, weights and measured speed it is computed for."""
+    """?model= chooses whose tokenizer, weights and measured speed it is computed for; ?slim= draws one line that
+    unfolds, ?open= the line unfolded."""
     file = one_dataset(request, file_id)
     models = [model for model in BaseModel.objects.ready() if model.is_present]
     asked = request.GET.get("model", "")
@@ -42,7 +43,9 @@ def estimate(request: HttpRequest, file_id: str) -> HttpResponse:
         "file": file,
         "models": models,
         "model": model,
-        "forecast": forecast(_all_auto(file, model)) if model else None,
+        "forecast": forecast(_all_auto(file, model), by_sample=True) if model else None,
+        "slim": "slim" in request.GET,
+        "open": "open" in request.GET,
         "method": METHOD_NAMES[checks.method_for(file)],
         "split_share": None if validation_partner(file) else SPLIT_SHARE,
         "busy": busy_now(request.project),

@@ -76,6 +76,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "can_repair": file.status == Status.ERROR and not can_map and dataset_problems.can_be_mended(file),
         "pairs": _pairs(file),
         "tab": tab,
+        "slim": "tab" in request.GET,  # what training takes: one line beside what was asked for
         "tabs": [(key, name, _count(key, file)) for key, (name, _) in TABS.items() if _tells(key, file)],
         "tab_template": f"dashboard/dataset_{tab}.html",
         "present": file.path.exists(),

@@ -20,6 +20,8 @@ from training.rules import Problem
 MESSAGE_FORMATS = ("chat", "preference")
 DEFAULT_LENGTH = 2048
 NAMED_FIELDS = 5  # in a note
+AT_ONCE = 3  # differences that stand there unfolded
+ADD_TO_ALL = "Add a system prompt to all rows"
 OF_LINES = ("bom", "blank_lines")  # warnings that are found whatever the rows hold
 
 
@@ -31,6 +33,8 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     system = asking.most_used_system(file) if mendable and file.format in MESSAGE_FORMATS else ""
     offers = _offers(file, groups, bool(system)) if mendable else []
     looked = shown(request, file)
+    refused = request.session.pop(refused_key(file), None)  # of the form that was sent before this page
+    given = refused or ({"keys": looked["repair"].keys, **looked["repair"].options} if looked["repair"] else {})
     return {
         "errors": [group for group in groups if group["level"] == "error"],
         "warnings": [group for group in groups if group["level"] == "warning"],
@@ -43,8 +47,15 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "length": min([DEFAULT_LENGTH, *(model.facts.context_length for model in models[:1] if model.facts_json)]),
         "shortened": catalogue.SHORTENED.items(),
         **looked,
-        "ticked": looked["repair"].keys if looked["repair"] else _ticked(offers, groups),
+        "given": given,
+        "refusal": refused["why"] if refused else "",
+        "ticked": given["keys"] if given else _ticked(offers, groups),
     }
+
+
+def refused_key(file: DatasetFile) -> str:
+    """Under which the session keeps a form of repairs that was refused, until it is shown again."""
+    return f"refused-repairs-{file.pk}"
 
 
 def can_be_mended(file: DatasetFile) -> bool:
@@ -80,6 +91,7 @@ class Offer:
     there may be more among the rows with problems, which are not searched for warnings. `note`: what to know of it."""
 
     repair: catalogue.Repair
+    title: str
     rows: int
     at_least: bool
     note: str
@@ -92,18 +104,25 @@ class Offer:
 
 def _offers(file: DatasetFile, groups: list[dict[str, Any]], has_system: bool) -> list[Offer]:
     """What mends something here, in the order it is applied; and what one may want without a finding. `has_system`:
-    some row has a system prompt, which others may lack."""
+    some row has a system prompt."""
     found = []
     wrong = any(group["level"] == "error" for group in groups)
     for repair in catalogue.ALL:
         mended = [group for group in groups if repair.mends(group["kind"])]
         wanted = repair.key == "too_long" and file.format in ("chat", "preference", "completion")
-        wanted = wanted or (repair.key == "system_prompt" and has_system)
+        wanted = wanted or (repair.key == "system_prompt" and _lacks_system(file))
         if mended or wanted:
+            title = ADD_TO_ALL if repair.key == "system_prompt" and not has_system else repair.title
             rows = sum(group["rows"] or group["count"] for group in mended)
             warned = any(group["level"] == "warning" and group["kind"] not in OF_LINES for group in mended)
-            found.append(Offer(repair, rows, wrong and warned, _note(repair, file)))
+            found.append(Offer(repair, title, rows, wrong and warned, _note(repair, file)))
     return found
+
+
+def _lacks_system(file: DatasetFile) -> bool:
+    """Some row may have no system prompt. Only of chats the check has counted that."""
+    counted = file.statistics.get("different_system_prompts") and not file.statistics.get("rows_without_system")
+    return file.format in MESSAGE_FORMATS and not counted
 
 
 def _note(repair: catalogue.Repair, file: DatasetFile) -> str:
@@ -158,6 +177,9 @@ def repair_context(repair: Repair, changes: str = "") -> dict[str, Any]:
         "problem": problem,
         "words": asking.words_of(repair),
         "differences": differences,
+        "shown_at_once": f":{AT_ONCE}",
+        "shown_after": f"{AT_ONCE}:",
+        "more_differences": max(0, len(differences) - AT_ONCE),
         "changes_page": page,
         "listed": len(lines),
         "next_version": versions.next_number(repair.file),

@@ -9,11 +9,14 @@ from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import HttpResponseClientRefresh
 
 from accounts.errors import ApiError
-from dashboard.views.dataset_problems import repair_context
+from dashboard.views.dataset_problems import refused_key, repair_context
 from dashboard.views.one_dataset import one_dataset
 from training.models import DatasetFile
 from training.repairs import asking, catalogue
 from training.repairs.models import Repair
+
+OPTIONS = ("system", "how", "model", "max_length")
+MOST_CHARACTERS = 100_000  # of a system prompt
 
 
 class RepairForm(forms.Form):
@@ -21,10 +24,19 @@ class RepairForm(forms.Form):
 
     one = forms.CharField(required=False)
     repair = forms.MultipleChoiceField(choices=[(key, key) for key in catalogue.BY_KEY], required=False)
-    system = forms.CharField(required=False, max_length=100_000, strip=False)
+    system = forms.CharField(required=False, max_length=MOST_CHARACTERS, strip=False)
     how = forms.ChoiceField(choices=[(how, how) for how in catalogue.SHORTENED], required=False)
     model = forms.CharField(required=False)
-    max_length = forms.IntegerField(required=False, min_value=16, max_value=10_000_000)
+    max_length = forms.IntegerField(
+        required=False,
+        min_value=16,
+        max_value=10_000_000,
+        error_messages={
+            "invalid": "The most tokens of a row are a whole number.",
+            "min_value": "A row may have 16 tokens at least.",
+            "max_value": "A row may have 10,000,000 tokens at most.",
+        },
+    )
 
 
 def one_repair(request: HttpRequest, file: DatasetFile, repair_id: str) -> Repair:
@@ -41,21 +53,24 @@ def look(request: HttpRequest, file_id: str) -> HttpResponse:
     """What the chosen repairs would change; nothing is changed by it."""
     file = one_dataset(request, file_id)
     form = RepairForm(request.POST)
-    back = f"{reverse('dataset', args=[file.pk])}?tab=problems#repairs"
     if not form.is_valid():
-        words = "; ".join(f"{name}: {text}" for name, texts in form.errors.items() for text in texts)
-        messages.error(request, words)
-        return redirect(back)
+        return _again(request, file, "; ".join(text for texts in form.errors.values() for text in texts))
     given = form.cleaned_data
     keys = [given["one"]] if given["one"] else given["repair"]
     given["system"] = given["system"].replace("\r\n", "\n")
-    options = {name: given[name] for name in ("system", "how", "model", "max_length")}
     try:
-        repair = asking.look(file, keys, request.user, **options)
+        repair = asking.look(file, keys, request.user, **{name: given[name] for name in OPTIONS})
     except ApiError as error:
-        messages.error(request, error.message)
-        return redirect(back)
+        return _again(request, file, error.message)
     return redirect(address(repair))
+
+
+def _again(request: HttpRequest, file: DatasetFile, why: str) -> HttpResponse:
+    """Back to the form with everything as it was filled in, and why that cannot be."""
+    given = {name: request.POST.get(name, "")[:MOST_CHARACTERS] for name in OPTIONS}
+    keys = [key for key in [*request.POST.getlist("repair"), request.POST.get("one", "")] if key in catalogue.BY_KEY]
+    request.session[refused_key(file)] = {"why": why, "keys": keys, **given}
+    return redirect(f"{reverse('dataset', args=[file.pk])}?tab=problems#repairs")
 
 
 @require_GET

@@ -18,6 +18,7 @@ from playground import comparisons, deployments
 from playground.comparisons import Answer
 from playground.forms import Setup
 from playground.models import Comparison, Deployment
+from proofs.gallery import datasets as data_desk
 from proofs.gallery import methods
 from tests import factories, makers
 from training import catalogue, checks, files, home, preparation, splits, uploads
@@ -55,7 +56,10 @@ def main() -> None:
     serve(jobs)
     compared = seed_comparisons(project, owner, jobs)
     others = methods.seed(project, owner, BaseModel.objects.get(name=BASE), jobs)
+    desk, keeper = project_with_owner("Data desk", "keeper@example.com", "Kay Keeper")
+    shown = data_desk.seed(desk, keeper, BaseModel.objects.get(name=BASE))
     pages = {
+        "data": {"cookie": cookie(keeper), "pages": shown},
         "empty": {"cookie": cookie(empty), "pages": plain_pages()},
         "full": {"cookie": cookie(owner), "pages": full_pages(datasets, jobs, compared) | others},
         "nobody": {"cookie": "", "pages": account_pages(project, owner)},

@@ -119,6 +119,11 @@ def test_on_a_phone_no_tab_of_a_dataset_scrolls_sideways_and_the_chosen_one_is_s
         assert too_wide <= 0, f"{address} is {too_wide} px too wide"
     page.goto(f"{site.url}/datasets/{good}/?tab=used#tabs")
     expect(page.get_by_role("link", name="Used by")).to_be_in_viewport(ratio=0.9)
+    expect(page.locator("#estimate-line")).to_be_visible()
+    expect(page.locator("#estimate-body")).to_be_hidden()
+    page.locator("#estimate summary").press("Enter")
+    expect(page.locator("#estimate-body")).to_be_visible()
+    page.goto(f"{site.url}/datasets/{good}/")
     expect(page.locator("#estimate")).to_be_hidden()
     page.locator(".fold__switch summary").press("Enter")
     expect(page.locator("#estimate")).to_be_visible()

@@ -10,9 +10,9 @@ from django.urls import reverse
 
 from accounts.models import Project
 from tests.factories import tiny_model
-from training import files
+from training import files, token_counts
 from training.engine.facts import read_model_facts
-from training.models import BaseModel, DatasetFile
+from training.models import BaseModel, DatasetFile, FileTask
 
 
 def rows_of(number: int) -> bytes:
@@ -71,3 +71,35 @@ def test_without_a_model_the_card_says_where_to_get_one(owner_client: Client, da
 
 def test_nobody_else_sees_it(stranger_client: Client, dataset: DatasetFile) -> None:
     assert stranger_client.get(reverse("dataset-estimate", args=[dataset.pk])).status_code == 404
+
+
+def test_while_tokens_are_counted_the_card_estimates_from_a_sample(
+    owner_client: Client, project: Project, tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_counts, "COUNTED_AT_ONCE_BYTES", 0)
+    file = files.create_file(project, None, "many.jsonl", "fine-tune", rows_of(400))
+    card = card_of(owner_client, file)
+    assert "Estimated from 200 rows of 400" in card and "The exact figures come" in card and "every 3s" in card
+    about, steps = figure(card, "Tokens trained on, about"), figure(card, "Steps")
+    task = token_counts.task_of(file, tiny)
+    assert task
+    FileTask.objects.filter(pk=task.pk).update(status="failed", message="No space left.", finished_at=task.created_at)
+    card = card_of(owner_client, file)
+    assert "All of them could not be counted" in card and "every 3s" not in card
+    monkeypatch.undo()
+    card = card_of(owner_client, file)
+    assert "Estimated from" not in card and figure(card, "Steps") == steps
+    assert abs(int(figure(card, "Tokens trained on").replace(",", "")) - int(about.replace(",", ""))) < 200
+
+
+def test_beside_a_tab_the_card_is_one_line_that_unfolds(
+    owner_client: Client, dataset: DatasetFile, tiny: BaseModel
+) -> None:
+    page = owner_client.get(reverse("dataset", args=[dataset.pk])).text
+    assert '<section class="card estimate"' in page and "slim" not in page
+    tab = owner_client.get(reverse("dataset", args=[dataset.pk]), {"tab": "versions"}).text
+    assert '<details class="card estimate estimate--slim"' in tab and "?slim=1" in tab
+    address = reverse("dataset-estimate", args=[dataset.pk])
+    line = re.search(r'id="estimate-line">(.+?)</summary>', owner_client.get(address, {"slim": 1}).text, re.S)
+    assert line and "tokens trained on" in line[1] and "steps" in line[1] and "memory" in line[1]
+    assert 'id="estimate" open' in owner_client.get(address, {"slim": 1, "open": 1, "model": "tiny"}).text

@@ -166,15 +166,56 @@ def test_the_system_prompt_of_most_rows_is_offered_whole(owner_client: Client, p
     assert "some_without_system" not in {group["kind"] for group in made.problem_groups}
 
 
-def test_a_system_prompt_is_offered_only_where_some_row_has_one(owner_client: Client, project: Project) -> None:
+def test_a_system_prompt_is_offered_wherever_a_row_may_have_none(owner_client: Client, project: Project) -> None:
     answers = {"preferred_output": [ANSWER], "non_preferred_output": [{**ANSWER, "content": "5"}]}
     system = {"role": "system", "content": "Be short."}
     without = json.dumps({"input": {"messages": [USER]}, **answers}).encode()
     having = json.dumps({"input": {"messages": [system, USER]}, **answers}).encode()
-    for rows, offered in (([without] * 12, False), ([without] * 11 + [having], True), ([GOOD] * 12, False)):
+    to_all, to_some = "Add a system prompt to all rows", "Add the system prompt where there is none"
+    for rows, offered in (
+        ([without] * 12, to_all),
+        ([without] * 11 + [having], to_some),
+        ([GOOD] * 12, to_all),
+        ([chat(system, USER, ANSWER)] * 12, ""),
+    ):
         file = files.create_file(project, None, "rows.jsonl", "fine-tune", b"\n".join(rows))
         shown = page(owner_client, file)
-        assert ("Add the system prompt" in shown) == offered == ("Be short.</textarea>" in shown)
+        assert [words for words in (to_all, to_some) if words in shown] == ([offered] if offered else [])
+        assert ("Be short.</textarea>" in shown) == (offered == to_some)
+
+
+def test_rows_without_any_system_prompt_are_given_one(owner_client: Client, project: Project) -> None:
+    file = files.create_file(project, None, "rows.jsonl", "fine-tune", b"\n".join([GOOD] * 12))
+    looked = look(owner_client, file, repair=["system_prompt"], system="Be short.").text
+    assert "the system prompt added to 12 rows" in looked.lower() and "<ins>" in looked
+    make(owner_client, file, Repair.objects.get())
+    made = DatasetFile.objects.get(version=2)
+    firsts = [json.loads(line)["messages"][0] for line in made.path.read_bytes().splitlines()]
+    assert firsts == [{"role": "system", "content": "Be short."}] * 12
+
+
+def test_a_form_that_is_refused_comes_back_as_it_was_filled_in(owner_client: Client, file: DatasetFile) -> None:
+    asked = {
+        "repair": ["trailing_space", "too_long"],
+        "how": "split",
+        "max_length": 77,
+        "model": "",
+        "system": "Be it.",
+    }
+    shown = look(owner_client, file, **asked).text
+    assert "Choose a base model that is on disk" in shown
+    ticked = re.findall(r'name="repair" value="(\w+)" checked', shown)
+    assert ticked == ["trailing_space", "too_long"]
+    assert 'value="77"' in shown and 'value="split" selected' in shown
+    again = page(owner_client, file)
+    assert "Choose a base model" not in again and 'value="role_names" checked' in again
+    assert "a whole number" in look(owner_client, file, repair=["trailing_space"], max_length="many").text
+
+
+def test_the_first_differences_are_shown_and_the_others_unfold(owner_client: Client, project: Project) -> None:
+    file = files.create_file(project, None, "many.jsonl", "fine-tune", b"\n".join([HUMAN] * 12))
+    shown = look(owner_client, file, one="role_names").text
+    assert "Show 7 more" in shown and shown.index("Line 3") < shown.index("Show 7 more") < shown.index("Line 4")
 
 
 def test_fields_that_split_uses_are_named_before_they_are_removed(owner_client: Client, project: Project) -> None:

@@ -211,3 +211,18 @@ def test_a_file_that_is_gone_is_said_and_tried_again_on_a_wish(
 def test_plain_text_has_nothing_to_compare(owner_client: Client, project: Project, owner: User) -> None:
     file = files.create_file(project, owner, "book.txt", "fine-tune", b"One.\n<|endoftext|>\nTwo.\n")
     assert "are not compared" in tab(owner_client, file)
+
+
+def test_a_row_counts_once_and_a_group_shows_no_pair_under_the_chosen_level(
+    owner_client: Client, project: Project
+) -> None:
+    words = [f"word{number}" for number in range(40)]
+    steps = [" ".join([f"new{at}" for at in range(many)] + words[many:]) for many in (0, 5, 10)]
+    rows = [row(step, HELP.partition(".")[0]) for step in steps]
+    file = files.create_file(project, None, "chain.jsonl", "fine-tune", lines(*OTHERS, *rows, rows[0]))
+    shown = " ".join(tab(owner_client, file, kind="near").split())
+    task = FileTask.objects.get(file=file, kind="repeats")
+    assert (task.figures["exact"]["rows"], task.figures["near"]["rows"]) == (1, 2)
+    assert "4 rows in this group" in shown and "line 12" in shown
+    at_90 = " ".join(tab(owner_client, file, kind="near", alike=90).split())
+    assert "line 13</a>" not in at_90 and "2 more rows are in this group by being like another row of it" in at_90

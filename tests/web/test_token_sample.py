@@ -84,7 +84,7 @@ def test_the_page_says_how_far_the_count_is_and_how_long_it_takes_once_that_is_k
     said = seen(owner_client, large, model)
     assert "34 %, about 1 min 39 s left." in said and "estimated from 200 rows of 400" in said
     assert (
-        "being counted by the worker (34 %)"
+        "The exact figures come when all are counted"
         in owner_client.get(reverse("dataset-estimate", args=[large.id]), {"model": model.name}).content.decode()
     )
     FileTask.objects.filter(pk=task.pk).update(status="waiting")

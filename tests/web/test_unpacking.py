@@ -40,6 +40,8 @@ def test_a_packed_upload_becomes_the_dataset_inside_and_remembers_what_came(
     assert file.origin["kind"] == "unpacked"
     assert file.origin["packed_sha256"] == hashlib.sha256(PACKED).hexdigest()
     assert file.origin["packed_name"] == "rows.jsonl.gz"
+    for address in ("/datasets/", f"/datasets/{file.pk}/"):
+        assert "from rows.jsonl.gz" in owner_client.get(address).text
 
 
 def test_a_packed_upload_is_never_unpacked_while_its_sender_waits(project: Project) -> None:
@@ -77,3 +79,45 @@ def test_the_api_takes_no_packed_file_and_keeps_none(client: Client, api_key: st
     assert (answer.status_code, error["param"]) == (400, "file")
     assert error["message"].startswith("Expected file to have JSONL format, where every line is a JSON dictionary.")
     assert not project.files.exists()
+
+
+WIDE = {"utf-16": "UTF-16", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32": "UTF-32"}
+
+
+@pytest.mark.parametrize("encoding", WIDE)
+def test_jsonl_in_utf_16_becomes_the_same_rows_in_utf_8(owner_client: Client, project: Project, encoding: str) -> None:
+    rows = ROWS.replace(b"done", "fertig, schöne Grüße 🙂".encode())
+    file = files.create_file(project, None, "rows.jsonl", "fine-tune", rows.decode().encode(encoding))
+    assert (file.status, file.rows, file.format) == ("processed", 12, "chat")
+    assert file.path.read_bytes() == rows
+    assert (file.bytes, file.sha256) == (len(rows), hashlib.sha256(rows).hexdigest())
+    words = f"Rewritten from {WIDE[encoding]} as UTF-8."
+    assert file.origin == {"kind": "rewritten", "words": words}
+    assert words in owner_client.get(f"/datasets/{file.pk}/", {"tab": "versions"}).text
+    assert checked(file).path.read_bytes() == rows
+
+
+def test_utf_16_inside_a_packed_file_is_read_and_raw_text_too(project: Project) -> None:
+    file = checked(packed_file(project, gzip.compress(ROWS.decode().encode("utf-16"))))
+    assert (file.status, file.origin["packed_name"]) == ("processed", "rows.jsonl.gz")
+    assert file.origin["words"] == "Unpacked from rows.jsonl.gz (gzip). Rewritten from UTF-16 as UTF-8."
+    story = files.create_file(project, None, "story.txt", "fine-tune", "Es war einmal ein Schlößchen.".encode("utf-16"))
+    assert (story.status, story.path.read_text()) == ("processed", "Es war einmal ein Schlößchen.")
+
+
+def test_a_rewriting_that_dies_ends_the_same_when_done_again(project: Project) -> None:
+    wide = ROWS.decode().encode("utf-16")
+    with patch("pathlib.Path.replace", side_effect=OSError(5, "Input/output error")), pytest.raises(OSError):
+        files.create_file(project, None, "rows.jsonl", "fine-tune", wide)
+    file = project.files.get()
+    assert file.path.read_bytes() == wide
+    file = checked(file)
+    assert file.path.read_bytes() == ROWS and file.origin["words"].count("Rewritten") == 1
+
+
+def test_utf_16_that_cannot_be_decoded_is_told_and_kept(project: Project) -> None:
+    wide = ROWS.decode().encode("utf-16")[:-1]
+    file = files.create_file(project, None, "rows.jsonl", "fine-tune", wide)
+    assert (file.status, file.path.read_bytes()) == ("error", wide)
+    assert "begins as UTF-16 text does" in file.problems[0]["message"]
+    assert not file.part_path.exists()

@@ -1,13 +1,16 @@
-"""A packed file gives way to what is in it, before anybody looks at its rows."""
+"""A packed file gives way to what is in it, and text in UTF-16 to the same in UTF-8, before anybody reads its rows."""
 
 from collections.abc import Callable
+from pathlib import PurePath
 
 from django.conf import settings
 
 from training import home
 from training.disk import disk_errors, free_bytes, sha256_of
 from training.files import clean_name
+from training.intake.encodings import NAMES, wide_encoding, write_as_utf8
 from training.intake.packed import name_inside, packed_kind, unpack
+from training.intake.tables import CSV_SUFFIXES
 from training.locks import only_one
 from training.models import DatasetFile
 
@@ -53,4 +56,31 @@ def _replace(file: DatasetFile, progress: Callable[[float], None]) -> None:
         file.filename = clean_name(name_inside(file.filename, found))
     file.bytes, file.sha256 = found.bytes, found.sha256
     file.save(update_fields=["origin", "filename", "bytes", "sha256"])
+    file.part_path.replace(file.path)
+
+
+def rewrite_as_utf8(file: DatasetFile, progress: Callable[[float], None]) -> bool:
+    """Where the content is UTF-16 or UTF-32, which JSONL and raw text are not read in: puts the same in UTF-8 in its
+    place. A CSV stays, since it is read in any of them. Returns and raises as `unpack_content` does, and may be broken
+    off like it."""
+    if PurePath(file.filename).suffix.lower() in CSV_SUFFIXES or not wide_encoding(file.path):
+        return True
+    with only_one(home.file_folder(file.id) / "unpacking.lock") as is_mine:
+        if not is_mine:
+            return False
+        if encoding := wide_encoding(file.path):
+            _rewrite(file, encoding, progress)
+    return True
+
+
+def _rewrite(file: DatasetFile, encoding: str, progress: Callable[[float], None]) -> None:
+    with disk_errors(file.filename):
+        room = free_bytes() - SPARE_BYTES
+        size, sha256 = write_as_utf8(file.path, file.part_path, encoding, room_bytes=room, progress=progress)
+    words = f"Rewritten from {NAMES[encoding]} as UTF-8."
+    before = file.origin.get("words", "")
+    if words not in before:
+        file.origin = {"kind": "rewritten", **file.origin, "words": f"{before} {words}".strip()}
+    file.bytes, file.sha256 = size, sha256
+    file.save(update_fields=["origin", "bytes", "sha256"])
     file.part_path.replace(file.path)

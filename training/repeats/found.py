@@ -38,9 +38,10 @@ class Writer:
         for file in self.files.values():
             file.close()
 
-    def group(self, kind: Kind, rows: Sequence[tuple[int, float | None]]) -> None:
-        """Rows of one file: (line, similarity to the first); the first stays when the others are removed."""
-        self.rows[kind] += len(rows) - 1
+    def group(self, kind: Kind, rows: Sequence[tuple[int, float | None]], counted: int | None = None) -> None:
+        """Rows of one file: (line, similarity to the first); the first stays when the others are removed. `counted`:
+        how many of them count for this kind, where some count for a stronger one."""
+        self.rows[kind] += len(rows) - 1 if counted is None else counted
         likes = [alike for _, alike in rows[1:] if alike is not None]
         head = {"first": rows[0][0], "size": len(rows), "least": min(likes) if likes else None}
         for at in range(0, len(rows), ROWS_A_LINE):

@@ -99,7 +99,8 @@ def _write(sketched: Sketch, keeper_N: np.ndarray, roots_N: np.ndarray, writer: 
     for rows in candidates.same(keeper_N):
         writer.group("exact", [(int(line), 1.0) for line in lines_N[rows]])
     for rows, alike in _clusters(sketched, keeper_N, roots_N):
-        writer.group("near", list(zip(lines_N[rows].tolist(), alike, strict=True)))
+        distinct = len(np.unique(keeper_N[rows]))
+        writer.group("near", list(zip(lines_N[rows].tolist(), alike, strict=True)), counted=distinct - 1)
         other = keeper_N[rows] != keeper_N[rows[0]]
         progress(float(rows[0]) / sketched.rows)
         near_N[rows[other]] = np.array([per_mille(each) for each in alike])[other]
