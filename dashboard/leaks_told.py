@@ -94,6 +94,31 @@ def asks(asked: dict[str, Any]) -> Asks | None:
     return known_asks(file, task, places)
 
 
+@dataclass(frozen=True)
+class Unsplit:
+    """A file that is trained on whole, though rows were held out of it before, on which models are judged."""
+
+    file: DatasetFile
+    prompts: int
+    names: list[str]
+
+    @property
+    def words(self) -> str:
+        many = f"{self.prompts:,} prompt{'' if self.prompts == 1 else 's'}"
+        more = f" and {len(self.names) - NAMED} more" if len(self.names) > NAMED else ""
+        text = f"{self.file.filename} also holds the rows that were split off to validate with. Models are judged on"
+        text = f"{text} {many} of them: {', '.join(self.names[:NAMED])}{more}. A model that was trained on these rows"
+        return f"{text} would look better there than it is. Train on the other part of the split instead."
+
+
+def unsplit(asked: dict[str, Any]) -> Unsplit | None:
+    """Of a form's values; reads no file. A job that splits the file again holds rows out of it, too."""
+    file = asked.get("training_file") if asked.get("validation") != "split" else None
+    places = [each for each in held_out.kept(file.project, file) if each.held_out] if file else []
+    many = sum(each.prompts for each in places)
+    return Unsplit(file, many, [name for each in places for name in names(each)]) if many else None
+
+
 def known_asks(file: DatasetFile, task: FileTask | None, places: Sequence[Kept]) -> Asks | None:
     """What a search found, in places that are still there."""
     if task is None or not task.figures.get("places"):

@@ -25,6 +25,7 @@ from training.rules import Row
 
 MOST: Final = 20_000  # prompts that are looked for: pinned ones, then the newest sets
 VOTES: Final = "votes"
+HELD_OUT: Final = "held out of this file in "
 Kind = Literal["set", "film", "votes"]
 
 
@@ -42,6 +43,11 @@ class Kept:
     matrices: tuple[Matrix, ...] = ()
     from_this_file: bool = False
     own: str = ""  # why these are not looked for in this file
+
+    @property
+    def held_out(self) -> bool:
+        """Of rows that stand in this file and were held out of what was to be trained on."""
+        return self.own.startswith(HELD_OUT)
 
 
 def kept(project: Project, file: DatasetFile) -> list[Kept]:
@@ -110,7 +116,7 @@ def _sets(project: Project, file: DatasetFile, made_of_it: set[str]) -> list[Kep
 def _own(source: DatasetFile, file: DatasetFile, made_of_it: set[str]) -> str:
     """Why prompts drawn from `source` are none that `file` could leak."""
     held_out = source.family in made_of_it and is_validation(source)
-    return f"held out of this file in {source.filename}" if held_out else ""
+    return f"{HELD_OUT}{source.filename}" if held_out else ""
 
 
 def _asks_of_sets(project: Project, ids: list[str]) -> Iterator[tuple[Row, str]]:
@@ -148,7 +154,7 @@ def _own_pinned(source: DatasetFile, file: DatasetFile, made_of_it: set[str]) ->
     """As `_own`; what a job validates with is validated with, whatever it is called."""
     if source.family == file.family:
         return "from this file, which its job validates with"
-    return f"held out of this file in {source.filename}" if source.family in made_of_it else ""
+    return f"{HELD_OUT}{source.filename}" if source.family in made_of_it else ""
 
 
 def _asks_of_films(project: Project, jobs: list[str]) -> Iterator[tuple[Row, str]]:

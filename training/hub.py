@@ -211,7 +211,9 @@ def get(address: str, hub_id: str, timeout: float) -> bytes:
 def _open(address: str, hub_id: str, timeout: float, headers: dict[str, str] | None = None) -> Any:
     """The open answer; every refusal becomes a sentence."""
     if settings.HONE_OFFLINE:
-        raise HubUnreachable("HONE_OFFLINE is set, so the hub is never asked.")
+        raise HubUnreachable(
+            "HONE_OFFLINE is set, so the hub is never asked. Unset it, or upload the file from your disk."
+        )
     url = f"{settings.HONE_HUB.rstrip('/')}/{address}"
     request = urllib.request.Request(url, headers={"User-Agent": "hone", **(headers or {})})
     if settings.HONE_HUB_TOKEN:  # not sent on to where the hub redirects

@@ -132,12 +132,15 @@ class Verdict:
     sentence: str
     detail: str = ""
     remaining: secrets_told.Remaining | None = None  # secrets and personal data, where one may train
+    again: bool = False  # a new check may come out better without another file
 
 
 def _verdict(file: DatasetFile) -> Verdict:
     """The answer to "what is wrong with my data?" in one line."""
     if file.status == Status.UPLOADED:
-        return Verdict("busy", f"Checking: {100 * file.check_share:.0f} % read")
+        return Verdict(
+            "busy", f"Checking: {100 * file.check_share:.0f} % read" if file.check_share else "Waiting to be checked"
+        )
     rows = f"{file.rows:,} {'document' if file.format == 'text' else 'row'}{'' if file.rows == 1 else 's'}"
     warnings = f"{file.warning_count} warning{'' if file.warning_count == 1 else 's'}"
     if file.format == "table" and not file.problem_count:
@@ -147,7 +150,8 @@ def _verdict(file: DatasetFile) -> Verdict:
     if file.status == Status.ERROR:
         problems = f"{file.problem_count:,} problem{'' if file.problem_count == 1 else 's'}"
         sentence = f"{rows}, {problems}: not ready" if file.rows else "Not ready"
-        return Verdict("bad", sentence, file.status_details or "Correct them and upload the file again.")
+        details = file.status_details or "Correct them and upload the file again."
+        return Verdict("bad", sentence, details, again="Check again" in details)
     if not file.path.exists():
         return Verdict(
             "bad", "The file is gone from the disk", "Upload it again; the figures below are what was found."

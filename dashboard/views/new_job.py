@@ -16,7 +16,7 @@ from dashboard.form_faults import FaultLine, fault_lines
 from dashboard.form_groups import shown_groups
 from dashboard.forms import JobForm
 from dashboard.forms_trackers import has_key
-from dashboard.leaks_told import asks, leak
+from dashboard.leaks_told import asks, leak, unsplit
 from dashboard.preparing import busy_now
 from dashboard.secrets_told import secrets
 from dashboard.views import model_choice
@@ -74,6 +74,7 @@ def estimate(request: HttpRequest) -> HttpResponse:
         "forecast": answer,
         "leak": leak(form.cleaned_data),
         "asks": asks(form.cleaned_data),
+        "unsplit": unsplit(form.cleaned_data),
         "secrets": secrets(form.cleaned_data),
         "busy": busy_now(request.project),
         "faults": [line for line in lines if not line.is_missing],  # what is merely missing is no fault while one types

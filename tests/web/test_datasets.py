@@ -462,3 +462,14 @@ def test_a_job_that_a_bad_file_fails_says_how_many_more_problems_there_are(proje
     file = files.create_file(project, None, "bad.jsonl", "fine-tune", chat_file(12) + bad * 3)
     refused = checks.refusal(file)
     assert refused and refused.message.endswith(f"({file.problem_count - 1} more problems in bad.jsonl)")
+
+
+def test_a_check_that_failed_can_be_begun_again_where_it_is_told(owner_client: Client, dataset: DatasetFile) -> None:
+    details = "The check itself failed; the reason stands in the worker's log. Press Check again."
+    DatasetFile.objects.update(status="error", status_details=details, rows=0, problems=[], problem_count=0)
+    page = owner_client.get(f"/datasets/{dataset.pk}/").text
+    assert 'class="verdict__again"' in page and details.split(";")[0] in page
+    assert "Check failed" in owner_client.get("/datasets/").text
+    DatasetFile.objects.update(status="uploaded", check_share=0.0)
+    assert "Waiting to be checked" in owner_client.get(f"/datasets/{dataset.pk}/").text
+    assert "Waits for its check" in owner_client.get("/datasets/").text

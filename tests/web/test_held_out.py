@@ -224,3 +224,19 @@ def test_the_form_of_a_job_warns_of_what_its_rows_ask(
     answer = owner_client.post(reverse("estimate-job"), data)
     assert "1 row of care-train.jsonl asks what models are judged on: campaign Winter." in answer.text
     assert f"/datasets/{train.pk}/?tab=repeats&amp;of=prompts#found" in answer.text
+
+
+def test_the_form_of_a_job_warns_of_a_file_that_is_trained_on_whole_after_it_was_split(
+    owner_client: Client, project: Project, train: DatasetFile, models: None, present: None
+) -> None:
+    learnt, valid = splits.split(train, count=4)
+    job = makers.make_job(project, label="Soft wool", training_file=learnt, validation_file=valid)
+    prompts.pin(job, [ask("Is this one?"), ask("Is that one?")])
+    data = {"model": "base:a", "validation": "none", "split_share": 20, "adaptation": "lora"}
+
+    def warned(file: DatasetFile, **more: Any) -> bool:
+        answer = owner_client.post(reverse("estimate-job"), data | {"training_file": file.pk} | more)
+        return "2 prompts of them: prompts pinned to Soft wool." in answer.text
+
+    assert warned(train)
+    assert not warned(train, validation="split") and not warned(learnt)
