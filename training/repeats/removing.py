@@ -12,7 +12,7 @@ from training import file_tasks, jsonl, versions
 from training.file_tasks import Progress
 from training.models import DatasetFile, FileTask
 from training.repeats.asked import lines_asking
-from training.repeats.found import Kind, Side, lines_to_drop
+from training.repeats.found import KINDS, Kind, Side, lines_to_drop
 
 SHOWN_LINES: Final = 12
 WORDS: Final[dict[Kind, str]] = {"exact": "exact", "near": "near", "prompt": "of the same prompt"}
@@ -35,7 +35,7 @@ class Preview:
 
     file: DatasetFile
     goes: int
-    by_kind: dict[str, int]  # a row may be of two kinds
+    by_kind: dict[str, int]  # a row counts once, by its strongest kind
     lines: list[int]  # the first that go
 
     @property
@@ -45,7 +45,11 @@ class Preview:
 
 def preview(task: FileTask, removal: Removal) -> Preview:
     lines = _lines(task, removal)
-    by_kind = {kind: len(_lines(task, replace(removal, kinds=(kind,)))) for kind in removal.kinds}
+    by_kind, counted = {}, 0
+    kinds = [kind for kind in KINDS if kind in removal.kinds]
+    for at, kind in enumerate(kinds, start=1):
+        so_far = len(_lines(task, replace(removal, kinds=tuple(kinds[:at]))))
+        by_kind[kind], counted = so_far - counted, so_far
     return Preview(_target(task, removal), len(lines), by_kind, [int(line) for line in islice(lines, SHOWN_LINES)])
 
 
