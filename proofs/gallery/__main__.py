@@ -45,6 +45,30 @@ DEEDS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     ),
     "rename": ("job-done", [("click", ".title-line details.menu summary"), ("click", "[data-open=rename-job]")]),
 }
+# the same of the project that holds datasets of every sort
+DATA_DEEDS: dict[str, tuple[str, list[tuple[str, str]]]] = {
+    "upload-goes-on": ("list", [("hold", "**/chunks?*"), ("choose", "parcels.jsonl"), ("wait", "[data-upload]")]),
+    "upload-interrupted": ("list", [("break", "**/chunks?*"), ("choose", "parcels.jsonl"), ("wait", "[data-upload]")]),
+    "upload-refused": (
+        "list",
+        [("refuse", "**/datasets/uploads"), ("choose", "parcels.jsonl"), ("wait", ".upload--bad")],
+    ),
+    "upload-dropped": ("list", [("drag", "#drop"), ("wait", "#drop:not([hidden])")]),
+    "upload-ways": ("list", [("click", ".title-line details.menu summary"), ("wait", ".menu__panel")]),
+    "menu": ("chat", [("click", ".title-line details.menu summary"), ("wait", ".rename-form")]),
+    "delete": ("chat-versions", [("click", "[aria-label='Delete version 1']"), ("wait", "#confirm[open]")]),
+    "estimate-unfolded": ("chat-used", [("wait", "#estimate-line"), ("click", "#estimate summary")]),
+    "rows-filters": ("chat-rows", [("click", ".rows-search summary"), ("wait", ".rows-filters")]),
+    "split-counted": ("chat-split", [("click", "#split form .button"), ("wait", "#counts")]),
+    "repairs-refused": (
+        "no-system-prompt-problems",
+        [("click", "[value=system_prompt]"), ("click", "#repairs .button"), ("wait", "#repairs .notice")],
+    ),
+    "safety-decided": (
+        "private-safety",
+        [("click", ".safety__kinds [value=redact]"), ("wait", ".safety__kinds [aria-pressed=true]")],
+    ),
+}
 
 
 def main() -> None:
@@ -107,8 +131,8 @@ def await_answer(url: str, seconds: float = 60) -> None:
 
 def photograph(browser: Browser, url: str, who: str, seeded: dict[str, Any], options: argparse.Namespace) -> None:
     shots: dict[str, tuple[str, list[tuple[str, str]]]] = {name: (path, []) for name, path in seeded["pages"].items()}
-    if who == "full":
-        shots |= {name: (seeded["pages"][page], deeds) for name, (page, deeds) in DEEDS.items()}
+    for name, (page, deeds) in {"full": DEEDS, "data": DATA_DEEDS}.get(who, {}).items():
+        shots[name] = (seeded["pages"][page], deeds)
     for scheme in options.schemes.split(","):
         for width in map(int, options.sizes.split(",")):
             size = {"width": width, "height": SIZES.get(width, 900)}
@@ -146,6 +170,18 @@ def do(page: Page, deed: str, what: str) -> None:
         page.fill(*what.split("=", 1))
     elif deed == "click":
         page.locator(what).first.click(timeout=4000)
+    elif deed == "choose":
+        content = b'{"messages": []}\n' * 200_000
+        page.set_input_files("#upload-input", {"name": what, "mimeType": "text/plain", "buffer": content})
+    elif deed == "hold":  # such a request is never answered
+        page.route(what, lambda route: None)
+    elif deed == "break":
+        page.route(what, lambda route: route.abort())
+    elif deed == "refuse":
+        said = {"error": "parcels.jsonl has no room on this server's disk. Delete files or jobs, then try again."}
+        page.route(what, lambda route: route.fulfill(status=507, json=said))
+    elif deed == "drag":
+        page.evaluate("it => { document.querySelector(it).hidden = false; }", what)
     else:
         page.locator(what).first.wait_for(timeout=6000)
     page.wait_for_timeout(250)

@@ -234,6 +234,7 @@ def _addresses(made: dict[str, DatasetFile], repairs: dict[str, Repair], base: B
     found += [(f"failing-{tab}", of("other-large.jsonl", tab)) for tab in ("tokens", "repeats", "safety")]
     found += [(f"text-{tab}", of("handbook.txt", tab)) for tab in ("rows", "tokens", "repeats", "safety", "split")]
     found += [(f"private-{tab}", of("private.jsonl", tab)) for tab in ("safety", "problems")]
+    found += [("no-system-prompt-problems", of("no-system-prompt.jsonl", "problems"))]
     found += [(f"wrong-{tab}", of("wrong.jsonl", tab)) for tab in ("rows", "problems", "tokens", "repeats")]
     found += [(f"repair-{key}", of(it.file.filename, "problems", f"&repair={it.pk}")) for key, it in repairs.items()]
     other = made["repeats-valid.jsonl"].pk
