@@ -223,6 +223,6 @@ def test_a_row_counts_once_and_a_group_shows_no_pair_under_the_chosen_level(
     shown = " ".join(tab(owner_client, file, kind="near").split())
     task = FileTask.objects.get(file=file, kind="repeats")
     assert (task.figures["exact"]["rows"], task.figures["near"]["rows"]) == (1, 2)
-    assert "4 rows in this group" in shown and "line 12" in shown
+    assert "4 rows in this group" in shown and "row=12#" in shown and "1 more row is in this group" in shown
     at_90 = " ".join(tab(owner_client, file, kind="near", alike=90).split())
-    assert "line 13</a>" not in at_90 and "2 more rows are in this group by being like another row of it" in at_90
+    assert "row=12#" not in at_90 and "2 more rows are in this group by being like another row of it" in at_90

@@ -232,6 +232,8 @@ def test_the_form_of_a_job_warns_of_a_file_that_is_trained_on_whole_after_it_was
     learnt, valid = splits.split(train, count=4)
     job = makers.make_job(project, label="Soft wool", training_file=learnt, validation_file=valid)
     prompts.pin(job, [ask("Is this one?"), ask("Is that one?")])
+    known = {"a": makers.make_file(project).token_facts["tiny"]}
+    DatasetFile.objects.filter(pk__in=[train.pk, learnt.pk]).update(token_facts=known)
     data = {"model": "base:a", "validation": "none", "split_share": 20, "adaptation": "lora"}
 
     def warned(file: DatasetFile, **more: Any) -> bool:
