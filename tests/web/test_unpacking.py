@@ -107,9 +107,10 @@ def test_utf_16_inside_a_packed_file_is_read_and_raw_text_too(project: Project) 
 
 def test_a_rewriting_that_dies_ends_the_same_when_done_again(project: Project) -> None:
     wide = ROWS.decode().encode("utf-16")
+    with patch("training.checks.check"):
+        file = files.create_file(project, None, "rows.jsonl", "fine-tune", wide)
     with patch("pathlib.Path.replace", side_effect=OSError(5, "Input/output error")), pytest.raises(OSError):
-        files.create_file(project, None, "rows.jsonl", "fine-tune", wide)
-    file = project.files.get()
+        checks.check(file.id)
     assert file.path.read_bytes() == wide
     file = checked(file)
     assert file.path.read_bytes() == ROWS and file.origin["words"].count("Rewritten") == 1
