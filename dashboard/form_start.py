@@ -9,15 +9,15 @@ from dashboard.forms import LARGEST_SEED, RECIPE_FIELDS
 from dashboard.forms_trackers import initial_trackers
 from playground.film import prompts, written
 from training.engine.spec import Recipe
+from training.imported.models import local_reruns
 from training.models import DatasetFile, TrainingJob
 from training.trackers.tending import wishes_of
 
 
 def initial_from_job(job: TrainingJob) -> dict[str, Any]:
     """Exactly this job's configuration; only its name for people gets a number."""
-    start = f"checkpoint:{job.start_checkpoint_id}" if job.start_checkpoint_id else f"base:{job.base_model.name}"
     values: dict[str, Any] = {
-        "model": start,
+        "model": _start(job),
         "training_file": job.training_file_id,
         "validation": "file" if job.validation_file_id else "none",
         "validation_file": job.validation_file_id,
@@ -30,6 +30,13 @@ def initial_from_job(job: TrainingJob) -> dict[str, Any]:
     values["film"] = "off" if pinned == [] else "drawn"  # the latter: what its parent is asked
     values["pinned_prompts"] = written.lines(pinned or [])  # to begin with, for who wants to write others
     return values | initial_from_recipe(job.recipe) | initial_trackers(wishes_of(job))
+
+
+def _start(job: TrainingJob) -> str:
+    """Of an imported job that continued another one, what this one's rerun has made here; else its own."""
+    if hasattr(job, "imported") and job.imported.start_job and (made := local_reruns(job.imported.start_job)):
+        return f"checkpoint:{made[0].pk}"
+    return f"checkpoint:{job.start_checkpoint_id}" if job.start_checkpoint_id else f"base:{job.base_model.name}"
 
 
 def next_label(job: TrainingJob) -> str:

@@ -151,7 +151,11 @@ class _Builder:
     def __init__(self, project: Project, most_jobs: int, whole: bool) -> None:
         self.project, self.graph, self.whole = project, Graph(), whole
         jobs = TrainingJob.objects.of(project).visible()
-        self.jobs = list(jobs.select_related("base_model", "start_checkpoint__job", "training_file")[:most_jobs])
+        self.jobs = list(
+            jobs.select_related("base_model", "start_checkpoint__job", "training_file", "imported__start_job")[
+                :most_jobs
+            ]
+        )
         self.files = {file.pk: file for file in DatasetFile.objects.of(project).datasets()}
         mine = Checkpoint.objects.of(project).select_related("job", "base_model").order_by("step")
         self.checkpoints = {each.pk: each for each in mine}
@@ -162,6 +166,7 @@ class _Builder:
     def build(self) -> Graph:
         told = self._that_matter()
         made = {checkpoint.job_id for checkpoint in self.checkpoints.values()}
+        made |= {job.pk for job in self.jobs if hasattr(job, "imported")}  # what they made stayed at OpenAI
         for job in reversed(self.jobs):
             if self.whole and job.is_final and job.pk not in made:
                 self.graph.left_out += 1
@@ -171,6 +176,9 @@ class _Builder:
                 self.graph.link(self._file(file), node)
             if job.start_checkpoint:
                 self.graph.link(self._checkpoint(job.start_checkpoint), node)
+            elif hasattr(job, "imported"):
+                if job.imported.start_job:
+                    self.graph.link(self._job(job.imported.start_job), node)
             elif not self.whole:
                 self.graph.link(self._base(job.base_model), node)
         for checkpoint in self.checkpoints.values():
@@ -210,7 +218,8 @@ class _Builder:
         return self._node(f"base:{base.pk}", "base", base.title or base.name, reverse("models"), base.created_at)
 
     def _job(self, job: TrainingJob) -> Node:
-        note = f"{job.recipe.method}, {job.get_status_display().lower()}"
+        place = " at OpenAI" if hasattr(job, "imported") else ""
+        note = f"{job.recipe.method}, {job.get_status_display().lower()}{place}"
         url = reverse("job", args=[job.pk])
         return self._node(f"job:{job.pk}", "job", job.display_name, url, job.created_at, note, f"run-{job.colour}")
 

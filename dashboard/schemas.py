@@ -197,9 +197,10 @@ class Dpo(Schema):
 
 
 class Method(Schema):
-    type: Literal["supervised", "dpo", "pretrain"]
+    type: Literal["supervised", "dpo", "pretrain", "reinforcement"]
     supervised: Supervised | None = None
     dpo: Dpo | None = None
+    reinforcement: dict[str, Any] | None = Field(None, description="Only of a job imported from OpenAI")
     pretrain: Supervised | None = Field(None, description="Hone's own: continued pre-training on raw text")
 
 
@@ -272,9 +273,10 @@ class Checkpoint(Schema):
     fine_tuned_model_checkpoint: str
     step_number: int
     metrics: dict[str, float | int] = Field(description="A key is absent when its figure was not computed")
-    epoch: int = Field(description="Hone's own: the epoch that this checkpoint ends")
+    epoch: int | None = Field(description="Hone's own: the epoch that this checkpoint ends; null where not known")
     size_bytes: int = Field(description="Hone's own: its weights on disk")
     not_validated: str | None = Field(description="Hone's own: why it has no full_valid figures; null when it has")
+    not_servable: str | None = Field(description="Hone's own: why nobody can ask it; null where it can be asked")
     parity: Parity | None = Field(description="Hone's own: null until it was served once")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.errors import ApiError
 from accounts.models import Project
 from playground.models import Deployment, Verification
 from training.aliases import pointing as aliases
 from training.home import home
+from training.imported.words import no_such_model
 from training.models import BEST, BaseModel, Checkpoint
 from training.notify import project_changed
 
@@ -32,24 +32,18 @@ def find_target(project: Project, model_name: str) -> Target:
     A base model is also found without regard to case and by its hub id.
     """
     name = model_name.strip()
+    found: Target | None
     if name.startswith("ft:") or name.endswith(BEST):
         found_by_name = Checkpoint.objects.usable_by(project).named(name)
-        checkpoint = found_by_name.select_related("job", "base_model", "deployment").first()
-        if checkpoint:
-            return checkpoint
+        found = found_by_name.select_related("job", "base_model", "deployment").first()
     else:
         bases = BaseModel.objects.select_related("deployment")
-        found: Target | None = bases.filter(name=name).first() or bases.filter(name__iexact=name).first()
+        found = bases.filter(name=name).first() or bases.filter(name__iexact=name).first()
         found = found or bases.filter(source="hub", source_id__iexact=name).first()
-        found = found or aliases.resolve(project, name)
-        if found:
-            return found
-    raise ApiError(
-        f"The model `{model_name}` does not exist or you do not have access to it.",
-        status=404,
-        param="model",
-        code="model_not_found",
-    )
+    found = found or aliases.resolve(project, name)
+    if found is None:
+        raise no_such_model(project, name)
+    return found
 
 
 def target_of(deployment: Deployment) -> Target:

@@ -98,6 +98,7 @@ WORDS: Final[dict[str, Words]] = {
         archive="archive job {job}, or bring it back",
         delete="delete job {job}",
     ),
+    "answer-by": Words("job", "let the name that job {job} had at OpenAI mean its rerun {posted[checkpoint]}"),
     "api:cancel_job": Words("job", "cancel job {job}"),
     "api:pause_job": Words("job", "pause job {job}"),
     "api:resume_job": Words("job", "resume job {job}"),

@@ -17,7 +17,7 @@ from ninja import Query, Router
 
 from accounts.errors import ApiError
 from accounts.models import ApiKey
-from dashboard import configuration, schemas
+from dashboard import configuration, imported_answers, schemas
 from dashboard.paging import page
 from dashboard.refusals import refuse_length, refuse_recipe
 from dashboard.routers.described import BY_METADATA, IDEMPOTENCY_KEY, WRITTEN
@@ -26,6 +26,7 @@ from playground.film import prompts
 from playground.models import Verification
 from training import actions, metric_rows
 from training.engine.spec import Recipe
+from training.imported.words import stayed
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
 from training.rules import OPENAI_METHODS
 from training.trackers import tending
@@ -161,7 +162,7 @@ def find_model(request: HttpRequest, name: str) -> tuple[BaseModel, Checkpoint |
     try:
         found = find_target(request.project, name)  # type: ignore[attr-defined]
     except ApiError as error:
-        raise not_available(name, "Hone does not know it") from error
+        raise not_available(name, stayed(request.project, name) or "Hone does not know it") from error  # type: ignore[attr-defined]
     if isinstance(found, Checkpoint):
         if found.project_id != request.project.pk:  # type: ignore[attr-defined]
             raise not_available(name, "another project shares it, for asking it only")
@@ -173,7 +174,7 @@ def find_model(request: HttpRequest, name: str) -> tuple[BaseModel, Checkpoint |
 
 def not_available(name: str, why: str) -> ApiError:
     known = ", ".join(BaseModel.objects.ready().values_list("name", flat=True)[:10]) or "none yet"
-    message = f"Model {name} is not available for fine-tuning: {why}. Base models on disk: {known}."
+    message = f"Model {name} is not available for fine-tuning: {why.removesuffix('.')}. Base models on disk: {known}."
     return ApiError(message, param="model", code="model_not_available")
 
 
@@ -242,9 +243,14 @@ def list_events(request: HttpRequest, job_id: str, after: str | None = None, lim
 @router.get("/fine_tuning/jobs/{job_id}/checkpoints", response=schemas.CheckpointList)
 def list_checkpoints(request: HttpRequest, job_id: str, after: str | None = None, limit: Limit = 10) -> dict[str, Any]:
     """Newest first, as soon as they are written; the last one of a finished job has the final model's name."""
-    rows = find_job(request, job_id).checkpoints.filter(archived_at=None).select_related("job", "verification")
-    found, more = page(rows, after=after, limit=limit)
-    data = [as_checkpoint(row) for row in found]
+    job = find_job(request, job_id)
+    if hasattr(job, "imported"):
+        left, more = page(job.imported_checkpoints.all(), after=after, limit=limit)
+        data = [imported_answers.as_checkpoint(row) for row in left]
+    else:
+        rows = job.checkpoints.filter(archived_at=None).select_related("job", "verification")
+        found, more = page(rows, after=after, limit=limit)
+        data = [as_checkpoint(row) for row in found]
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"data": data, "has_more": more, "first_id": first, "last_id": last}
 
@@ -290,7 +296,7 @@ def changed(request: HttpRequest, job_id: str, action: Callable[[TrainingJob], A
 
 def jobs_of(request: HttpRequest) -> Any:
     mine = TrainingJob.objects.of(request.project)  # type: ignore[attr-defined]
-    return mine.select_related("base_model", "start_checkpoint").prefetch_related("trackers")
+    return mine.select_related("base_model", "start_checkpoint", "imported").prefetch_related("trackers")
 
 
 def find_job(request: HttpRequest, job_id: str) -> TrainingJob:
@@ -303,6 +309,8 @@ def find_job(request: HttpRequest, job_id: str) -> TrainingJob:
 
 def as_job(job: TrainingJob) -> dict[str, Any]:
     """Complete at every moment; numbers take the place of "auto" as soon as they are known."""
+    if hasattr(job, "imported"):
+        return imported_answers.as_job(job) | {"hone": progress_of(job) | imported_answers.origin(job)}
     settled: dict[str, Any] = {**job.recipe.model_dump(), **(job.resolved_json or {})}
     hyperparameters = {name: settled[name] for name in schemas.SUPERVISED_FIELDS}
     running = job.status == TrainingJob.Status.RUNNING
@@ -391,6 +399,7 @@ def as_checkpoint(row: Checkpoint) -> dict[str, Any]:
         "epoch": row.epoch,
         "size_bytes": row.size_bytes,
         "not_validated": unjudged_because(row) or None,
+        "not_servable": None,
         "parity": as_parity(getattr(row, "verification", None)),
     }
 

@@ -10,6 +10,7 @@ from accounts.errors import ApiError
 from dashboard import schemas
 from training import actions
 from training.aliases.models import Alias
+from training.imported.words import no_such_model
 from training.models import BaseModel, Checkpoint, CheckpointQuerySet
 
 router = Router()
@@ -57,8 +58,7 @@ def find_own(request: HttpRequest, name: str) -> Checkpoint:
 def find_tuned(request: HttpRequest, name: str, among: CheckpointQuerySet) -> Checkpoint:
     row = among.named(name).select_related("base_model", "project").first()
     if row is None:
-        message = f"The model `{name}` does not exist or you do not have access to it."
-        raise ApiError(message, status=404, param="model", code="model_not_found")
+        raise no_such_model(request.project, name)  # type: ignore[attr-defined]
     return row
 
 

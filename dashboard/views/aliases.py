@@ -18,7 +18,7 @@ from training.models import Checkpoint, TrainingJob
 
 class PromoteForm(forms.Form):
     model = forms.CharField(max_length=250)
-    name = forms.CharField(max_length=64)
+    name = forms.CharField(max_length=250)
     reason = forms.CharField(max_length=500, required=False)
 
 

@@ -20,7 +20,7 @@ from dashboard.judged import best_of, judged
 from dashboard.preparing import busy_words, preparing, waiting
 from dashboard.row_losses import first_judged, judged_rows
 from dashboard.templatetags import figures
-from dashboard.views import against_actual, film
+from dashboard.views import against_actual, film, imported
 from playground.models import Deployment, Verification
 from playground.refusals.checking import Finding, findings
 from training import checks
@@ -70,6 +70,7 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
     if part in ("", "checkpoints"):
         best = best_of(judged(found))
         context |= {"checkpoints": checkpoint_rows(found), "judged": found.checkpoints.exclude(full_valid_loss=None)}
+        context |= {"left_at_openai": imported.checkpoints(found)}
         context |= {"better_lost": best if best and not best.kept else None}
     if part in ("", "film"):
         context |= film.part(found)
@@ -82,7 +83,7 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
 
 RELATED = (
     "base_model", "base_model__deployment", "training_file", "validation_file", "parent", "start_checkpoint",
-    "start_checkpoint__job", "start_checkpoint__deployment",
+    "start_checkpoint__job", "start_checkpoint__deployment", "imported__start_job",
     "result_file", "created_by", "chain",
 )  # fmt: skip
 
@@ -116,6 +117,7 @@ def header(job: TrainingJob) -> dict[str, Any]:
         "moderated": job.events.filter(type="moderation_checks", level="warn").first(),
         "more_spikes": more,
         "sweep": sweep.jobs_beside(job),
+        "openai": imported.panel(job),
     }
 
 
@@ -272,6 +274,7 @@ def lineage_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
         "parent_changes": differences.between(job.parent, job) if job.parent else [],
         "reruns": [(child, differences.between(job, child)) for child in reruns],
         "continued_by": continued.order_by("created_at"),
+        "continued_at_openai": [each.job for each in job.continued_at_openai.select_related("job")],
     }
 
 

@@ -17,7 +17,17 @@ from django.views.decorators.http import require_POST
 from accounts.errors import ApiError
 from dashboard import differences
 from dashboard.curves import sparkline
-from dashboard.views import exports, film, job_configuration, job_figures, job_page, model_choice, new_job, sharing
+from dashboard.views import (
+    exports,
+    film,
+    imported,
+    job_configuration,
+    job_figures,
+    job_page,
+    model_choice,
+    new_job,
+    sharing,
+)
 from training.job_log import queue_text
 from training.models import Checkpoint, Metric, TrainingJob
 
@@ -82,7 +92,7 @@ def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
             | Q(training_file_name__icontains=word)
             | Q(fine_tuned_model__icontains=word)
         )
-    found = jobs.select_related("base_model", "training_file", "start_checkpoint")
+    found = jobs.select_related("base_model", "training_file", "start_checkpoint", "imported")
     judged = Metric.objects.filter(job=OuterRef("pk")).exclude(full_valid_loss=None).order_by("full_valid_loss")
     return found.annotate(best_loss=Subquery(judged.values("full_valid_loss")[:1])).order_by("-created_at", "-id")
 
@@ -261,6 +271,7 @@ urlpatterns: list[URLPattern] = [
     path("<str:job_id>/metrics.csv", job_figures.metrics_csv, name="job-csv"),
     path("<str:job_id>/figures", job_figures.figures_table, name="job-figures"),
     path("<str:job_id>/playground", job_page.open_in_playground, name="job-playground"),
+    path("<str:job_id>/answer-by", imported.answer_by, name="answer-by"),
     path("<str:job_id>/film/ask", film.ask, name="ask-film"),
     path("<str:job_id>/film/prompts", film.pin, name="pin-prompts"),
     path("<str:job_id>/do/<str:action>", act, name="act-on-job"),

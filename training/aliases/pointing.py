@@ -7,6 +7,7 @@ from django.db import transaction
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from training.aliases.models import Alias, Promotion
+from training.imported.words import job_of as imported_job
 from training.models import BaseModel, Checkpoint
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -37,7 +38,8 @@ def _shared(checkpoint: Checkpoint, project: Project) -> bool:
 def promote(project: Project, user: User | None, name: str, target: Target, reason: str = "") -> Alias:
     """Points the name at the model from now on; makes the name where it is new. Raises ApiError."""
     name = name.strip()
-    _refuse_bad_name(name)
+    if not imported_job(project, name):  # such a name is taken over as it is
+        _refuse_bad_name(name)
     alias, _ = Alias.objects.get_or_create(project=project, name=name)
     newest = alias.promotions.first()
     if newest and newest.target == target:

@@ -2,6 +2,7 @@
 stored."""
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ class Source:
     """One organisation at OpenAI, or whatever speaks its API. The SDK waits and asks again after 429 and 5xx."""
 
     def __init__(self, api_key: str, base_url: str | None = None, max_retries: int = 8) -> None:
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for each request between our own
         self.client = OpenAI(api_key=api_key, base_url=base_url, max_retries=max_retries)
 
     def files(self) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from openai import APIConnectionError, APIStatusError
 
+from accounts import audit
 from accounts.errors import ApiError
 from accounts.models import Project
 from training.imported import importing, mapping, reading
@@ -49,6 +50,9 @@ class Command(BaseCommand):
             raise CommandError(
                 f"OpenAI cannot be reached ({error.__cause__ or error}). What came stays; run this again."
             ) from error
+        if not options["dry_run"]:
+            came = ", ".join(f"{counts['new']} new {kind}" for kind, counts in report.counts.items())
+            audit.by_hone(f"Imported from OpenAI: {came}", project=project, action="manage.py import_openai")
         self._tell(report, project, options["dry_run"])
 
     def _refuse_unmapped(self, missing: dict[str, int], dry: bool) -> None:
