@@ -26,6 +26,7 @@ MORE_LABELS: Final = {
     "metadata": "Metadata",
     "hyperparameters": "Hyperparameters",
     "lora": "Adapter",
+    "rerun_of": "Rerun of",
 }
 ONCE_MORE: Final = "Mend it and choose the file again: what comes after it was not read."
 YAML_WORDS: Final = (  # what PyYAML says, and what it means for who wrote the file

@@ -100,8 +100,8 @@ Suffix = Annotated[str, Field(min_length=1, max_length=64, json_schema_extra={"p
 
 
 class CreateJob(Asked):
-    """Body of POST /v1/fine_tuning/jobs. `lora`, `training`, `label` and `pinned_prompts` are Hone's own: send them by
-    `extra_body`."""
+    """Body of POST /v1/fine_tuning/jobs. `lora`, `training`, `label`, `pinned_prompts` and `rerun_of` are Hone's own:
+    send them by `extra_body`."""
 
     model: Annotated[str, Field(min_length=1, max_length=250)]
     training_file: str
@@ -116,6 +116,7 @@ class CreateJob(Asked):
     training: AskedTraining | None = None  # type: ignore[valid-type]
     label: Annotated[str, Field(max_length=200)] | None = None
     pinned_prompts: PinnedPrompts | None = None
+    rerun_of: str | None = None
 
 
 # ---- answers ----

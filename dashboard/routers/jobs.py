@@ -110,6 +110,7 @@ def make_job(request: HttpRequest, body: schemas.CreateJob, fingerprint: str, id
         seed=body.seed,
         metadata=body.metadata,
         label=body.label or "",
+        parent=find_job(request, body.rerun_of) if body.rerun_of else None,
         trackers=body.integrations or (),
     )
     if body.pinned_prompts is not None:

@@ -68,6 +68,8 @@ def initial_from(request: HttpRequest, reading: Reading) -> tuple[dict[str, Any]
     for name in ("suffix", "label", "seed"):
         if (said := getattr(body, name)) is not None:
             values[name] = said
+    if body.rerun_of:
+        values["parent"] = body.rerun_of
     if body.pinned_prompts is not None:
         values |= {
             "pinned_prompts": written.lines(body.pinned_prompts),

@@ -94,7 +94,7 @@ def test_what_cannot_come_is_named_and_the_job_stays_with_it(platform: Platform)
     for words in (
         "file-Gone0000000000000000001 (old.jsonl): 404: No such File object",
         "file-Lost0000000000000000001: gone at OpenAI",
-        "1 files of the purpose assistants",
+        "1 file of the purpose assistants",
         f"{RUNS}: it is running at OpenAI; run this again when it has ended",
     ):
         assert words in said

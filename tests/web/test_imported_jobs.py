@@ -174,3 +174,13 @@ def test_an_imported_job_is_deleted_like_any_other_and_comes_again(owner_client:
     assert not TrainingJob.objects.filter(pk=SFT).exists()
     call_command("import_openai", "--base-url", platform.url, "--map", "*=tiny", verbosity=0)
     assert TrainingJob.objects.get(pk=SFT).metrics.count() == 12
+
+
+def test_a_job_is_trained_again_by_its_configuration_as_the_docs_say(api: Client) -> None:
+    asked = api.get(f"/v1/fine_tuning/jobs/{MORE}/configuration").json()
+    assert (asked["model"], asked["training_file"]) == ("tiny", "file-Train000000000000000001")
+    made = api.post("/v1/fine_tuning/jobs", asked | {"rerun_of": MORE}, content_type="application/json").json()
+    assert TrainingJob.objects.get(pk=made["id"]).parent_id == MORE
+    assert made["method"]["supervised"]["hyperparameters"]["learning_rate_multiplier"] == 2.0
+    wrong = api.post("/v1/fine_tuning/jobs", asked | {"rerun_of": "ftjob-no"}, content_type="application/json")
+    assert wrong.status_code == 404

@@ -73,7 +73,10 @@ def _take_files(
         done = _take_file(source, project, told, report, dry)
         say(f"file {told['id']} ({told['filename']}, {told['bytes'] / 1e6:,.1f} MB): {done}")
     for purpose, count in other.items():
-        report.leave_out(f"{count} files of the purpose {purpose}", "Hone keeps what jobs train on and their results")
+        report.leave_out(
+            f"{count} file{'s' if count > 1 else ''} of the purpose {purpose}",
+            "Hone keeps what jobs train on and their results",
+        )
     for file_id, job_id in _named_by_jobs(jobs).items():
         if file_id not in named and not writing.has_file(project, file_id):
             report.leave_out(file_id, f"gone at OpenAI; {job_id} names it")
