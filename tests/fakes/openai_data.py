@@ -144,7 +144,7 @@ def _others(platform: Platform) -> None:
     dpo = job(
         "ftjob-Dpo000000000000000000001",
         method="dpo",
-        numbers=numbers() | {"beta": 0.2},
+        numbers=numbers(batch_size=512) | {"beta": 0.2},
         model=EARLY,
         created_at=BORN + 7_000,
         finished_at=BORN + 8_000,
@@ -155,7 +155,7 @@ def _others(platform: Platform) -> None:
     reinforced = job(
         "ftjob-Rft000000000000000000001",
         method="reinforcement",
-        numbers=numbers(batch_size=512) | {"reasoning_effort": "medium", "compute_multiplier": 1.0},
+        numbers=numbers() | {"reasoning_effort": "medium", "compute_multiplier": 1.0},
         model="o4-mini-2025-04-16",
         created_at=BORN + 9_000,
         finished_at=BORN + 9_900,

@@ -79,10 +79,11 @@ def test_hyperparameters_are_told_in_our_terms(platform: Platform) -> None:
     assert (recipe.n_epochs, recipe.batch_size, recipe.learning_rate_multiplier) == (3, 3, 1.0)
     assert TrainingJob.objects.get(pk=MORE).recipe.learning_rate_multiplier == 2.0
     preferred = TrainingJob.objects.get(pk=DPO).recipe
-    assert (preferred.method, preferred.beta) == ("dpo", 0.2)
+    assert (preferred.method, preferred.beta, preferred.batch_size) == ("dpo", 0.2, "auto")
+    assert "batch_size 512 is left to auto" in " ".join(TrainingJob.objects.get(pk=DPO).imported.notes)
     rft = TrainingJob.objects.get(pk=RFT)
-    assert not rft.imported.can_rerun and rft.metrics.get(step=2).more == {"train_mean_reward": 0.8}
-    assert rft.recipe.batch_size == "auto" and "batch_size 512 is left to auto" in " ".join(rft.imported.notes)
+    assert not rft.imported.can_rerun and not rft.imported.notes
+    assert rft.metrics.get(step=2).more == {"train_mean_reward": 0.8}
 
 
 def test_what_cannot_come_is_named_and_the_job_stays_with_it(platform: Platform) -> None:

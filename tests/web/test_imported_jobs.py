@@ -78,6 +78,7 @@ def test_every_tab_of_every_kind_of_job_is_there(owner_client: Client) -> None:
 def test_a_reinforcement_job_is_history_without_a_rerun(owner_client: Client) -> None:
     page = owner_client.get(f"/jobs/{RFT}/").text
     assert "reinforcement fine-tuning came as history" in page and "Rerun</a>" not in page
+    assert "Watch it learn" not in page, "there is nobody to ask"
 
 
 def test_the_form_of_a_rerun_has_the_local_base_the_dataset_and_the_figures_in_our_terms(owner_client: Client) -> None:
@@ -131,7 +132,7 @@ def test_the_api_lists_them_under_their_own_ids_as_openai_told_them(api: Client,
     assert {name: listed[SFT][name] for name in same - {"method"}} == {name: told[name] for name in same - {"method"}}
     assert listed[SFT]["method"]["supervised"] == told["method"]["supervised"]
     assert listed[MORE]["error"] == listed[DPO]["error"] == {"code": None, "message": None, "param": None}
-    assert listed[DPO]["hyperparameters"] == {"n_epochs": 3, "batch_size": 3, "learning_rate_multiplier": 1.8}
+    assert listed[DPO]["hyperparameters"] == {"n_epochs": 3, "batch_size": 512, "learning_rate_multiplier": 1.8}
     assert listed[DPO]["method"]["dpo"]["hyperparameters"]["beta"] == 0.2
     assert listed[RFT]["method"]["reinforcement"]["grader"]["type"] == "string_check"
     assert listed[FAILED]["error"]["code"] == "invalid_n_examples"

@@ -142,6 +142,7 @@ def _job(
     for name, value in columns.items():
         setattr(job, name, value)
     job.save()
+    notes = notes if imported.can_rerun else []
     imported.job, imported.notes = job, [*notes, *_notes_on_files(project, told, names)]
     imported.start_job = _start(project, model)
     imported.save()
