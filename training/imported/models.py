@@ -5,7 +5,7 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from training.models import Checkpoint, TrainingJob
+from training.models import Checkpoint, TrainingJob, new_checkpoint_id
 
 REINFORCEMENT = "reinforcement"
 
@@ -51,7 +51,7 @@ class ImportedJob(models.Model):
 class ImportedCheckpoint(models.Model):
     """Figures of a checkpoint whose weights stayed at OpenAI: it can be looked at, not asked."""
 
-    id = models.CharField(primary_key=True, max_length=60, editable=False)  # OpenAI's
+    id = models.CharField(primary_key=True, max_length=60, default=new_checkpoint_id, editable=False)  # OpenAI's
     job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="imported_checkpoints")
     name = models.CharField(max_length=250, db_index=True)
     step = models.IntegerField()

@@ -2,6 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
+import training.models
 from django.db import migrations, models
 
 
@@ -20,7 +21,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='ImportedCheckpoint',
             fields=[
-                ('id', models.CharField(editable=False, max_length=60, primary_key=True, serialize=False)),
+                ('id', models.CharField(default=training.models.new_checkpoint_id, editable=False, max_length=60, primary_key=True, serialize=False)),
                 ('name', models.CharField(db_index=True, max_length=250)),
                 ('step', models.IntegerField()),
                 ('metrics', models.JSONField(default=dict)),
