@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 
 from accounts.errors import ApiError, is_disk_full
 from accounts.ids import new_id
+from dashboard import not_served
 
 logger = logging.getLogger(__name__)
 API_VERSION = "2020-10-01"
@@ -89,6 +90,8 @@ def error_for(request: HttpRequest, response: HttpResponse) -> ApiError:
     status = response.status_code
     if status == 404:
         return ApiError(f"Invalid URL ({request.method} {request.path})", status=404, code="unknown_url")
+    if status == 405 and request.method == "GET" and (absent := not_served.refusal(request.path.removeprefix("/v1/"))):
+        return absent  # the list of stored completions has the address of chat itself
     if status == 405:
         allowed = response.get("Allow", "")
         return ApiError(

@@ -28,8 +28,6 @@ SERVE_IS_GONE = "The serving process does not run. Start it with “make run”,
 def find_target(project: Project, model_name: str) -> Target:
     """The base model, the checkpoint of that name that this project may ask, or what its alias points at. Raises
     ApiError 404.
-
-    A base model is also found without regard to case and by its hub id.
     """
     name = model_name.strip()
     found: Target | None
@@ -38,8 +36,7 @@ def find_target(project: Project, model_name: str) -> Target:
         found = found_by_name.select_related("job", "base_model", "deployment").first()
     else:
         bases = BaseModel.objects.select_related("deployment")
-        found = bases.filter(name=name).first() or bases.filter(name__iexact=name).first()
-        found = found or bases.filter(source="hub", source_id__iexact=name).first()
+        found = bases.called(name)
     found = found or aliases.resolve(project, name)
     if found is None:
         raise no_such_model(project, name)

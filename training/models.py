@@ -40,6 +40,11 @@ class BaseModelQuerySet(models.QuerySet["BaseModel"]):
     def ready(self) -> "BaseModelQuerySet":
         return self.filter(status=BaseModel.Status.READY)
 
+    def called(self, name: str) -> "BaseModel | None":
+        """By its name, also without regard to case, or by its hub id."""
+        found = self.filter(name=name).first() or self.filter(name__iexact=name).first()
+        return found or self.filter(source="hub", source_id__iexact=name).first()
+
 
 class BaseModel(models.Model):
     """An open-weight model in the catalogue. One catalogue a server: the weights hold no project's data."""

@@ -55,7 +55,7 @@ def create_file(request: HttpRequest, form: Form[Expiry], file: UploadedFile = F
         purpose=form.purpose,
         source=cast(BinaryIO, file),
     )
-    if made.format == "table" or (made.status == DatasetFile.Status.ERROR and not made.rows):  # no line can be read
+    if made.format == "table" or no_line_is_json(made):
         why = made.problems[0]["message"] if made.problems else A_TABLE
         files.delete(made)
         raise not_jsonl(why)
@@ -71,6 +71,12 @@ def refuse_packed(file: BinaryIO) -> None:
     file.seek(0)
     if packed.kind_of(head) and (problem := recognise(head)):
         raise not_jsonl(problem.message)
+
+
+def no_line_is_json(made: DatasetFile) -> bool:
+    if made.status != DatasetFile.Status.ERROR:
+        return False
+    return made.rows == sum(each["count"] for each in made.problems if each["kind"] == "not_json")
 
 
 def not_jsonl(why: str) -> ApiError:

@@ -27,9 +27,9 @@ def list_models(request: HttpRequest) -> dict[str, Any]:
 
 @router.get("/models/{path:model}", response=schemas.Model)
 def retrieve_model(request: HttpRequest, model: str) -> dict[str, Any]:
-    base_model = BaseModel.objects.ready().filter(name=model).first()
+    base_model = BaseModel.objects.ready().called(model)
     if base_model:
-        return as_base_model(base_model)
+        return as_base_model(base_model, model)
     alias = Alias.objects.of(request.project).filter(name=model).first()  # type: ignore[attr-defined]
     if alias:
         return as_alias(alias)
@@ -39,7 +39,7 @@ def retrieve_model(request: HttpRequest, model: str) -> dict[str, Any]:
 @router.delete("/models/{path:model}", response=schemas.Deleted)
 def delete_model(request: HttpRequest, model: str) -> dict[str, Any]:
     """Deletes the weights of a fine-tuned model or checkpoint; its job stays. Only an owner of the project may."""
-    if BaseModel.objects.filter(name=model).exists():
+    if BaseModel.objects.called(model):
         message = f"'{model}' is a base model; only fine-tuned models can be deleted here."
         raise ApiError(message, param="model", code="not_deletable")
     row = find_own(request, model)
@@ -62,8 +62,9 @@ def find_tuned(request: HttpRequest, name: str, among: CheckpointQuerySet) -> Ch
     return row
 
 
-def as_base_model(row: BaseModel) -> dict[str, Any]:
-    return {"id": row.name, "created": int(row.created_at.timestamp()), "owned_by": row.source, "parent": None}
+def as_base_model(row: BaseModel, name: str = "") -> dict[str, Any]:
+    """Under the name that was asked for."""
+    return {"id": name or row.name, "created": int(row.created_at.timestamp()), "owned_by": row.source, "parent": None}
 
 
 def as_alias(row: Alias) -> dict[str, Any]:
