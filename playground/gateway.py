@@ -60,6 +60,8 @@ DROPPED = {
     "vllm_xargs",
 }
 
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
 Progress = Callable[[Deployment], Awaitable[None]]
 _sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
 
@@ -108,6 +110,13 @@ def chat_body(payload: dict[str, Any], target: Target) -> dict[str, Any]:
         raise ApiError("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
     if not all(isinstance(message, dict) for message in messages):
         raise ApiError("'messages' must be a list of objects with 'role' and 'content'.", param="messages")
+    for place, message in enumerate(messages):
+        if message.get("role") not in ROLES:
+            raise ApiError(
+                f"Invalid value: {message.get('role')!r}. Supported values are: {', '.join(map(repr, ROLES))}.",
+                param=f"messages.{place}.role",
+                code="invalid_value",
+            )
     if not has_chat_template(target):
         raise ApiError(
             f"The model `{payload['model']}` has no chat template, so it cannot chat. Use /v1/completions with a "

@@ -16,6 +16,7 @@
     fuzz           10,000 malformed dataset files: no crash, no hang, words every time
     openapi        every operation of the served OpenAPI tried by schemathesis: no failure, no 5xx, every error in shape
     snippets       the code of the docs, run from top to bottom, the trained model asked
+    clients        OpenAI's SDKs of three versions, its Node SDK, litellm and W&B's logger, row by row; a table
     columns        1, 2, 4 and 8 columns of the playground at once, in a browser
 
 `python -m proofs.all NAME ...` runs some of them.
@@ -85,6 +86,10 @@ def scratch() -> bool:
     return run("-m", "proofs.scratch")
 
 
+def clients() -> bool:
+    return run("-m", "proofs.clients")
+
+
 def columns() -> bool:
     return run("-m", "proofs.columns")
 
@@ -127,6 +132,7 @@ PROOFS: dict[str, Callable[[], bool]] = {
     "scratch": scratch,
     "live_curve": live_curve,
     "judging": judging,
+    "clients": clients,
     "columns": columns,
     "openapi": openapi,
     "snippets": snippets,

@@ -12,7 +12,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "Data": ("intake", "rows", "dataset-rules", "repeats", "safety", "refusals"),
     "Training": ("methods", "recipes", "preferences", "tools", "estimates", "trackers", "export"),
     "Comparing": ("playground", "matrices", "campaigns", "statistics"),
-    "API": ("api", "differences", "webhooks", "limits", "terminal", "usage"),
+    "API": ("api", "differences", "clients", "webhooks", "limits", "terminal", "usage"),
     "Running it": ("serving", "several-gpus", "growing", "keys", "walls", "audit", "your-data"),
     "Background": ("benchmarks", "experiments"),
 }

@@ -1,0 +1,1 @@
+"""Other programs against a running Hone: what `python -m proofs.clients` runs."""
