@@ -234,7 +234,8 @@ async def test_another_projects_checkpoint_is_unknown(caller: Caller, shelf: She
         ({"model": 3, "messages": ASK}, "model"),
         ({"model": "tiny"}, "messages"),
         ({"model": "tiny", "messages": []}, "messages"),
-        ({"model": "tiny", "messages": ["hello"]}, "messages"),
+        ({"model": "tiny", "messages": ["hello"]}, "messages.0"),
+        ({"model": "tiny", "messages": [*ASK, {"role": "nobody", "content": "hello"}]}, "messages.1.role"),
     ],
 )
 async def test_a_wrong_body_is_400_and_names_the_field(
