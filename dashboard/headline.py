@@ -5,8 +5,8 @@ from statistics import fmean
 from dashboard.judged import Judged, best_of, judged
 from dashboard.templatetags.figures import loss
 from training import preparation
-from training.job_log import queue_text
 from training.models import TrainingJob
+from training.quotas import turns
 
 TREND_ROWS = 20
 
@@ -31,9 +31,7 @@ def headline(job: TrainingJob) -> str:
 
 
 def _queued(job: TrainingJob) -> str:
-    if not job.queued_at:
-        return "Waiting in the queue"
-    return queue_text(TrainingJob.objects.ahead_of(job).count())
+    return turns.places().get(job.pk, "Waiting in the queue")
 
 
 def _running(job: TrainingJob) -> str:

@@ -15,6 +15,7 @@ from playground.models import Deployment
 from training import devices, launcher
 from training.models import TrainingJob
 from training.preparation import BEFORE_TRAINING, FIRST_STEP, STARTING
+from training.quotas import turns
 
 BUSY_LOAD: Final = 1.5  # processes that want to run, for each core: a trainer alone keeps every core busy
 MOST_NAMED: Final = 3
@@ -122,7 +123,9 @@ def waiting(job: TrainingJob) -> Waiting | None:
     if job.status != "queued" or not job.queued_at:
         return None
     running = list(TrainingJob.objects.filter(status="running").select_related("base_model").order_by("started_at"))
-    ahead = list(TrainingJob.objects.ahead_of(job).select_related("base_model").order_by("queued_at", "pk"))
+    if (said := turns.places().get(job.pk, "")).startswith("Waits"):
+        return Waiting(f"{said}, and so many run.", None)
+    ahead = turns.ahead_of(job)
     if not running and not ahead:
         return Waiting("Nothing is before it: a worker takes it in a moment.", None)
     named = [_named(each, job.project_id) for each in [*running, *ahead]]

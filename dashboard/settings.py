@@ -40,6 +40,9 @@ HONE_PRICE_DEVICE_HOUR = env.number("PRICE_DEVICE_HOUR", 0)
 HONE_PRICE_MILLION_PROMPT_TOKENS = env.number("PRICE_MILLION_PROMPT_TOKENS", 0)  # of answering; 0: none is shown
 HONE_PRICE_MILLION_ANSWER_TOKENS = env.number("PRICE_MILLION_ANSWER_TOKENS", 0)
 HONE_AUDIT_DAYS = env.integer("AUDIT_DAYS", 400)  # 0: rows of the audit log are kept for ever
+HONE_PROJECT_JOBS = env.integer("PROJECT_JOBS", 0)  # of one project that train at once; 0: no limit, as in these:
+HONE_PROJECT_WAITING = env.integer("PROJECT_WAITING", 0)
+HONE_PROJECT_DISK_GB = env.number("PROJECT_DISK_GB", 0)
 HONE_PRICE_CURRENCY = env.text("PRICE_CURRENCY", "$")
 
 if HONE_DEVICES_PER_JOB < 1 or (HONE_TRAIN_GPUS and len(HONE_TRAIN_GPUS) < HONE_DEVICES_PER_JOB):

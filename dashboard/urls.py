@@ -22,6 +22,7 @@ urlpatterns = [
     path("usage/", include("dashboard.views.usage")),
     path("settings/", include("dashboard.views.settings")),
     path("settings/", include("dashboard.views.audit")),
+    path("settings/", include("dashboard.views.quotas")),
     path("settings/", include("dashboard.views.moderation")),
     path("settings/", include("dashboard.views.webhooks")),
     path("settings/", include("dashboard.views.ownership")),

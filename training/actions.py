@@ -18,6 +18,7 @@ from training.engine.spec import JobSpec, Recipe
 from training.job_log import add_event, refresh_queue
 from training.launcher import SAVE
 from training.models import FINAL, BaseModel, Checkpoint, DatasetFile, TrainingJob
+from training.quotas import limits
 from training.trackers import tending
 from training.trackers.spec import Integration
 
@@ -49,11 +50,15 @@ def create_job(
     label: str = "",
     trackers: Sequence[Integration] = (),
     sweep: str = "",
+    by_itself: bool = False,
 ) -> TrainingJob:
     """A new job, to be checked and then queued by the workers. Raises ApiError for what cannot be.
 
     What only a look into the files can tell (too few examples, a broken line) fails the job, as it does at OpenAI.
+    `by_itself`: a later stage of a recipe, which nobody is there to make again; it may be one more than may wait.
     """
+    if not by_itself:
+        limits.refuse_another_job(project)
     _refuse_impossible(project, base_model, training_file, validation_file, start_checkpoint, suffix, seed)
     tending.refuse_impossible(project, trackers)
     job = TrainingJob.objects.create(
@@ -310,6 +315,7 @@ def delete_checkpoint(checkpoint: Checkpoint) -> None:
         checkpoint.delete()
         transaction.on_commit(lambda: home.free(path))
         transaction.on_commit(lambda: home.free(merged))
+        transaction.on_commit(lambda: limits.measure(job))
     notify.job_changed(job.pk)
     notify.project_changed(job.project_id)
 

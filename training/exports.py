@@ -25,6 +25,7 @@ from training import cards, launcher, notify
 from training.engine.spec import ExportReport
 from training.models import Checkpoint, Export
 from training.parcels import Parcel, Piece
+from training.quotas import limits
 from training.workers import holder_is_gone, new_claim, stopping
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ def ask(*, checkpoint: Checkpoint, user: User | None) -> Export:
     if not checkpoint.path.is_dir() or not checkpoint.base_model.is_present:
         text = f"The files of {checkpoint.name} or of its base model are no longer on the server's disk."
         raise ApiError(text, param="model", code="content_missing")
+    if not folder_of(checkpoint).is_dir():
+        limits.refuse_bytes(checkpoint.project, checkpoint.base_model.bytes_total or 0, "The model was not merged")
     row, made = Export.objects.select_for_update().get_or_create(
         checkpoint=checkpoint, defaults={"project": checkpoint.project, "created_by": user}
     )
@@ -155,6 +158,7 @@ def make(export_id: str) -> None:
         finished_at=timezone.now(),
         claim="",
     )
+    limits.measure(row.checkpoint.job)
     notify.job_changed(row.checkpoint.job_id)
 
 

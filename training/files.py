@@ -29,8 +29,10 @@ from training.disk import disk_errors, sha256_of, write
 from training.engine import text
 from training.engine.errors import InvalidTrainingFile
 from training.models import DatasetFile, TrainingJob, TrainingJobQuerySet
+from training.quotas import limits
 
 Status = DatasetFile.Status
+RESULTS = "fine-tune-results"
 
 STALE_UPLOAD = timedelta(days=7)
 UNBORN = timedelta(days=1)
@@ -65,6 +67,8 @@ def create_file(
         status=Status.UPLOADING,
         expires_at=_expiry(expires_after),
     )
+    if purpose != RESULTS:  # a finished job's figures, a few kilobytes that nobody could make again
+        limits.refuse_bytes(project, _length(stream), f"{file.filename} was not stored")
     folder = home.file_folder(file.id)
     try:
         with disk_errors(file.filename):
@@ -75,6 +79,16 @@ def create_file(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return arrived(file)
+
+
+def _length(stream: BinaryIO) -> int:
+    """Bytes in it, where it can tell; 0 where it cannot."""
+    if not (hasattr(stream, "seekable") and stream.seekable()):
+        return 0
+    here = stream.tell()
+    length = stream.seek(0, io.SEEK_END) - here
+    stream.seek(here)
+    return length
 
 
 def add_folder(project: Project, user: User | None, folder: str) -> DatasetFile:

@@ -1,6 +1,5 @@
 """What people read about a job while it goes on: its event log, its status in words, its place in the queue."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +7,7 @@ from django.utils import timezone
 
 from training import notify
 from training.models import TrainingJob
+from training.quotas import turns
 
 Status = TrainingJob.Status
 
@@ -43,16 +43,10 @@ def say(row: TrainingJob, text: str) -> None:
 
 def refresh_queue() -> None:
     """Say in each queued job its place in the queue."""
-    queued: Iterable[TrainingJob] = TrainingJob.objects.filter(status=Status.QUEUED).order_by("queued_at", "pk")
-    for position, job in enumerate(queued):
-        text = queue_text(position)
+    for position, place in enumerate(turns.queue()):
+        job, text = place.job, turns.words(place, position)
         if text != job.status_text and TrainingJob.objects.filter(pk=job.pk, status=Status.QUEUED).update(
             status_text=text
         ):
             notify.job_changed(job.pk)
             notify.project_changed(job.project_id)
-
-
-def queue_text(waiting_before: int) -> str:
-    """The place in the queue as every page says it. What trains already is in the queue no more."""
-    return f"Number {waiting_before + 1} in the queue" if waiting_before else "Next in the queue"

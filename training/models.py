@@ -199,10 +199,6 @@ class TrainingJobQuerySet(models.QuerySet["TrainingJob"]):
     def unfinished(self) -> "TrainingJobQuerySet":
         return self.exclude(status__in=FINAL)
 
-    def ahead_of(self, job: "TrainingJob") -> "TrainingJobQuerySet":
-        """Jobs in the queue that will be trained before this queued one."""
-        return self.filter(status="queued").exclude(pk=job.pk).filter(queued_at__lt=job.queued_at)
-
 
 FINAL = ("succeeded", "failed", "cancelled")
 
@@ -279,6 +275,7 @@ class TrainingJob(models.Model):
     heartbeat_at = models.DateTimeField(null=True, blank=True)
     attempt = models.IntegerField(default=0)  # times a trainer was started
     stalls = models.IntegerField(default=0)  # of these, since the last step that was new
+    disk_bytes = models.BigIntegerField(null=True)  # of its folder, when it was last measured (quotas.limits)
     trainer_pid = models.IntegerField(null=True, blank=True)
     trainer_seconds = models.FloatField(default=0)  # that a trainer of it was alive, over all starts
     trainer_started = models.FloatField(null=True, blank=True)  # process create time, to tell a re-used pid
@@ -504,6 +501,7 @@ from training.imported.models import ImportedCheckpoint, ImportedJob  # noqa: E4
 from training.intake.models import Making  # noqa: E402, F401 - Django looks for models here
 from training.parts.models import Upload, UploadPart  # noqa: E402, F401 - Django looks for models here
 from training.permissions.models import CheckpointPermission  # noqa: E402, F401 - Django looks for models here
+from training.quotas.models import Quota  # noqa: E402, F401 - Django looks for models here
 from training.repairs.models import Repair  # noqa: E402, F401 - Django looks for models here
 from training.safety.models import (  # noqa: E402 - Django looks for models here
     ModerationCheck,  # noqa: F401

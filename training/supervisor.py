@@ -27,6 +27,7 @@ from training.events import EventReader
 from training.job_log import add_event, refresh_queue
 from training.launcher import Slot, Trainer
 from training.models import FINAL, TrainingJob
+from training.quotas import limits, turns
 from training.recording import record_events
 from training.standing import GOES_ON
 from training.usage import jobs as usage
@@ -59,15 +60,16 @@ def train_next() -> None:
             Attempt(job, slot).run()
     finally:
         slot.free()
-        if TrainingJob.objects.filter(status=Status.QUEUED).exists() and not stopping.is_set():
+        if not stopping.is_set() and any(not place.blocked for place in turns.queue()):
             wake_trainer()
 
 
 def waiting_jobs() -> list[TrainingJob]:
-    """Jobs to train now, in order: those that lost their worker, then the queue."""
+    """Jobs to train now, in order: those that lost their worker, then the queue without what its projects' limits
+    hold back."""
     running = TrainingJob.objects.filter(status=Status.RUNNING).order_by("queued_at", "pk")
     abandoned = [job for job in running if is_abandoned(job)]
-    return [*abandoned, *TrainingJob.objects.filter(status=Status.QUEUED).order_by("queued_at", "pk")]
+    return [*abandoned, *(place.job for place in turns.queue() if not place.blocked)]
 
 
 def is_abandoned(job: TrainingJob) -> bool:
@@ -78,17 +80,7 @@ def is_abandoned(job: TrainingJob) -> bool:
 
 def _claim_next() -> TrainingJob | None:
     for job in waiting_jobs():
-        claim, now = new_claim(), timezone.now()
-        changed = TrainingJob.objects.filter(
-            pk=job.pk, status=job.status, claim=job.claim, heartbeat_at=job.heartbeat_at
-        ).update(
-            status=Status.RUNNING,
-            claim=claim,
-            heartbeat_at=now,
-            started_at=Coalesce("started_at", now),
-            status_text="Starting" if job.status == Status.QUEUED else "Continuing after its worker was lost",
-        )
-        if changed:
+        if _claim(job):
             if job.status == Status.QUEUED and job.started_at:
                 add_event(job, GOES_ON)
             refresh_queue()
@@ -96,6 +88,23 @@ def _claim_next() -> TrainingJob | None:
             return job
         log.info("%s: another worker was first", job.pk)
     return None
+
+
+@transaction.atomic
+def _claim(job: TrainingJob) -> bool:
+    """False where another worker was first, or where its project may run no more by now."""
+    if job.status == Status.QUEUED and not limits.may_run_another(job.project_id):
+        return False
+    now = timezone.now()
+    as_it_was = TrainingJob.objects.filter(pk=job.pk, status=job.status, claim=job.claim, heartbeat_at=job.heartbeat_at)
+    changed = as_it_was.update(
+        status=Status.RUNNING,
+        claim=new_claim(),
+        heartbeat_at=now,
+        started_at=Coalesce("started_at", now),
+        status_text="Starting" if job.status == Status.QUEUED else "Continuing after its worker was lost",
+    )
+    return bool(changed)
 
 
 def end_leftovers() -> None:
@@ -330,6 +339,7 @@ class Attempt:
             if not TrainingJob.objects.filter(pk=self.job.pk).exists():  # deleted meanwhile
                 shutil.rmtree(self.job.folder, ignore_errors=True)
                 return
+            limits.measure(self.job)
             mine = TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim)
             if mine.exclude(status=Status.RUNNING).exists():
                 usage.write(self.job.pk)  # with the seconds that passed since its end was told

@@ -40,6 +40,7 @@ def send_missing_wake_ups(queues: set[str]) -> None:
     from training.chains import following
     from training.intake.models import Making
     from training.parts import joining
+    from training.quotas import limits
     from training.repairs import asking
     from training.trackers import tending
     from training.webhooks import deliveries
@@ -59,6 +60,8 @@ def send_missing_wake_ups(queues: set[str]) -> None:
             wake(do_file_task, task.pk)
         files.remove_stale()
         joining.remove_stale()
+        if cache.add("measure-runs", 1, timeout=600):
+            limits.measure_changing()
         if cache.add("hourly-clean-up", 1, timeout=3600):
             files.remove_unborn()
             deliveries.remove_old()

@@ -15,6 +15,7 @@ from training.checks import CHECKED_AT_ONCE_BYTES
 from training.disk import disk_errors, free_bytes, no_room, refuse_too_large, sha256_of, write_all
 from training.files import arrived, clean_name, remove
 from training.models import DatasetFile
+from training.quotas import limits
 
 Status = DatasetFile.Status
 
@@ -35,6 +36,7 @@ def begin_upload(
     for file in uploading:
         if file.statistics.get("modified", 0) == modified and file.part_path.exists():
             return file
+    limits.refuse_bytes(project, size, f"{filename} was not stored")
     free = free_bytes()
     if free < size + SPARE_BYTES:
         raise no_room(filename, size)

@@ -233,6 +233,7 @@ WORDS: Final[dict[str, Words]] = {
     "api:delete_endpoint": Words("webhook", "remove webhook {webhook}"),
     "api:rotate_secret": Words("webhook", "rotate the secret of webhook {webhook}"),
     "api:try_endpoint": Words("webhook", "send a sample to webhook {webhook}"),
+    "change-quota": Words("project", "change what project {posted[project]} may use"),
     # all of it
     "prepare-takeaway": Words("project", "prepare all data of the project for download"),
     "download-takeaway": _out("project", "download all data of the project"),

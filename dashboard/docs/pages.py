@@ -13,7 +13,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "Training": ("methods", "recipes", "preferences", "tools", "estimates", "trackers", "export"),
     "Comparing": ("playground", "matrices", "campaigns", "statistics"),
     "API": ("api", "differences", "clients", "webhooks", "limits", "terminal", "usage"),
-    "Running it": ("serving", "several-gpus", "growing", "keys", "walls", "audit", "your-data"),
+    "Running it": ("serving", "several-gpus", "growing", "keys", "walls", "quotas", "audit", "your-data"),
     "Background": ("benchmarks", "experiments"),
 }
 

@@ -28,6 +28,7 @@ from training import actions, metric_rows
 from training.engine.spec import Recipe
 from training.imported.words import stayed
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
+from training.quotas import turns
 from training.rules import OPENAI_METHODS
 from training.trackers import tending
 from training.unjudged import unjudged_because
@@ -366,7 +367,7 @@ def progress_of(job: TrainingJob) -> dict[str, Any]:
         "step": job.step,
         "total_steps": job.total_steps or None,
         "best_model": job.best_name if job.best_checkpoint() else None,
-        "queue_position": TrainingJob.objects.ahead_of(job).count() + 1 if queued else None,
+        "queue_position": len(turns.ahead_of(job)) + 1 if queued else None,
         "device_seconds": round(usage.device_seconds(job), 1),
         "cost": usage.cost(job),
         "trackers": [tracked.as_dict() for tracked in tending.states(job)],

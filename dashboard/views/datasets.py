@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
 from accounts.telling_apart import tell_apart
-from dashboard import leaks_told
+from dashboard import leaks_told, quotas_shown
 from dashboard.forms_datasets import ExpiryForm
 from dashboard.ranges import FileInPieces
 from dashboard.views import (
@@ -64,6 +64,7 @@ def datasets(request: HttpRequest) -> HttpResponse:
         "total": len(rows) if len(rows) < LONG_LIST else found.count(),
         "samples_missing": not DatasetFile.objects.of(request.project).exclude(sample_task="").exists(),
         "chunk_bytes": CHUNK_BYTES,
+        "quota_near": quotas_shown.near(request.project),
         "text_folders": settings.HONE_TEXT_FOLDERS,
     }
     return render(request, "dashboard/datasets.html" + ("#files" if request.htmx else ""), context)

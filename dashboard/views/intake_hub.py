@@ -6,6 +6,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.errors import ApiError
 from training.hub import HubError
 from training.intake import hub_files, making
 from training.intake.models import Making
@@ -38,7 +39,7 @@ def bring(request: HttpRequest) -> HttpResponse:
     try:
         found = hub_files.describe(request.POST.get("id", ""))
         row = hub_files.ask(request.project, request.user, found, request.POST.get("path", ""))  # type: ignore[attr-defined, arg-type]
-    except HubError as error:
+    except (HubError, ApiError) as error:
         messages.error(request, str(error))
         return redirect("dataset-from-hub")
     messages.success(request, f"{row.name} is being downloaded; it appears in the list.")

@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
+from accounts.errors import ApiError
 from dashboard.turns import answers_of, tools_of, turns_of
 from dashboard.views.one_dataset import one_dataset
 from training.intake import making, mapping, tables
@@ -160,10 +161,14 @@ def _make(request: HttpRequest, file: DatasetFile, table: tables.Table) -> HttpR
         messages.error(request, f"{error.message}. {error.fix}")
         return None
     header = {} if table.header is None else {"header": table.header}
-    row = making.ask(
-        file.project, request.user, Making.Kind.MAPPED, name=request.POST.get("name", "") or file.filename,  # type: ignore[arg-type]
-        asked=chosen.as_json() | header, source=file, read_bytes=file.bytes,
-    )  # fmt: skip
+    try:
+        row = making.ask(
+            file.project, request.user, Making.Kind.MAPPED, name=request.POST.get("name", "") or file.filename,  # type: ignore[arg-type]
+            asked=chosen.as_json() | header, source=file, read_bytes=file.bytes,
+        )  # fmt: skip
+    except ApiError as error:
+        messages.error(request, error.message)
+        return None
     if row.status == Making.Status.FAILED:
         messages.error(request, row.message)
         row.delete()

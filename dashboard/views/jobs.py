@@ -28,8 +28,8 @@ from dashboard.views import (
     new_job,
     sharing,
 )
-from training.job_log import queue_text
 from training.models import Checkpoint, Metric, TrainingJob
+from training.quotas import turns
 
 ROWS_A_PAGE = 50
 MOST_COMPARED = 10
@@ -70,9 +70,10 @@ def jobs(request: HttpRequest) -> HttpResponse:
         status = ""
     found = search(mine.filter(STATUSES[status][1]), words)
     page = Paginator(found, ROWS_A_PAGE).get_page(request.GET.get("page"))
+    places = turns.places()
     context = {
         "page": page,
-        "rows": [row(job) for job in page],
+        "rows": [row(job, places) for job in page],
         "status": status,
         "words": words,
         "filters": [(key, label, mine.filter(which).count()) for key, (label, which) in STATUSES.items()],
@@ -97,9 +98,9 @@ def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
     return found.annotate(best_loss=Subquery(judged.values("full_valid_loss")[:1])).order_by("-created_at", "-id")
 
 
-def row(job: TrainingJob) -> JobRow:
-    waits = job.status == "queued" and job.queued_at
-    place = queue_text(TrainingJob.objects.ahead_of(job).count()) if waits else ""
+def row(job: TrainingJob, places: dict[str, str]) -> JobRow:
+    """`places`: what is said of those in the queue."""
+    place = places.get(job.pk, "")
     left = job.estimated_finish_at - timezone.now() if job.estimated_finish_at and job.status == "running" else None
     return JobRow(job, getattr(job, "best_loss", None), sparkline(job), place, left)
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from accounts import audit
-from dashboard import differences, form_start, forms, job_as_code, sweep
+from dashboard import differences, form_start, forms, job_as_code, quotas_shown, sweep
 from dashboard.creation import create, judge
 from dashboard.forecast import Forecast
 from dashboard.form_choices import only_model
@@ -129,6 +129,7 @@ def context(form: JobForm, parent: TrainingJob | None) -> dict[str, Any]:
         "film_tokens": MOST_TOKENS,
         "trackers": form.trackers,
         "has_wandb_key": has_key(form.project),
+        "quota_near": quotas_shown.near(form.project),
         "no_files": not form.fields["training_file"].queryset.exists(),  # type: ignore[attr-defined]
     }
 

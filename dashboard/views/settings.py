@@ -23,7 +23,7 @@ from accounts.forms import ChangePassword, Invite, NewKey, Profile
 from accounts.mail import sends_mail
 from accounts.models import ApiKey, Membership, OneTimeLink, User
 from accounts.roles import ARTICLE, WORDS, Role
-from dashboard import forms_moderation, webhooks_shown
+from dashboard import forms_moderation, quotas_shown, webhooks_shown
 from training import devices
 from training.models import TrackerKey
 
@@ -58,7 +58,9 @@ def page(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
         "server": server(),
         "sends_mail": sends_mail(),
     }
-    context |= forms_moderation.context(request) | webhooks_shown.context(request) | more
+    context |= (
+        quotas_shown.context(request) | forms_moderation.context(request) | webhooks_shown.context(request) | more
+    )
     for name in ("profile", "password", "invite", "new_key"):
         context[name].auto_id = f"{name}_%s"  # several forms on one page: each needs ids of its own
     return render(request, "dashboard/settings.html", context, status=status)

@@ -11,6 +11,7 @@ from tests.jobs import make_base_model, make_file, make_job
 from training import actions, preparing
 from training.engine.spec import Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
+from training.quotas import turns
 
 pytestmark = pytest.mark.django_db
 
@@ -215,7 +216,7 @@ class TestVerbs:
         job, other = make_job(project), make_job(project)
         assert actions.pause_job(job).status == "paused"
         assert actions.resume_job(job).status == "queued"
-        assert list(TrainingJob.objects.all().ahead_of(job)) == [other]
+        assert turns.ahead_of(job) == [other]
 
     def test_a_pause_of_a_running_job_can_be_taken_back(self, project):
         job = make_job(project, status="running", claim="mine")

@@ -93,6 +93,7 @@ def _begin(chain: Chain, number: int, start: Checkpoint | None) -> TrainingJob:
         seed=stage.seed,
         label=stage.label or f"{chain.title}, stage {number}",
         trackers=stage.trackers,
+        by_itself=number > 1,
     )
     job.chain, job.stage = chain, number
     job.save(update_fields=["chain", "stage"])

@@ -22,6 +22,7 @@ from training.intake.errors import IntakeError
 from training.intake.models import Making
 from training.locks import only_one
 from training.models import DatasetFile
+from training.quotas import limits
 
 log = logging.getLogger(__name__)
 Kind, Status = Making.Kind, Making.Status
@@ -43,6 +44,7 @@ def ask(
     read_bytes: int | None = None,
 ) -> Making:
     """`read_bytes`: how much has to be read for it; little is done before this returns. None: the worker does it."""
+    limits.refuse_bytes(project, 0, f"{name} was not made")
     row = Making.objects.create(
         project=project, created_by=user, kind=kind, name=clean_name(name), asked=asked, source=source
     )

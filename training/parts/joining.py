@@ -19,6 +19,7 @@ from training.files import clean_name
 from training.locks import only_one
 from training.models import DatasetFile
 from training.parts.models import Upload, UploadPart
+from training.quotas import limits
 
 LARGEST_PART = 64 << 20
 SPARE_BYTES = 64 << 20  # left free on the disk for everything else
@@ -37,6 +38,7 @@ def begin(
     """Refused at once when the whole could not be stored: parts and file lie side by side for a moment."""
     filename = clean_name(filename)
     refuse_too_large(size, filename)
+    limits.refuse_bytes(project, size, f"{filename} was not stored")
     if free_bytes() < 2 * size + SPARE_BYTES:
         raise no_room(filename, 2 * size)
     return Upload.objects.create(
