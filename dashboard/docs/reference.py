@@ -1,8 +1,12 @@
 """The reference under /docs/reference: the served OpenAPI, put in words for a page. Nothing is written by hand here."""
 
 import json
+import re
 from functools import cache
 from typing import Any, Final
+
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 
 from dashboard.docs.rendering import as_html, codes
 
@@ -53,12 +57,17 @@ def _operation(described: Schema, path: str, method: str, operation: Schema) -> 
         "body_fields": fields(described, body["schema"]) if body else [],
         "answers": [_answer(described, status, answer) for status, answer in good.items()],
         "refusals": [
-            {"status": status, "words": answer["description"]}
+            {"status": status, "words": inline(answer["description"])}
             for status, answer in answers.items()
             if not status.startswith("2")
         ],
         "example": _example(described, path, method, body),
     }
+
+
+def inline(words: str) -> SafeString:
+    """A sentence whose backticks mark code."""
+    return mark_safe(re.sub("`([^`]+)`", r"<code>\1</code>", escape(words)))
 
 
 def _body(described: Schema, operation: Schema) -> dict[str, Any] | None:
@@ -73,7 +82,7 @@ def _parameter(described: Schema, given: Schema) -> dict[str, Any]:
         "name": given["name"],
         "where": given["in"],
         "required": given.get("required", False),
-        "words": given.get("description", ""),
+        "words": inline(given.get("description", "")),
         **_kind(described, given["schema"]),
     }
 
@@ -108,7 +117,12 @@ def fields(described: Schema, schema: Schema, prefix: str = "", depth: int = 1) 
         place = f"{prefix}{name}"
         words = field.get("description", "") if "description" in given or "properties" not in field else ""
         found.append(
-            {"name": place, "required": name in whole.get("required", ()), "words": words, **_kind(described, given)}
+            {
+                "name": place,
+                "required": name in whole.get("required", ()),
+                "words": inline(words),
+                **_kind(described, given),
+            }
         )
         inner = resolved(described, field.get("items", field)) if field.get("type") == "array" else field
         if "properties" in inner and depth < DEEPEST:
