@@ -54,6 +54,8 @@ def bring_up(member: Member, row: Deployment, vllm_version: str) -> None:
         state=State.READY,
         reason=fields.pop("reason", ""),
         url=member.server.url,
+        start_seconds=member.server.ready_seconds,
+        load_seconds=time.monotonic() - started,
         server_pid=member.server.pid,
         **fields,
     )

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from playground import deployments, needs, processes, room, sharing, tool_calls, vllm
 from playground.bringing_up import bring_up, unload
+from playground.load_times import STARTING
 from playground.members import Member, Trouble, folder_of, key_of
 from playground.models import Deployment
 from training.engine.facts import read_model_facts
@@ -228,7 +229,7 @@ class Fleet:
             return
         logger.info("starting vLLM for %s on port %d", plan.name, server.port)
         self.members[key] = Member(key, server, claim)
-        self._set(group, State.LOADING, "Starting vLLM; this takes about a minute.")
+        self._set(group, State.LOADING, STARTING)
 
     def _place_for(self, group: list[Deployment], needed: int) -> room.Place | None:
         """Where it can start now; else None, and the group's rows say what it waits for."""

@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 
 from accounts.errors import ApiError
 from accounts.models import Project
-from playground import deployments, too_long, tool_calls
+from playground import deployments, load_times, too_long, tool_calls
 from playground.deployments import Target
 from playground.limits.reserving import Grant
 from playground.limits.tally import Tally
@@ -28,7 +28,7 @@ from training.usage.book import Account
 
 API_WAIT_SECONDS = 30.0  # a caller of the API is kept this long for a cold model, then told to come again
 PAGE_WAIT_SECONDS = 900.0  # a page shows what it waits for, so it may wait
-RETRY_AFTER_SECONDS = 10  # the official SDK honours it
+RETRY_AFTER_SECONDS = 10  # where nothing better is known; the official SDK honours it
 POLL_SECONDS = 0.25
 FAILED_FOR_SECONDS = 60.0  # a failed model is tried again for a request after this long, not for each request
 SILENCE_SECONDS = 600.0  # no byte from vLLM for this long: give up
@@ -191,7 +191,7 @@ async def ready(
         if deployments.heartbeat() is None and time.monotonic() > deadline - wait_seconds + 5:
             raise ApiError(deployments.SERVE_IS_GONE, status=503, type="server_error", code="not_serving")
         if time.monotonic() >= deadline:
-            raise still_loading(deployment.reason)
+            raise still_loading(deployment.reason, await sync_to_async(load_times.seconds_left)(deployment))
         await asyncio.sleep(POLL_SECONDS)
         deployment = await sync_to_async(_look_again)(target)
     return deployment
@@ -233,15 +233,15 @@ def failed(deployment: Deployment) -> ApiError:
     )
 
 
-def still_loading(reason: str = "") -> ApiError:
+def still_loading(reason: str = "", seconds: int = RETRY_AFTER_SECONDS) -> ApiError:
     detail = f" ({reason})" if reason else ""
     return ApiError(
-        f"Please try again in {RETRY_AFTER_SECONDS} seconds: the model is still being loaded{detail}.",
+        f"Please try again in {seconds} seconds: the model is still being loaded{detail}.",
         status=429,
         type="requests",
         param="model",
         code="model_loading",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        headers={"Retry-After": str(seconds)},
     )
 
 

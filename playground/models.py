@@ -54,6 +54,8 @@ class Deployment(models.Model):
     server_pid = models.IntegerField(null=True, blank=True)
     proof = models.CharField(max_length=20, choices=Proof, default=Proof.NONE, blank=True)
     proof_json = models.JSONField(null=True, blank=True)  # differences per token, versions, time
+    start_seconds = models.FloatField(null=True, blank=True)  # that its server took to start, the last time
+    load_seconds = models.FloatField(null=True, blank=True)  # from then until it was ready: loaded and proven
     used_at = models.DateTimeField(default=timezone.now)  # last request; the least recently used is put away first
     changed_at = models.DateTimeField(default=timezone.now)
 

@@ -5,16 +5,18 @@ import itertools
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from django.test import AsyncClient
+from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project
-from playground import deployments, gateway, vllm
+from playground import deployments, gateway, load_times, vllm
 from playground.models import Deployment
 from tests.fakes.vllm import fake_python
 from tests.serving.conftest import Shelf, row_of
@@ -274,6 +276,24 @@ async def test_a_cold_model_is_429_with_the_words_clients_match(
     assert "the model is still being loaded" in error_of(response)["message"]
     assert response["Retry-After"] == "10"
     assert (await Deployment.objects.aget()).wanted
+
+
+async def test_a_cold_model_says_when_to_come_again_from_what_it_took_the_last_time(
+    caller: Caller, base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.ready, "__defaults__", (0.3, None))
+    deployments.beat(servers=[])
+
+    def starts() -> None:
+        row = deployments.want(base_model=base)
+        deployments.change(row, state="loading", reason=load_times.STARTING, start_seconds=100.0, load_seconds=7.5)
+        Deployment.objects.update(changed_at=timezone.now() - timedelta(seconds=30))
+
+    await asyncio.to_thread(starts)
+    response = await caller.post("/chat/completions", {"model": "tiny", "messages": ASK})
+    assert response.status_code == 429
+    assert 70 <= int(response["Retry-After"]) <= 78  # 77.5 of which some pass here
+    assert f"try again in {response['Retry-After']} seconds" in error_of(response)["message"]
 
 
 async def test_a_cold_model_that_becomes_ready_in_time_answers(

@@ -303,7 +303,7 @@ async def test_a_model_that_takes_longer_than_the_wait_is_waited_for_again(
     thrice = asyncio.Event()
     first = gateway.still_loading
 
-    def told(reason: str = "") -> Any:
+    def told(reason: str = "", *seconds: int) -> Any:
         waits.append(reason)
         if len(waits) == 3:
             thrice.set()
