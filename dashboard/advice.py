@@ -7,7 +7,7 @@ from math import log, sqrt
 from statistics import fmean
 from urllib.parse import urlencode
 
-from django.db.models import QuerySet
+from django.db.models import Avg, QuerySet
 from django.urls import reverse
 
 from dashboard.templatetags.figures import loss, percent
@@ -70,11 +70,9 @@ def advice(job: TrainingJob) -> Advice | None:
 
 def _from_ruin(job: TrainingJob, rate: float) -> Finding | None:
     """A run that ends far worse than the model that it began with; few steps are enough to see it."""
-    values = _values(job, "train_loss")
-    if len(values) < 2:
-        return None
-    began, ended = values[0], fmean(values[-max(1, round(len(values) * TREND_SHARE)) :])
-    if ended <= began * RUINED_TIMES or ended <= began + RUINED_NATS:
+    count = job.metrics.count()
+    began, ended = _mean_loss(job, "step", 1), _mean_loss(job, "-step", max(1, round(count * TREND_SHARE)))
+    if began is None or ended is None or ended <= began * RUINED_TIMES or ended <= began + RUINED_NATS:
         return None
     judged = _values(job, "full_valid_loss")
     at_end = f", and the validation loss is {loss(judged[-1])}" if judged else ""
@@ -86,7 +84,7 @@ def _from_ruin(job: TrainingJob, rate: float) -> Finding | None:
 
 
 def _from_mastery(job: TrainingJob) -> Advice | None:
-    last = job.metrics.exclude(full_valid_loss=None).order_by("-step").first()
+    last = job.metrics.filter(full_valid_loss__isnull=False).order_by("-step").first()
     if not last or last.full_valid_loss is None or last.full_valid_loss >= LEARNED:
         return None
     right = last.full_valid_accuracy
@@ -197,7 +195,7 @@ def _thirds(job: TrainingJob, name: str) -> list[float]:
 
 
 def _values(job: TrainingJob, name: str) -> list[float]:
-    return list(job.metrics.exclude(**{name: None}).order_by("step").values_list(name, flat=True))
+    return list(job.metrics.filter(**{f"{name}__isnull": False}).order_by("step").values_list(name, flat=True))
 
 
 def _overfit(epoch: int, best: float, last: float, resolved: Resolved) -> Finding:
@@ -210,13 +208,19 @@ def _overfit(epoch: int, best: float, last: float, resolved: Resolved) -> Findin
 
 def _ends(job: TrainingJob) -> tuple[float, float] | None:
     """The mean training loss of the first and of the last tenth of the steps."""
-    rows = job.metrics.exclude(train_loss=None)
-    count = rows.count()
+    count = job.metrics.count()
     if count < LEAST_STEPS:
         return None
     taken = max(3, round(count * TREND_SHARE))
-    first, last = (rows.order_by(order).values_list("train_loss", flat=True)[:taken] for order in ("step", "-step"))
-    return fmean(first), fmean(last)
+    first, last = (_mean_loss(job, order, taken) for order in ("step", "-step"))
+    return (first, last) if first is not None and last is not None else None
+
+
+def _mean_loss(job: TrainingJob, order: str, rows: int) -> float | None:
+    """Of the first or last steps; the database counts, because there can be very many."""
+    found = job.metrics.filter(train_loss__isnull=False).order_by(order)[:rows]
+    mean: float | None = found.aggregate(mean=Avg("train_loss"))["mean"]
+    return mean
 
 
 def _number(value: float) -> str:
@@ -241,7 +245,7 @@ class Spike:
 
 def told_spikes(job: TrainingJob) -> QuerySet[JobEvent]:
     """What the trainer said of them (training/engine/spikes.py)."""
-    return job.events.filter(level="warn", message__startswith="The training loss rose to")
+    return job.events.messages().filter(level="warn", message__startswith="The training loss rose to")
 
 
 def spikes(job: TrainingJob) -> tuple[list[Spike], int]:

@@ -137,7 +137,7 @@ def _buckets(rows: QuerySet[Metric], low: int, high: int, points: int) -> Any:
 
 def _sparse_rows(rows: QuerySet[Metric], low: int, high: int, points: int) -> list[dict[str, Any]]:
     """Validation figures as they are; sampled batches are thinned only when there are very many."""
-    full = rows.exclude(full_valid_loss=None)
+    full = rows.filter(full_valid_loss__isnull=False)
     sampled = rows.filter(~Q(valid_loss=None), full_valid_loss=None)
     names = ("step", *RISING, *SPARSE)
     found = list(full.order_by("step").values(*names)[:points])

@@ -21,7 +21,7 @@ def judged(job: TrainingJob) -> list[Judged]:
     if hasattr(job, "imported"):  # kept at OpenAI
         kept |= set(job.imported_checkpoints.values_list("step", flat=True))
     losses = dict(job.checkpoints.exclude(full_valid_loss=None).values_list("step", "full_valid_loss"))
-    losses |= dict(job.metrics.exclude(full_valid_loss=None).values_list("step", "full_valid_loss"))
+    losses |= dict(job.metrics.filter(full_valid_loss__isnull=False).values_list("step", "full_valid_loss"))
     return [Judged(step, losses[step], _when(job, step), step in kept) for step in sorted(losses)]
 
 

@@ -22,8 +22,17 @@ def page(
         last: Any = rows.filter(**{id_field: after}).first()
         if last is None:
             raise ApiError(f"There is no item '{after}' in this list.", param="after", code="invalid_value")
-        rows = rows.filter(
-            Q(**{f"created_at__{side}": last.created_at}) | Q(created_at=last.created_at, **{f"pk__{side}": last.pk})
-        )
+        rows = _beyond(rows, last, side)
     found = list(rows.order_by(f"{sign}created_at", f"{sign}pk")[: limit + 1])
     return found[:limit], len(found) > limit
+
+
+def older(rows: "QuerySet[Row]", last: Any) -> "QuerySet[Row]":
+    """Those that come after this one where the newest is first."""
+    return _beyond(rows, last, "lt")
+
+
+def _beyond(rows: "QuerySet[Row]", last: Any, side: str) -> "QuerySet[Row]":
+    # the first condition follows from the second, and is the one that an index can begin at
+    at, same = last.created_at, Q(created_at=last.created_at, **{f"pk__{side}": last.pk})
+    return rows.filter(**{f"created_at__{side}e": at}).filter(Q(**{f"created_at__{side}": at}) | same)

@@ -23,7 +23,7 @@ def add_event(
     type: str = "message",
 ) -> None:
     """A line of the event log. With `time` (or `once`) the same line is not written a second time."""
-    if (once and job.events.filter(message=message).exists()) or (
+    if (once and job.events.messages().filter(message=message).exists()) or (
         time and job.events.filter(message=message, created_at=moment(time)).exists()
     ):
         return

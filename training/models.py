@@ -197,10 +197,11 @@ class TrainingJobQuerySet(models.QuerySet["TrainingJob"]):
         return self.filter(archived_at=None)
 
     def unfinished(self) -> "TrainingJobQuerySet":
-        return self.exclude(status__in=FINAL)
+        return self.filter(status__in=UNFINISHED)
 
 
 FINAL = ("succeeded", "failed", "cancelled")
+UNFINISHED = ("validating_files", "queued", "running", "paused")
 
 
 class TrainingJob(models.Model):
@@ -287,7 +288,12 @@ class TrainingJob(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["project", "-created_at"], name="job_list")]
+        indexes = [
+            models.Index(fields=["project", "-created_at"], name="job_list"),
+            models.Index(fields=["project", "archived_at", "status", "finished_at"], name="job_states"),
+            models.Index(fields=["status", "queued_at"], name="job_queue"),
+            models.Index(fields=["claim"], name="job_claims"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="finished_jobs_have_a_time",
@@ -370,7 +376,16 @@ class Metric(models.Model):
     class Meta:
         ordering = ["step"]
         constraints = [models.UniqueConstraint(fields=["job", "step"], name="one_metric_row_per_step")]
-        indexes = [models.Index(fields=["job", "revision"], name="metric_news")]
+        indexes = [
+            models.Index(fields=["job", "revision"], name="metric_news"),
+            models.Index(fields=["job", "step"], name="metric_judged", condition=Q(full_valid_loss__isnull=False)),
+        ]
+
+
+class JobEventQuerySet(models.QuerySet["JobEvent"]):
+    def messages(self) -> "JobEventQuerySet":
+        """All but the metrics lines, of which a long job has very many: an index tells those without a step."""
+        return self.filter(step=None).exclude(type="metrics")
 
 
 class JobEvent(models.Model):
@@ -385,6 +400,8 @@ class JobEvent(models.Model):
     message = models.TextField()
     data = models.JSONField(null=True, blank=True, default=dict)
     step = models.IntegerField(null=True, blank=True)
+
+    objects = JobEventQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at", "-id"]
@@ -454,6 +471,7 @@ class Checkpoint(models.Model):
     class Meta:
         ordering = ["-created_at", "-step"]
         constraints = [models.UniqueConstraint(fields=["job", "step"], name="one_checkpoint_per_step")]
+        indexes = [models.Index(fields=["project", "-created_at", "-step"], name="checkpoint_list")]
 
     def __str__(self) -> str:
         return self.name

@@ -57,9 +57,7 @@ def stood(job: TrainingJob) -> Stood:
 def _changes(job: TrainingJob) -> list[tuple[datetime, str]]:
     """When it began to do what, in order; its first turn is told by its start."""
     found = [(job.started_at, RUNS)] if job.started_at else []
-    for message, at in (
-        job.events.exclude(type="metrics").order_by("created_at", "pk").values_list("message", "created_at")
-    ):
+    for message, at in job.events.messages().order_by("created_at", "pk").values_list("message", "created_at"):
         what = next((what for words, what in WORDS.items() if message.startswith(words)), None)
         if what is not None:
             found.append((at, what))

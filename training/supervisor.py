@@ -109,7 +109,7 @@ def _claim(job: TrainingJob) -> bool:
 
 def end_leftovers() -> None:
     """Jobs that ended while their worker was dead: end their trainers too."""
-    for job in TrainingJob.objects.filter(status__in=[*FINAL, Status.PAUSED]).exclude(claim=""):
+    for job in TrainingJob.objects.filter(status__in=[*FINAL, Status.PAUSED], claim__gt=""):
         if is_abandoned(job):
             launcher.end_processes(job.pk, grace_seconds=CANCEL_GRACE_SECONDS)
             TrainingJob.objects.filter(pk=job.pk, claim=job.claim).update(claim="", trainer_pid=None)

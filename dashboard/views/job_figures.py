@@ -33,7 +33,7 @@ def figures_table(request: HttpRequest, job_id: str) -> HttpResponse:
     """The curves as rows: evenly spaced steps, and every step with a validation over the whole file."""
     job = get_object_or_404(TrainingJob.objects.of(request.project), pk=job_id)
     spaced = {round(1 + i * max(0, job.step - 1) / (TABLE_ROWS - 1)) for i in range(TABLE_ROWS)}
-    judged = job.metrics.exclude(full_valid_loss=None).values_list("step", flat=True)
+    judged = job.metrics.filter(full_valid_loss__isnull=False).values_list("step", flat=True)
     rows = job.metrics.filter(step__in=spaced | set(judged[:200])).order_by("step")
     return render(request, "dashboard/job.html#figures_table", {"job": job, "figures": rows})
 

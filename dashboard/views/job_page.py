@@ -17,6 +17,7 @@ from dashboard.advice import advice, spikes
 from dashboard.forms import LABELS, METHOD_NAMES, RECIPE_FIELDS
 from dashboard.headline import headline
 from dashboard.judged import best_of, judged
+from dashboard.paging import older
 from dashboard.preparing import busy_words, preparing, waiting
 from dashboard.row_losses import first_judged, judged_rows
 from dashboard.templatetags import figures
@@ -114,7 +115,7 @@ def header(job: TrainingJob) -> dict[str, Any]:
         "trackers": tending.states(job),
         "advice": advice(job),
         "spikes": shown,
-        "moderated": job.events.filter(type="moderation_checks", level="warn").first(),
+        "moderated": job.events.messages().filter(type="moderation_checks", level="warn").first(),
         "more_spikes": more,
         "sweep": sweep.jobs_beside(job),
         "openai": imported.panel(job),
@@ -153,7 +154,7 @@ def blamed(job: TrainingJob) -> Blamed | None:
     file: DatasetFile | None = getattr(job, job.error_param)
     if file is None:
         return None
-    if job.events.filter(type="moderation_checks", level="error").exists():
+    if job.events.messages().filter(type="moderation_checks", level="error").exists():
         return Blamed(file, False, "", is_flagged=True)
     suits = checks.method_for(job.training_file) if job.training_file else job.recipe.method
     is_unfit = checks.refusal(file, method=checks.method_for(file)) is not None
@@ -198,10 +199,9 @@ def events_tab(job: TrainingJob, request: HttpRequest) -> dict[str, Any]:
     before, kind = request.GET.get("before", ""), request.GET.get("kind", "")
     found = job.events.all()
     if kind == "messages":
-        found = found.exclude(type="metrics")
-    if before.isdecimal():
-        found = found.filter(pk__lt=int(before))
-    page = list(found.order_by("-pk")[: EVENTS_A_PAGE + 1])
+        found = found.messages()
+    last = job.events.filter(pk=int(before)).first() if before.isdecimal() else None
+    page = list((older(found, last) if last else found).order_by("-created_at", "-pk")[: EVENTS_A_PAGE + 1])
     return {"events": page[:EVENTS_A_PAGE], "more": len(page) > EVENTS_A_PAGE, "kind": kind, "before": before}
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path, reverse
@@ -59,8 +59,8 @@ def finished_lately(project: Project) -> QuerySet[TrainingJob]:
 def disk_use(project: Project) -> dict[str, int]:
     """Bytes by what they are for; the models are the whole server's."""
     return {
-        "datasets": sum(DatasetFile.objects.of(project).values_list("bytes", flat=True)),
-        "checkpoints": sum(Checkpoint.objects.of(project).values_list("size_bytes", flat=True)),
+        "datasets": DatasetFile.objects.of(project).aggregate(total=Sum("bytes", default=0))["total"],
+        "checkpoints": Checkpoint.objects.of(project).aggregate(total=Sum("size_bytes", default=0))["total"],
         "models": sum(BaseModel.objects.ready().exclude(source="folder").values_list("bytes_total", flat=True)),
     }
 
