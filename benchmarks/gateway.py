@@ -1,18 +1,22 @@
 """What Hone's gateway adds to a streamed answer: the same requests straight to the model server and through /v1.
 
-    python -m benchmarks.gateway [--streams 1 8 100] [--rate 50] [--tokens 100] [--rounds 3] [--model FOLDER]
+    python -m benchmarks.gateway [--servers daphne uvicorn] [--streams 1 8 100] [--rate 50] [--tokens 100] [--rounds 3]
+                                 [--leavers 40] [--model FOLDER]
 
 1. Against an upstream that writes a token at known times (a process of its own; `--rate` tokens a second for each
    stream), so that what is measured is the way, not the model: each token carries the time at which it was written.
-   Straight and through daphne in alternation; printed are the first token's and each token's way in milliseconds, and
-   the processor time of daphne a token.
-2. With `--model`, against a real vLLM of that model: wall time of the same greedy answers, one after the other.
+   Straight and through Hone in alternation, with daphne and with uvicorn in front of it; printed are the first token's
+   and each token's way and the time between two tokens in milliseconds, and the web process's processor time a token.
+2. `--leavers` clients one after the other, half of them in the middle of an answer and half before it begins: how long
+   after a client closed its connection the upstream lost its own, which stops the generation.
+3. With `--model`, against a real vLLM of that model: wall time of the same greedy answers, one after the other.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,7 +31,7 @@ import aiohttp
 import psutil
 from aiohttp import web
 
-from proofs.live_curve import daphne
+from proofs.live_curve import daphne, wait_for
 from proofs.screen import Screen, table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +44,7 @@ class Ways:
 
     first: list[float] = field(default_factory=list)  # from the request to the first token
     each: list[float] = field(default_factory=list)
+    between: list[float] = field(default_factory=list)  # one token and the next
     cpu_ms_per_token: list[float] = field(default_factory=list)
 
 
@@ -51,18 +56,25 @@ def main() -> None:
     screen = Screen()
     with tempfile.TemporaryDirectory(prefix="hone-bench-") as home:
         env = {**os.environ, "HONE_HOME": home, "DJANGO_SETTINGS_MODULE": "dashboard.settings"}
+        env["HONE_REQUESTS_AT_ONCE"] = "1000"  # nobody waits for a place
         with child(env, "upstream", str(wanted.rate)) as address:
             key = prepared(env, address, MODEL, "")
-            with daphne(env) as hone:
-                screen.table(by_streams(screen, wanted, address, hone, key))
+            rows, left = [], [leaving("straight", address, address, key, wanted.leavers)]
+            for server in wanted.servers:
+                with SERVERS[server](env) as hone:
+                    rows += by_streams(screen, wanted, server, address, hone, key)
+                    left.append(leaving(server, hone, address, key, wanted.leavers))
+            screen.table(table(HEAD, rows))
+            screen.table(table(["a client leaves", "in the answer, p50", "p95", "before it, p50", "p95"], left))
     if wanted.model:
         screen.table(with_vllm(screen, wanted.model.resolve(), wanted.rounds, wanted.tokens))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--servers", nargs="+", choices=list(SERVERS), default=list(SERVERS))
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 100])
-    for name, value in (("rate", 50), ("tokens", 100), ("rounds", 3)):
+    for name, value in (("rate", 50), ("tokens", 100), ("rounds", 3), ("leavers", 40)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--model", type=Path, help="folder of a model for a real vLLM")
     parser.add_argument("child", nargs="*")
@@ -72,9 +84,17 @@ def _options() -> argparse.Namespace:
 # ---- against an upstream of known times ----
 
 
-def by_streams(screen: Screen, wanted: argparse.Namespace, address: str, hone: str, key: str) -> list[str]:
+HEAD = [
+    "server", "streams", "load", "first token straight", "through Hone", "added p50", "added p95",
+    "a token's way straight", "through Hone", "added p50", "added p95", "between two, added p95", "processor a token",
+]  # fmt: skip
+
+
+def by_streams(
+    screen: Screen, wanted: argparse.Namespace, server: str, address: str, hone: str, key: str
+) -> list[list[str]]:
     process = next(
-        found for found in psutil.Process().children(recursive=True) if "dashboard.serve_web" in found.cmdline()
+        found for found in psutil.Process().children(recursive=True) if "dashboard.asgi:application" in found.cmdline()
     )
     rows = []
     for streams in wanted.streams:
@@ -86,20 +106,21 @@ def by_streams(screen: Screen, wanted: argparse.Namespace, address: str, hone: s
                 if number:
                     found.first += ways.first
                     found.each += ways.each
+                    found.between += ways.between
                     found.cpu_ms_per_token.append(1000 * (_cpu_seconds(process) - before) / (streams * wanted.tokens))
-        screen.line(f"{streams} streams of {wanted.tokens} tokens, {wanted.rate} a second each, {wanted.rounds} rounds")
-        rows.append(_row(streams, straight, through))
-    head = ["streams", "first token straight", "through Hone", "added p50", "added p95"]
-    return table([*head, "a token's way straight", "through Hone", "added p50", "added p95", "daphne a token"], rows)
+        screen.line(f"{server}, {streams} streams of {wanted.tokens} tokens, {wanted.rounds} rounds")
+        rows.append([server, str(streams), f"{os.getloadavg()[0]:.1f}", *_row(straight, through)])
+    return rows
 
 
-def _row(streams: int, straight: Ways, through: Ways) -> list[str]:
-    cells = [str(streams)]
+def _row(straight: Ways, through: Ways) -> list[str]:
+    cells = []
     for kind in ("first", "each"):
         one, other = sorted(getattr(straight, kind)), sorted(getattr(through, kind))
         added = [_at(other, share) - _at(one, share) for share in (0.5, 0.95)]
         cells += [f"{value:.2f} ms" for value in (_at(one, 0.5), _at(other, 0.5), *added)]
-    return [*cells, f"{statistics.median(through.cpu_ms_per_token):.2f} ms"]
+    between = _at(sorted(through.between), 0.95) - _at(sorted(straight.between), 0.95)
+    return [*cells, f"{between:.2f} ms", f"{statistics.median(through.cpu_ms_per_token):.2f} ms"]
 
 
 def _at(ordered: list[float], share: float) -> float:
@@ -124,7 +145,7 @@ async def ask(url: str, key: str, streams: int, tokens: int) -> Ways:
 async def _one(session: aiohttp.ClientSession, url: str, tokens: int, found: Ways) -> None:
     messages = [{"role": "user", "content": "Go on."}]
     body = {"model": MODEL, "messages": messages, "stream": True, "max_tokens": tokens}
-    asked, read = time.time(), 0
+    asked, read, before = time.time(), 0, 0.0
     async with session.post(f"{url}/v1/chat/completions", json=body) as response:
         response.raise_for_status()
         async for line in response.content:
@@ -137,13 +158,62 @@ async def _one(session: aiohttp.ClientSession, url: str, tokens: int, found: Way
             read += 1
             if read == 1:
                 found.first.append(1000 * (now - asked))
+            else:
+                found.between.append(1000 * (now - before))
+            before = now
             found.each.append(1000 * (now - float(written)))
     if read != tokens:
         raise SystemExit(f"{read} of {tokens} tokens came from {url}")
 
 
+def leaving(server: str, url: str, upstream: str, key: str, clients: int) -> list[str]:
+    """A row: milliseconds from the close of a client's connection to that of the upstream's."""
+    cells = [server]
+    for when in ("in the answer", "before it"):
+        waits = sorted(asyncio.run(leave(url, upstream, key, when, max(2, clients // 2))))
+        cells += [f"{_at(waits, share):.1f} ms" for share in (0.5, 0.95)]
+    return cells
+
+
+async def leave(url: str, upstream: str, key: str, when: str, clients: int) -> list[float]:
+    left = {}
+    for number in range(clients):
+        word = f"{when} {url} {number}"
+        body = {"model": MODEL, "messages": [{"role": "user", "content": word}], "stream": True, "max_tokens": 1000}
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as session:
+            asked = asyncio.create_task(session.post(f"{url}/v1/chat/completions", json=body))
+            if when == "in the answer":
+                await (await asked).content.readline()
+            else:
+                await asyncio.sleep(0.3)  # it has arrived by then
+                asked.cancel()
+        left[word] = time.time()  # the session is closed, and with it its connections
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(2)
+    async with aiohttp.ClientSession() as session, session.get(f"{upstream}/left") as response:
+        lost = await response.json()
+    return [1000 * (lost[word] - at) for word, at in left.items()]
+
+
 def upstream(rate: str) -> None:
-    """Says its address, then answers until it is ended: each token is the time at which it is written."""
+    """Says its address, then answers until it is ended: each token is the time at which it is written.
+
+    /left: by what was asked, when the connection of an answer that was not at its end was lost.
+    """
+    left: dict[str, float] = {}
+
+    async def asked(request: web.Request) -> web.StreamResponse:
+        said = (await request.json())["messages"][-1]["content"]
+        try:
+            if said.startswith("before it"):
+                await asyncio.sleep(60)
+            return await answer(request)
+        except (asyncio.CancelledError, ConnectionError):
+            left[said] = time.time()
+            raise
+
+    async def tell(request: web.Request) -> web.Response:
+        return web.json_response(left)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         count = (await request.json())["max_tokens"]
@@ -160,8 +230,9 @@ def upstream(rate: str) -> None:
 
     async def serve() -> None:
         application = web.Application()
-        application.router.add_post("/v1/chat/completions", answer)
-        runner = web.AppRunner(application, access_log=None)
+        application.router.add_post("/v1/chat/completions", asked)
+        application.router.add_get("/left", tell)
+        runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -257,6 +328,24 @@ def child(env: dict[str, str], *words: str) -> Iterator[str]:
         process.terminate()
         process.wait()
 
+
+@contextmanager
+def uvicorn(env: dict[str, str]) -> Iterator[str]:
+    """The same application behind uvicorn, as docs/serving.md starts it. Its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["uvicorn", "dashboard.asgi:application", "--port", str(port), "--log-level", "warning", "--no-access-log"]
+    process = subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, env=env)
+    try:
+        wait_for(f"http://127.0.0.1:{port}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+SERVERS = {"daphne": daphne, "uvicorn": uvicorn}
 
 if __name__ == "__main__":
     main()

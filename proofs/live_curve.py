@@ -136,14 +136,14 @@ def daphne(env: dict[str, str]) -> Iterator[str]:
     log = (Path(env["HONE_HOME"]) / "web.log").open("w")
     process = subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, env=env, stdout=log, stderr=log)
     try:
-        _wait_for(address)
+        wait_for(address)
         yield address
     finally:
         process.terminate()
         process.wait()
 
 
-def _wait_for(address: str) -> None:
+def wait_for(address: str) -> None:
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         try:
