@@ -95,10 +95,10 @@ def fill(jobs: int, points: int) -> dict[str, Any]:
     long = [job.pk for job in mine if job.step == LONG_STEPS]
     few = [job for job in mine if 8 <= job.step <= 1000 and job.status == "succeeded"]
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
-        size = "SELECT pg_database_size(current_database())"
-        if connection.vendor == "sqlite":
-            size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+        if connection.vendor == "postgresql":
+            cursor.execute("VACUUM ANALYZE")  # as its autovacuum does after a while; nobody does it for SQLite
+            size = "SELECT pg_database_size(current_database())"
         cursor.execute(size)
         gigabytes = cursor.fetchone()[0] / 1e9
     newest_first = sorted(mine, key=lambda job: (job.created_at, job.pk), reverse=True)
