@@ -56,7 +56,6 @@ def main() -> None:
     screen = Screen()
     with tempfile.TemporaryDirectory(prefix="hone-bench-") as home:
         env = {**os.environ, "HONE_HOME": home, "DJANGO_SETTINGS_MODULE": "dashboard.settings"}
-        env["HONE_REQUESTS_AT_ONCE"] = "1000"  # nobody waits for a place
         with child(env, "upstream", str(wanted.rate)) as address:
             key = prepared(env, address, MODEL, "")
             rows, left = [], [leaving("straight", address, address, key, wanted.leavers)]
@@ -331,7 +330,7 @@ def child(env: dict[str, str], *words: str) -> Iterator[str]:
 
 @contextmanager
 def uvicorn(env: dict[str, str]) -> Iterator[str]:
-    """The same application behind uvicorn, as docs/serving.md starts it. Its address."""
+    """The same application behind uvicorn, its limits on bodies left out. Its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
