@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0003_roles_and_scopes'),
-        ('training', '0030_usage'),
+        ('training', '0031_quotas'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
