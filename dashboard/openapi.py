@@ -3,6 +3,7 @@
 `/v1/openapi.json`, the reference under /docs and schemathesis (proofs/openapi.py) all start from `complete`.
 """
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Final
 
@@ -34,6 +35,15 @@ HEADERS: Final = {
     "openai-organization": "HONE_ORG of this server.",
     "openai-processing-ms": "How long the server took, in milliseconds.",
 }
+RATE_HEADERS: Final = {  # docs/limits.md
+    f"x-ratelimit-{what}-{of}": f"{words}, for this project and the model's family."
+    for of in ("requests", "tokens")
+    for what, words in (
+        ("limit", f"How many {of} a minute may have"),
+        ("remaining", f"How many {of} are left of this minute"),
+        ("reset", f"When all {of} of a minute are there again, such as 12ms, 1s or 6m0s"),
+    )
+}
 EVENT_STREAM: Final = "text/event-stream"
 PASSED_ON: Final = {  # to vLLM: what is asked, the whole answer, a chunk of a streamed one
     "/v1/chat/completions": (asked.AskChat, schemas_chat.ChatCompletion, schemas_chat.ChatCompletionChunk),
@@ -54,11 +64,13 @@ def complete(described: Described) -> None:
         for method, operation in operations.items():
             refuse(path, method, operation)
             for answer in operation["responses"].values():
-                answer.setdefault("headers", {}).update(
-                    {name: {"$ref": f"#/components/headers/{name}"} for name in HEADERS}
-                )
+                answer.setdefault("headers", {}).update(_headers(HEADERS))
+            if path in PASSED_ON:
+                for status in (200, "429"):
+                    operation["responses"][status]["headers"].update(_headers(RATE_HEADERS))
     described["components"]["headers"] = {
-        name: {"description": words, "required": True, "schema": {"type": "string"}} for name, words in HEADERS.items()
+        name: {"description": words, "required": name in HEADERS, "schema": {"type": "string"}}
+        for name, words in (HEADERS | RATE_HEADERS).items()
     }
 
 
@@ -88,6 +100,10 @@ def pass_on(
         "description": "The answer; with `stream` its parts as they come",
         "content": {"application/json": reference(known, whole), EVENT_STREAM: {"schema": stream}},
     }
+
+
+def _headers(names: Iterable[str]) -> Described:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def without_content(operation: Described) -> Described:
