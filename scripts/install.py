@@ -181,6 +181,8 @@ def install_project(extras: list[str]) -> None:
     for extra in extras:
         wanted += lines_of(extra, project["optional-dependencies"])
     pip(*(line for line in wanted if not line.startswith("torch")))
+    if not pip("--no-deps", "--editable", str(ROOT), check=False):
+        say("The console script `hone` could not be installed; `python -m terminal.main` does the same.")
 
 
 def lines_of(extra: str, groups: dict[str, list[str]]) -> list[str]:

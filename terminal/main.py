@@ -1,0 +1,45 @@
+"""`hone upload|train|jobs|watch|cancel|pause|resume|compare|chat`; `hone COMMAND --help` tells each."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import openai
+
+from terminal import chat, compare, jobs, train, upload, watch
+from terminal.client import REFUSED, STOPPED, UNREACHABLE, connect, give_up, words_of
+
+ABOUT = """Fine-tune and ask models on a Hone server from the terminal.
+
+  HONE_URL       its address, such as http://127.0.0.1:8000   (or OPENAI_BASE_URL)
+  HONE_API_KEY   a key from Settings, API keys                 (or OPENAI_API_KEY)
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 the server does not answer, 130 stopped by Ctrl-C."""
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser("hone", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (upload, train, jobs, watch, compare, chat):
+        module.add_to(commands)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    asked = parser().parse_args(arguments)
+    try:
+        return int(asked.run(connect(), asked))
+    except openai.APIConnectionError as error:
+        give_up(f"hone: {words_of(error)}", UNREACHABLE)
+    except openai.APIError as error:
+        give_up(f"hone: {words_of(error)}", REFUSED)
+    except OSError as error:  # a file that is not there, or a pipe that was closed
+        give_up(f"hone: {error}", REFUSED)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return STOPPED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
