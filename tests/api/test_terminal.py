@@ -1,0 +1,61 @@
+"""The console script against a real server, as somebody types it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import ROOT, Server, jsonl
+from tests.factories import chat_rows
+
+
+@pytest.fixture
+def hone(server: Server) -> Any:
+    """Runs `hone ...`; returns the finished process."""
+
+    def run(*words: str, key: str = "") -> subprocess.CompletedProcess[str]:
+        env = os.environ | {"HONE_URL": server.url, "HONE_API_KEY": key or server.key}
+        command = [sys.executable, "-m", "terminal.main", *words]
+        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    return run
+
+
+def test_a_dataset_is_uploaded_and_a_job_is_made_listed_paused_and_cancelled(hone: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(jsonl(chat_rows(12)))
+    uploaded = hone("upload", str(path))
+    assert uploaded.returncode == 0 and "mine.jsonl" in uploaded.stdout and "12 rows  processed" in uploaded.stdout
+    file_id = uploaded.stdout.split()[0]
+    made = hone("train", file_id, "--model", "tiny", "--epochs", "9", "--seed", "7", "--suffix", "cli", "--json")
+    job = json.loads(made.stdout)
+    assert (job["training_file"], job["seed"], job["hyperparameters"]["n_epochs"]) == (file_id, 7, 9)
+    assert f"{job['id']}  " in hone("jobs").stdout
+    assert json.loads(hone("jobs", "--limit", "1", "--json").stdout)["id"] == job["id"]
+    assert hone("pause", job["id"]).returncode == 0
+    assert "cancelled" in hone("cancel", job["id"]).stdout
+    watched = hone("watch", job["id"])
+    assert watched.returncode == 1 and f"{job['id']} cancelled" in watched.stderr
+    again = hone("cancel", job["id"])
+    assert again.returncode == 1 and "has already been cancelled" in again.stderr
+
+
+def test_watch_tells_each_step_where_there_is_no_terminal(hone: Any, finished: Any) -> None:
+    watched = hone("watch", finished.id)
+    assert watched.returncode == 0 and "\x1b" not in watched.stdout
+    assert "step 1: training loss" in watched.stdout and "validation loss" in watched.stdout
+    assert watched.stdout.rstrip().endswith(f"{finished.id} succeeded: {finished.fine_tuned_model}")
+    lines = watched.stdout.splitlines()
+    assert next(n for n, line in enumerate(lines) if "step 1:" in line) < next(
+        n for n, line in enumerate(lines) if "step 6:" in line
+    )
+
+
+def test_a_wrong_key_and_an_unknown_model_are_told_in_the_servers_words(hone: Any) -> None:
+    refused = hone("jobs", key="sk-hone-wrong-wrong-wrong")
+    assert refused.returncode == 1 and "Incorrect API key provided" in refused.stderr
+    assert "does not exist" in hone("compare", "nobody", "--prompt", "Hello").stdout
