@@ -22,5 +22,6 @@
     const next = same || there[Math.min(kept.at, there.length - 1)];
     (next?.children[kept.verb] || document.querySelector("#finds nav a"))?.focus();
   }
-  giveBack();
+  // After the browser has gone to the place that the address names, which takes the focus away.
+  addEventListener("load", () => setTimeout(giveBack));
 })();
