@@ -20,6 +20,7 @@ from dashboard.waiting import waiting
 from playground.models import Deployment
 from training import devices, uploads
 from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
+from training.quotas import turns
 
 CARDS = 6
 CHECKPOINTS = 8
@@ -32,15 +33,16 @@ def overview(request: HttpRequest) -> HttpResponse:
     unfinished = TrainingJob.objects.of(project).visible().unfinished().select_related("base_model")
     # what runs first, then in the order of the queue
     jobs = sorted(unfinished, key=lambda job: (job.status != "running", job.queued_at or job.created_at))
+    places = turns.places()
     context = {
-        "cards": [(row(job), headline(job)) for job in jobs[:CARDS]],
+        "cards": [(row(job, places), headline(job)) for job in jobs[:CARDS]],
         "more_jobs": max(0, len(jobs) - CARDS),
         "waiting": waiting(project),
         "checkpoints": newest_checkpoints(project),
         "usage": devices.usage(),
         "used_here": disk_use(project),
         "guide": guide.guide(project, looked=bool(request.session.get(guide.LOOKED))),
-        "last_jobs": [row(job) for job in finished_lately(project)],
+        "last_jobs": [row(job, places) for job in finished_lately(project)],
         "chunk_bytes": uploads.CHUNK_BYTES,
     }
     return render(request, f"dashboard/overview.html{'#live' if request.htmx else ''}", context)
