@@ -107,10 +107,9 @@ class TermsForm(forms.Form):
         self.may_lift = may_lift
         for name, field in self.fields.items():
             field.widget.attrs |= {"class": "input input--number", "step": "any" if name in PRICES else "1"}
-            if name in PRICES:
-                field.help_text = f"In {settings.HONE_PRICE_CURRENCY}."
-            else:
-                field.help_text = f"The server's: {servers_limit(name) or 'none'}. 0 is no limit."
+            if name in LIMITS:
+                most = servers_limit(name)
+                field.help_text = f"The server's: {f'{most:,}' if most else 'none'}. 0 is no limit."
 
     def clean(self) -> dict[str, Any]:
         """A project does not lift a limit that the server gives it."""
@@ -118,7 +117,7 @@ class TermsForm(forms.Form):
         for name in LIMITS:
             most, asked = servers_limit(name), given.get(name)
             if asked is not None and most and not self.may_lift and (asked == 0 or asked > most):
-                self.add_error(name, f"At most {most}: only whoever looks after the server can give more.")
+                self.add_error(name, f"At most {most:,}: only whoever looks after the server can give more.")
         return given
 
 

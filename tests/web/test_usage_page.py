@@ -100,6 +100,6 @@ def test_a_project_does_not_lift_the_servers_limit(owner: User, stranger_client:
     """The stranger owns a younger project; who owns the oldest one looks after the server."""
     for asked in ("10001", "0"):
         answer = stranger_client.post("/usage/terms/tiny", {"requests_per_minute": asked})
-        assert answer.status_code == 422 and "At most 10000" in answer.content.decode()
+        assert answer.status_code == 422 and "At most 10,000:" in answer.content.decode()
     assert stranger_client.post("/usage/terms/tiny", {"requests_per_minute": "9"}).status_code == 302
     assert ModelTerms.objects.get().requests_per_minute == 9
