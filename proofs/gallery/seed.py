@@ -19,7 +19,7 @@ from playground.comparisons import Answer
 from playground.forms import Setup
 from playground.models import Comparison, Deployment
 from proofs.gallery import datasets as data_desk
-from proofs.gallery import methods
+from proofs.gallery import keeping, methods
 from tests import factories, makers
 from training import catalogue, checks, files, home, preparation, splits, uploads
 from training.engine.spec import Phase, Recipe
@@ -58,11 +58,13 @@ def main() -> None:
     others = methods.seed(project, owner, BaseModel.objects.get(name=BASE), jobs)
     desk, keeper = project_with_owner("Data desk", "keeper@example.com", "Kay Keeper")
     shown = data_desk.seed(desk, keeper, BaseModel.objects.get(name=BASE))
+    others |= keeping.seed(project, owner, BaseModel.objects.get(name=BASE))
     pages = {
         "data": {"cookie": cookie(keeper), "pages": shown},
-        "empty": {"cookie": cookie(empty), "pages": plain_pages()},
+        "empty": {"cookie": cookie(empty), "pages": plain_pages() | keeping.server_pages()},
         "full": {"cookie": cookie(owner), "pages": full_pages(datasets, jobs, compared) | others},
-        "nobody": {"cookie": "", "pages": account_pages(project, owner)},
+        "nobody": {"cookie": "", "pages": account_pages(project, owner) | keeping.docs_pages()},
+        "reader": {"cookie": cookie(User.objects.get(email=keeping.READER)), "pages": plain_pages()},
     }
     print(json.dumps(pages))
 
