@@ -166,11 +166,11 @@ def test_a_contender_whose_turn_has_not_come_is_waited_for_with_the_reason_on_th
     told: list[dict[str, str]] = []
     real = asking.ready
 
-    async def late(*given: Any) -> Any:
+    async def late(*given: Any, **named: Any) -> Any:
         told.append((await Matrix.objects.aget(pk=matrix.pk)).troubles)
         if len(told) < 3:
             raise gateway.still_loading("Waiting until the job that trains now has finished")
-        return await real(*given)
+        return await real(*given, **named)
 
     monkeypatch.setattr(asking, "ready", late)
     monkeypatch.setattr(filling, "PAUSE_SECONDS", 0)
