@@ -1,8 +1,8 @@
 """Null means absent in what is asked of the API, as OpenAI's SDK sends it; the description says so of each field."""
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, GetJsonSchemaHandler, ModelWrapValidatorHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -11,10 +11,12 @@ WORDS = ("default", "description", "title")  # of a field, not of its type
 
 
 class NullIsAbsent(BaseModel):
-    @model_validator(mode="before")
+    # "wrap", because ninja's own wraps what comes in an object of its own, and a "before" would only see that
+    @model_validator(mode="wrap")
     @classmethod
-    def null_is_absent(cls, data: Any) -> Any:
-        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+    def null_is_absent(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        given = {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+        return handler(given)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

@@ -73,3 +73,14 @@ def test_a_refusal_says_what_is_allowed_and_what_came(fields, message):
 def test_null_means_absent():
     body = CreateJob.model_validate({"model": "m", "training_file": "f", "suffix": None, "hyperparameters": None})
     assert body.suffix is None and body.hyperparameters is None
+
+
+def test_null_is_absent_also_where_a_field_has_a_default_of_its_own():
+    body = {
+        "model": "m",
+        "training_file": "f",
+        "lora": {"dropout": None},
+        "training": {"dtype": None, "max_length": 64},
+    }
+    asked = CreateJob.model_validate(body)
+    assert (asked.lora.model_fields_set, asked.training.model_fields_set) == (set(), {"max_length"})
