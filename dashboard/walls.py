@@ -29,6 +29,7 @@ WITHOUT_ROLE: Final = {
     *("sign-in", "sign-out", "forgotten-password", "link", "welcome", "choose-project", "healthz"),
     "judge",  # whoever has the link
     *("quotas", "change-quota"),  # whoever looks after the server
+    *("docs", "docs-page", "docs-reference", "docs-search", "docs-image"),  # of every Hone the same
 }
 # Requests that change something, and who may make them when that is not a member.
 CHANGES: Final[dict[str, set[str]]] = {
@@ -50,7 +51,7 @@ CHANGES: Final[dict[str, set[str]]] = {
         *("add-webhook", "act-on-webhook", "send-webhook-again"),
         *("add-external", "edit-external"),
         *("prepare-takeaway", "remove-takeaway", "delete-project"),
-        *("share-checkpoint", "take-back"),
+        *("share-checkpoint", "take-back", "delete-checkpoint"),
         "change-terms",
     },
 }
@@ -61,7 +62,7 @@ LOOKS: Final[dict[str, set[str]]] = {
         *("combine-datasets", "dataset-from-hub", "map-columns", "new-job", "model-choice", "new-recipe"),
         *("vote-preferences", "new-prompt-set", "new-matrix", "new-campaign", "join-campaign"),
     },
-    Role.OWNER: {"change-terms", "edit-external", "download-takeaway", "audit", "audit-csv"},
+    Role.OWNER: {"change-terms", "add-external", "edit-external", "download-takeaway", "audit", "audit-csv"},
 }
 
 
@@ -166,6 +167,7 @@ RULES: Final = (  # the first that fits
 
 
 def rule_for(method: str, route: str) -> Rule:
+    method = "GET" if method in SAFE_METHODS else method
     fits = (rule for rule in RULES if rule.method in (method, "any"))
     return next(rule for rule in fits if route == rule.path or route.startswith(f"{rule.path}/"))
 

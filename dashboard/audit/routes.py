@@ -117,8 +117,8 @@ WORDS: Final[dict[str, Words]] = {
         "model",
         rename="rename model {model} to “{posted[label]}”",
         archive="archive model {model}",
-        delete="delete model {model}",
     ),
+    "delete-checkpoint": Words("model", "delete model {model}"),
     "api:delete_model": Words("model", "delete model {model}"),
     "merge-checkpoint": Words("model", "merge model {model} for export"),
     "api:create_export": _made("export", "merge model {made} for export", "merge a model for export"),
@@ -141,11 +141,11 @@ WORDS: Final[dict[str, Words]] = {
     "act-on-model": _by(
         "base",
         download="download base model {name}",
-        remove_files="remove the files of base model {name}",
-        remove="remove base model {name}",
         load="load base model {name} into memory",
         unload="put base model {name} away from memory",
     ),
+    "remove-model": Words("base", "remove base model {name}"),
+    "remove-model-files": Words("base", "remove the files of base model {name}"),
     "add-external": Words("external", "add external model “{posted[name]}”"),
     "edit-external": Words("external", "change external model {external}", of=(("pk", "external"),)),
     "act-on-external": _by(

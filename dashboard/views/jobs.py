@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from accounts.errors import ApiError
+from accounts.roles import Role, may
 from dashboard import differences
 from dashboard.curves import sparkline
 from dashboard.views import (
@@ -196,6 +197,15 @@ def _drop(job: TrainingJob, request: HttpRequest) -> str:
     return f"{job.display_name} is stopped and its checkpoints are deleted"
 
 
+def _delete(job: TrainingJob, request: HttpRequest) -> str:
+    """Models go with it, and those are an owner's to delete, as in the API."""
+    if not may(request.role, Role.OWNER) and job.checkpoints.exists():
+        text = f"{job.display_name} has models, which only an owner of the project deletes. Archive it, or ask one."
+        raise ApiError(text, status=403, code="owner_required")
+    _action("delete_job")(job)
+    return f"{job.display_name} is deleted and its disk freed"
+
+
 def _plain(name: str, said: str) -> Callable[[TrainingJob, HttpRequest], str]:
     def run(job: TrainingJob, request: HttpRequest) -> str:
         _action(name)(job)
@@ -212,7 +222,7 @@ JOB_ACTIONS: dict[str, Callable[[TrainingJob, HttpRequest], str]] = {
     "save": _plain("save_checkpoint", "{job} saves a checkpoint after this step"),
     "rename": _rename,
     "archive": _archive,
-    "delete": _plain("delete_job", "{job} is deleted and its disk freed"),
+    "delete": _delete,
 }
 
 
@@ -251,6 +261,7 @@ CHECKPOINT_ACTIONS = {"rename", "archive", "delete"}
 
 @require_POST
 def act_on_checkpoint(request: HttpRequest, job_id: str, checkpoint_id: str, action: str) -> HttpResponse:
+    """To delete has a name of its own among the routes, since it takes an owner (dashboard.walls)."""
     mine = Checkpoint.objects.of(request.project).filter(job=job_id)
     checkpoint = get_object_or_404(mine, pk=checkpoint_id)
     if action not in CHECKPOINT_ACTIONS:
@@ -292,6 +303,12 @@ urlpatterns: list[URLPattern] = [
         "<str:job_id>/checkpoints/<str:checkpoint_id>/sharing/<str:permission_id>/remove",
         sharing.take_back,
         name="take-back",
+    ),
+    path(
+        "<str:job_id>/checkpoints/<str:checkpoint_id>/delete",
+        act_on_checkpoint,
+        {"action": "delete"},
+        name="delete-checkpoint",
     ),
     path("<str:job_id>/checkpoints/<str:checkpoint_id>/<str:action>", act_on_checkpoint, name="act-on-checkpoint"),
 ]

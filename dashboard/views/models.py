@@ -1,6 +1,7 @@
 """Screens: the catalogue of base models, each with its family of fine-tuned ones."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib import messages
 from django.db.models import Prefetch
@@ -10,6 +11,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 from accounts.errors import ApiError
+from accounts.first_start import looks_after_server
 from accounts.models import Project
 from dashboard.fit import Fit, fit
 from dashboard.views.scratch import new_model
@@ -38,8 +40,17 @@ class ModelRow:
 
 def models(request: HttpRequest) -> HttpResponse:
     """The open page fetches `#catalogue` again when something changed."""
-    context = {"rows": rows(request.project), "source": "", "device": devices.device_facts()}
+    context = _context(request)
     return render(request, "dashboard/models.html#catalogue" if request.htmx else "dashboard/models.html", context)
+
+
+def _context(request: HttpRequest) -> dict[str, Any]:
+    return {
+        "rows": rows(request.project),
+        "source": "",
+        "device": devices.device_facts(),
+        "removes": looks_after_server(request.user),
+    }
 
 
 def rows(project: Project) -> list[ModelRow]:
@@ -72,8 +83,7 @@ def add_model(request: HttpRequest) -> HttpResponse:
         add = catalogue.add_from_folder if source.startswith(("/", "~")) else catalogue.add_from_hub
         model = add(source)
     except ApiError as error:
-        context = {"rows": rows(request.project), "source": source, "problem": error.message}
-        context["device"] = devices.device_facts()
+        context = _context(request) | {"source": source, "problem": error.message}
         return render(request, "dashboard/models.html", context, status=422)
     if model.status == BaseModel.Status.READY:
         messages.success(request, f"{model.name} is in the catalogue.")
@@ -81,6 +91,15 @@ def add_model(request: HttpRequest) -> HttpResponse:
 
 
 ACTIONS = {"download", "remove-files", "remove", "load", "unload"}
+
+
+@require_POST
+def remove_model(request: HttpRequest, name: str, action: str) -> HttpResponse:
+    """From disk, or altogether: every project of the server uses it, so no member of just one of them does this."""
+    if looks_after_server(request.user):
+        return act_on_model(request, name, action)
+    words = f"Every project of this server uses {name}: only whoever looks after the server takes it away."
+    return render(request, "403.html", {"reason_for_people": words}, status=403)
 
 
 @require_POST
@@ -141,5 +160,7 @@ urlpatterns: list[URLPattern] = [
     path("", models, name="models"),
     path("add", add_model, name="add-model"),
     path("scratch", new_model, name="new-model"),
+    path("<str:name>/remove", remove_model, {"action": "remove"}, name="remove-model"),
+    path("<str:name>/remove-files", remove_model, {"action": "remove-files"}, name="remove-model-files"),
     path("<str:name>/<str:action>", act_on_model, name="act-on-model"),
 ]

@@ -292,6 +292,25 @@ def test_a_checkpoint_is_renamed_and_archived(owner_client: Client, project: Pro
     assert "The good one" not in owner_client.get(reverse("job", args=[job.id])).text
 
 
+def test_models_are_an_owners_to_delete_and_with_them_their_job(
+    owner_client: Client, teammate: User, client: Client, project: Project
+) -> None:
+    job = makers.make_job(project, steps=40, total_steps=40, status="succeeded", label="Tickets")
+    empty = makers.make_job(project, status="failed")
+    first = job.checkpoints.order_by("step")[0]
+    address = reverse("delete-checkpoint", args=[job.id, first.id])
+    client.force_login(teammate)
+    refused = client.post(address)
+    assert refused.status_code == 403 and "This is for an owner of Support" in refused.text
+    assert "Tickets has models" in client.post(reverse("act-on-job", args=[job.id, "delete"]), follow=True).text
+    client.post(reverse("act-on-jobs"), {"ids": [job.id, empty.id], "action": "delete"})
+    assert list(TrainingJob.objects.all()) == [job] and job.checkpoints.filter(pk=first.pk).exists()
+    owner_client.post(address)
+    assert job.checkpoints.exists() and not job.checkpoints.filter(pk=first.pk).exists()
+    owner_client.post(reverse("act-on-job", args=[job.id, "delete"]))
+    assert not TrainingJob.objects.exists()
+
+
 # ---- comparison and figures ----
 
 

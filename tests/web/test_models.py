@@ -126,6 +126,15 @@ def test_loading_asks_the_serving_process_for_it(owner_client, model):
     assert not Deployment.objects.get().wanted
 
 
+def test_only_who_looks_after_the_server_takes_a_base_model_away(owner_client, stranger_client, model):
+    for action in ("remove", "remove-files"):
+        answer = act(stranger_client, model, action)
+        assert answer.status_code == 403 and "Every project of this server uses tiny" in answer.text
+    assert BaseModel.objects.exists()
+    assert "whoever looks after the server takes it away" in page(stranger_client)
+    assert "whoever looks after the server takes it away" not in page(owner_client)
+
+
 def test_unknown_models_and_actions_are_not_found(owner_client, model):
     assert owner_client.post(reverse("act-on-model", args=["nope", "load"])).status_code == 404
     assert owner_client.post(reverse("act-on-model", args=[model.name, "explode"])).status_code == 404
