@@ -120,9 +120,9 @@ def _offers(file: DatasetFile, groups: list[dict[str, Any]], has_system: bool) -
 
 
 def _lacks_system(file: DatasetFile) -> bool:
-    """Some row may have no system prompt. Only of chats the check has counted that."""
+    """Some row may have no system prompt, and a place for one. Only of chats the check has counted that."""
     counted = file.statistics.get("different_system_prompts") and not file.statistics.get("rows_without_system")
-    return file.format in MESSAGE_FORMATS and not counted
+    return file.format in MESSAGE_FORMATS and not counted and asking.some_take_system(file)
 
 
 def _note(repair: catalogue.Repair, file: DatasetFile) -> str:

@@ -351,3 +351,20 @@ def test_a_repair_of_another_file_is_not_shown_here(owner_client: Client, projec
     other = files.create_file(project, None, "other.jsonl", "fine-tune", GOOD)
     address = f"{reverse('dataset', args=[other.pk])}?tab=problems&repair={Repair.objects.get().pk}"
     assert owner_client.get(address).status_code == 404
+
+
+TEXTS = json.dumps({"prompt": "2 and 2?", "chosen": "4", "rejected": "5"}).encode()
+TURNS = json.dumps({"prompt": [USER], "chosen": [ANSWER], "rejected": [{**ANSWER, "content": "5"}]}).encode()
+
+
+def test_a_system_prompt_is_offered_only_where_some_row_has_messages_and_rows_without_are_counted(
+    owner_client: Client, project: Project
+) -> None:
+    texts = files.create_file(project, None, "texts.jsonl", "fine-tune", b"\n".join([TEXTS] * 12) + b"\n")
+    assert texts.format == "preference" and "Add a system prompt to all rows" not in page(owner_client, texts)
+    shown = re.sub(r"\s+", " ", look(owner_client, texts, one="system_prompt", system="Sum up.").text)
+    assert "Nothing would change" in shown and "could not be added to 12 of them, which have no messages" in shown
+    both = files.create_file(project, None, "both.jsonl", "fine-tune", b"\n".join([TURNS] * 9 + [TEXTS] * 3) + b"\n")
+    assert "Add a system prompt to all rows" in page(owner_client, both)
+    shown = re.sub(r"\s+", " ", look(owner_client, both, one="system_prompt", system="Sum up.").text)
+    assert "Changes 9 of 12 rows" in shown and "could not be added to 3 rows without messages" in shown

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from training.jsonl import MAX_LINE_BYTES, BadRow, parse
 from training.repairs.catalogue import BY_KEY, Mend, Options, reason
+from training.repairs.messages import takes_system
 from training.rules import Row, detect_format, row_errors
 
 KEPT_LINES = 2_000  # that can be paged through
@@ -28,7 +29,8 @@ Progress = Callable[[float], None]
 class Figures:
     """What a pass came to. `by` counts the rows that stay by the repairs that changed them, `left_out` the others by
     the one that left them out (catalogue.reason). Of the lines that change the first are kept: `lines` of all,
-    `left_out_lines` of those left out, `examples` of each repair and reason.
+    `left_out_lines` of those left out, `examples` of each repair and reason. `no_place`: rows without messages, to
+    which the system prompt could not be added.
     """
 
     rows: int = 0
@@ -41,6 +43,7 @@ class Figures:
     left_out_lines: list[int] = field(default_factory=list)
     examples: dict[str, list[int]] = field(default_factory=dict)
     format: str = ""
+    no_place: int = 0
 
     def as_row(self) -> dict[str, Any]:
         return {**vars(self), "by": dict(self.by), "left_out": dict(self.left_out)}
@@ -49,11 +52,12 @@ class Figures:
 @dataclass(frozen=True)
 class Changed:
     """What becomes of one line: `rows` in its place and the repairs that did it; none of them when it stays.
-    `left_out`: why no row is left."""
+    `left_out`: why no row is left. `no_place`: the system prompt was to be added, and nothing takes one."""
 
     rows: list[Row]
     by: tuple[str, ...]
     left_out: str = ""
+    no_place: bool = False
 
 
 BAD_LINE = Changed([], ("drop_bad",), "drop_bad")
@@ -95,7 +99,8 @@ class Plan:
             rows = [each for each in rows if self.sound(each)]
             by.append("drop_bad")
             left_out = "" if rows else "drop_bad"
-        return Changed(rows, tuple(by), left_out)
+        no_place = "system_prompt" in self.keys and any(not takes_system(each) for each in rows)
+        return Changed(rows, tuple(by), left_out, no_place)
 
     def sound(self, row: Row) -> bool:
         found = detect_format(row)
@@ -155,6 +160,7 @@ def _line(number: int, line: bytes, plan: Plan, figures: Figures) -> bytes:
 
 def _count(figures: Figures, number: int, changed: Changed) -> None:
     figures.rows += 1
+    figures.no_place += changed.no_place
     if not changed.by:
         return
     if changed.rows:

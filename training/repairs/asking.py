@@ -19,7 +19,7 @@ from training.engine.errors import EngineError
 from training.locks import only_one
 from training.models import BaseModel, DatasetFile
 from training.repairs import applying, catalogue, lengths
-from training.repairs.messages import system_of
+from training.repairs.messages import system_of, takes_system
 from training.repairs.models import Repair
 from training.versions import new_version
 
@@ -114,6 +114,12 @@ def most_used_system(file: DatasetFile) -> str:
         return prompts_found.most_common(1)[0][0] if prompts_found else ""
     rows = islice(jsonl.iterate(file.path), SYSTEM_PROMPTS_READ)
     return next((found for _, row in rows if (found := system_of(row)).startswith(text)), text)
+
+
+def some_take_system(file: DatasetFile) -> bool:
+    """Of the first rows some have messages, before which a system message can stand."""
+    first = takewhile(lambda each: each[0] <= LINES_ASKED, jsonl.iterate(file.path))
+    return any(takes_system(row) for _, row in first)
 
 
 # ---- the work ----

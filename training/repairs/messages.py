@@ -159,6 +159,14 @@ def system_prompt(text: str) -> Callable[[Row], Row]:
     return lambda row: over_messages(row, add, answers=False)
 
 
+def takes_system(row: Row) -> bool:
+    """It has messages, before which a system message can stand; a prompt of text has none."""
+    given = row.get("input")
+    return any(isinstance(row.get(key), list) for key in INPUT_KEYS) or (
+        isinstance(given, dict) and isinstance(given.get("messages"), list)
+    )
+
+
 def system_of(row: Row) -> str:
     """The first system message of a row; empty when it has none."""
     given = row.get("input")
