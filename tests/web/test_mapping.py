@@ -61,6 +61,8 @@ def test_the_preview_follows_the_form_and_says_what_the_check_would(owner_client
     shown = page(owner_client, address, target="completion", prompt="Q: {input}", completion="{output}")
     assert "Q: 3 and 3" in shown and "<html" not in shown
     assert 'no column "nowhere"' in page(owner_client, address, target="chat", user="{nowhere}", assistant="{output}")
+    open_brace = page(owner_client, address, target="chat", user="Add {input", assistant="{output}")
+    assert 'A "{" in "user" stands alone' in open_brace and "written twice: {{" in open_brace
     empty = page(owner_client, address, target="completion", prompt="{input}", completion="{{")
     assert "5 of 5 sound" in empty
     assert "Nothing is chosen for the messages" in page(owner_client, address, target="chat", user="{input}")

@@ -58,6 +58,9 @@ def mapping_of(target: str, parts: dict[str, str], columns: list[str]) -> Mappin
     for name, template in given.items():
         if len(template) > LONGEST_TEMPLATE:
             raise IntakeError(f'The template of "{name}" is too long', f"At most {LONGEST_TEMPLATE:,} characters.")
+        if lone := _lone_brace(template):
+            fix = f"Close it, as in {{{columns[0]}}}; a brace that is meant as text is written twice: {lone}{lone}."
+            raise IntakeError(f'A "{lone}" in "{name}" stands alone', fix)
         for column in _columns_of(template):
             if column not in columns:
                 known = ", ".join(columns[:20])
@@ -75,6 +78,12 @@ def _missing(target: str, given: dict[str, str]) -> str:
 
 def _columns_of(template: str) -> list[str]:
     return [match[1] for match in _PIECE.finditer(template) if match[1] is not None]
+
+
+def _lone_brace(template: str) -> str:
+    """A brace that belongs to no {column} and is not written twice; empty where there is none."""
+    left = _PIECE.sub("", template)
+    return next((brace for brace in "{}" if brace in left), "")
 
 
 # ---- one row ----
