@@ -195,6 +195,7 @@ def test_the_page_masks_secrets_in_what_it_shows_of_a_flagged_row(owner_client: 
     rude = files.create_file(project, None, "x.jsonl", "fine-tune", content({2: f"{INSULT} Write jane@acme-corp.io"}))
     page = look(owner_client, rude)
     assert "1 of 12 rows flagged" in page and "jane@acme" not in page
+    assert "Finds abuse only" in page and "misses about half" in page and "wrong about every fourth row" in page
 
 
 # ---- an endpoint ----
