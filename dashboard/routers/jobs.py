@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
@@ -63,8 +63,7 @@ def create_job(request: HttpRequest, body: schemas.CreateJob) -> dict[str, Any]:
             or made_by_first_try(request, fingerprint)
             or make_job(request, body, fingerprint, idempotency_key)
         )
-    job.refresh_from_db()
-    return as_job(job)
+    return as_job(find_job(request, job.pk))
 
 
 def digest(key: ApiKey, content: bytes) -> str:
@@ -298,7 +297,9 @@ def changed(request: HttpRequest, job_id: str, action: Callable[[TrainingJob], A
 
 def jobs_of(request: HttpRequest) -> Any:
     mine = TrainingJob.objects.of(request.project)  # type: ignore[attr-defined]
-    return mine.select_related("base_model", "start_checkpoint", "imported").prefetch_related("trackers")
+    judged = Checkpoint.objects.filter(job=OuterRef("pk"), full_valid_loss__isnull=False)
+    related = mine.select_related("base_model", "start_checkpoint", "imported").prefetch_related("trackers")
+    return related.annotate(is_judged=Exists(judged))
 
 
 def find_job(request: HttpRequest, job_id: str) -> TrainingJob:
@@ -358,7 +359,8 @@ def lora_of(settled: dict[str, Any]) -> dict[str, Any] | None:
     return {ours: settled[theirs] for ours, theirs in schemas.LORA_FIELDS.items()}
 
 
-def progress_of(job: TrainingJob) -> dict[str, Any]:
+def progress_of(job: Any) -> dict[str, Any]:
+    """Of a row of `jobs_of`."""
     queued = job.status == TrainingJob.Status.QUEUED and job.queued_at
     return {
         "label": job.label or None,
@@ -366,7 +368,7 @@ def progress_of(job: TrainingJob) -> dict[str, Any]:
         "phase": job.phase or None,
         "step": job.step,
         "total_steps": job.total_steps or None,
-        "best_model": job.best_name if job.best_checkpoint() else None,
+        "best_model": job.best_name if job.is_judged else None,
         "queue_position": len(turns.ahead_of(job)) + 1 if queued else None,
         "device_seconds": round(usage.device_seconds(job), 1),
         "cost": usage.cost(job),
