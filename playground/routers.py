@@ -1,6 +1,7 @@
 """/v1/chat/completions and /v1/completions: passed through to the vLLM that holds the model, streaming and not."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -9,7 +10,7 @@ from django.http.response import HttpResponseBase
 from ninja import Router
 
 from accounts.models import ApiKey, Project
-from playground import asked, gateway
+from playground import asked, fairness, gateway
 from playground.deployments import Target, base_of
 from playground.limits.reserving import estimate, reserve
 from playground.limits.tally import Tally
@@ -39,20 +40,25 @@ async def pass_through(request: HttpRequest, path: str, ask: type[asked.Asked], 
     asked.check(ask, payload)
     name = payload["model"]
     target, payload, deployment, tally = await sync_to_async(admit)(request, payload, words)
-    with tally.failing():
+    with tally.failing(), ExitStack() as ends:
         deployment = deployment or await gateway.ready(target)
         body = gateway.prepare(payload, deployment.served_name)
+        place = await fairness.enter(deployment.url, request.project.pk)  # type: ignore[attr-defined]
+        ends.callback(place.close)
         upstream = await gateway.send(deployment, path, body, name)
+        upstream.content.on_eof(place.close)  # vLLM has said all of it, however slowly its caller reads
         if not body.get("stream"):
             content = await gateway.whole(upstream, name, tally)
             tally.close()
             return HttpResponse(content, content_type="application/json", headers=tally.headers)
+        ends.pop_all()
     response = StreamingHttpResponse(
         gateway.relay(upstream, deployment, name, tally),
         content_type="text/event-stream",
         headers=STREAM_HEADERS | tally.headers,
     )
-    response._resource_closers += [upstream.close, tally.close]  # also of a caller who left before the first token
+    # also of a caller who left before the first token
+    response._resource_closers += [upstream.close, place.close, tally.close]
     return response
 
 
