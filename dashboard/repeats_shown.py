@@ -70,7 +70,6 @@ class Entry:
     turns: list[Turn]
     size: int = 2  # of the group
     others: list[tuple[int, float | None]] = field(default_factory=list)  # its other rows: line, similarity
-    less: int = 0  # rows of the group that are less like its first than was asked for, but like one of the others
     shown: int = 0  # the line of those that is shown
     stands: list[Stand] = field(default_factory=list)  # of a prompt
 
@@ -95,7 +94,7 @@ def page(
     at_least = at_least if kind == "near" else 0.0
     read = found.entries(task.folder, kind, at, PAGE_ENTRIES + 1, at_least, others)
     more = len(read) > PAGE_ENTRIES
-    reader = _Reader(task, places, at_least)
+    reader = _Reader(task, places)
     later = at + PAGE_ENTRIES
     return Page(
         kind,
@@ -110,8 +109,8 @@ def page(
 class _Reader:
     """Reads single rows of the file of a search and of what it was compared with."""
 
-    def __init__(self, task: FileTask, places: Sequence[Kept], at_least: float) -> None:
-        self.task, self.at_least = task, at_least
+    def __init__(self, task: FileTask, places: Sequence[Kept]) -> None:
+        self.task = task
         self.indexes = {file.pk: checks.read_index(file) for file in (task.file, task.other) if file}
         self.prompts = asked.told(task.folder) if task.kind == "prompts" else {}
         self.places = {each.key: each for each in places}
@@ -131,13 +130,12 @@ class _Reader:
         return Entry(found["line"], "", found["similarity"], compared(ours, theirs), stands=stands)
 
     def _group(self, found: dict[str, Any], row: int) -> Entry:
-        others = [each for each in found["rows"][1:] if each[1] is None or each[1] >= self.at_least]
-        less = len(found["rows"]) - 1 - len(others)
+        others = found["rows"][1:]
         shown = next((each for each in others if each[0] == row), max(others, key=lambda each: each[1] or 0.0))
         first, other = (self._said(self.task.file, line) for line in (found["first"], shown[0]))
         listed = [(line, alike) for line, alike in others[:SHOWN_ROWS]]
         beside, turns = f"line {shown[0]:,}", compared(first, other)
-        return Entry(found["first"], beside, shown[1], turns, found["size"], listed, less, shown[0])
+        return Entry(found["first"], beside, shown[1], turns, found["size"], listed, shown[0])
 
     def _said(self, file: DatasetFile, line: int) -> list[tuple[str, str]]:
         rows = jsonl.page(file.path, line, 1, self.indexes[file.pk])

@@ -7,11 +7,11 @@ import numpy as np
 from rapidfuzz.distance import Indel
 
 from training.jsonl import MAX_LINE_BYTES, BadRow, parse
+from training.repeats.candidates import HOPEFUL, hope
 from training.repeats.sketch import MINIMA, SIGNATURES, Sketch
 from training.repeats.words import row_words
 
 NEAR: Final = 0.8  # from this share on, two rows are near-duplicates
-HOPEFUL: Final = 0.25  # Jaccard estimate below which the words are not looked at: rows alike by 0.8 have about 0.45
 KEPT_WORDS: Final = 400_000  # in memory, about 40 MB
 
 
@@ -72,7 +72,6 @@ def per_mille(similarity: float) -> int:
 def between(one: Reader, row: int, other: Reader, its_row: int, at_least: float = NEAR) -> float:
     """The similarity of two rows of candidates, 0 where it is below `at_least`. Words are read only where the
     signatures leave hope."""
-    same = np.count_nonzero(one.signature(row) == other.signature(its_row)) / MINIMA
-    if (same - 1 / 256) / (1 - 1 / 256) < HOPEFUL:  # 8 bits of different minima agree by chance once in 256
+    if hope(np.count_nonzero(one.signature(row) == other.signature(its_row))) < HOPEFUL:
         return 0.0
     return similarity(one.words(row), other.words(its_row), at_least)

@@ -1,4 +1,5 @@
 """What a search found, as files in a folder: <kind>.jsonl to read and to take away, <side>.npy to remove rows by.
+Near rows within one file are pairs.npy instead: which groups they make depends on the level that is asked for.
 
 Kinds, the strongest first: exact (the same meaning), near (alike by NEAR or more), prompt (the same prompt, another
 answer).
@@ -7,7 +8,8 @@ answer).
 import json
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
@@ -17,6 +19,8 @@ Kind = Literal["exact", "near", "prompt"]
 KINDS: Final[tuple[Kind, ...]] = ("exact", "near", "prompt")
 ROWS_A_LINE: Final = 1_000  # of a group; a larger one goes on in the next line
 REMOVABLE: Final = np.dtype([("line", "<u4"), ("exact", "?"), ("near", "<u2"), ("prompt", "?")])  # near: per mille
+PAIR: Final = np.dtype([("line", "<u4"), ("other", "<u4"), ("near", "<u2")])  # other: an earlier line
+PAIRS: Final = "pairs.npy"
 Side = Literal["rows", "other"]  # rows of the file itself, of the file that it was compared with
 Entry = dict[str, Any]
 
@@ -58,6 +62,13 @@ class Writer:
     def _line(self, kind: Kind, entry: Entry) -> None:
         self.files[kind].write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
 
+    def near(self, pairs: np.ndarray, exact: Container[int]) -> None:
+        """Pairs of rows of one file, of the type PAIR and by line. Lines of `exact` count for that kind."""
+        np.save(self.folder / PAIRS, pairs)
+        groups = _stars(pairs, 0.0)
+        self.groups["near"] += len(groups)
+        self.rows["near"] += sum(line not in exact for rows in groups.values() for line, _ in rows)
+
     def removable(self, side: Side, rows: np.ndarray) -> None:
         """`rows`: of the type REMOVABLE, those only that could go."""
         np.save(self.folder / f"{side}.npy", rows)
@@ -84,6 +95,9 @@ def entries(
 ) -> list[Entry]:
     """Groups or pairs of a kind from the `first` on (counted from 0), without those less alike than `at_least`;
     `others`: only pairs with one of these."""
+    if kind == "near" and (folder / PAIRS).exists():
+        groups = sorted(_stars(np.load(folder / PAIRS), at_least).items())
+        return [_group(line, rows) for line, rows in groups[first : first + count]]
     path = folder / f"{kind}.jsonl"
     if not path.exists():
         return []
@@ -98,7 +112,14 @@ def entries(
 
 
 def all_entries(folder: Path, kind: Kind) -> Iterator[list[tuple[int, int | str, float | None]]]:
-    """Everything of a kind: (line, what it is like, similarity), of a group each row but the first."""
+    """Everything of a kind: (line, what it is like, similarity), of a group each row but the first. A near row of the
+    file itself comes with the earlier row most like it, whether that one stays or not."""
+    if kind == "near" and (folder / PAIRS).exists():
+        pairs = np.load(folder / PAIRS)
+        pairs = pairs[np.lexsort((pairs["other"], -pairs["near"].astype(np.int32), pairs["line"]))]
+        for pair in pairs[np.unique(pairs["line"], return_index=True)[1]]:
+            yield [(int(pair["line"]), int(pair["other"]), int(pair["near"]) / 1000)]
+        return
     path = folder / f"{kind}.jsonl"
     if not path.exists():
         return
@@ -109,6 +130,25 @@ def all_entries(folder: Path, kind: Kind) -> Iterator[list[tuple[int, int | str,
                 continue
             rows = entry["rows"] if "part" in entry else entry["rows"][1:]
             yield [(line, entry["first"], alike) for line, alike in rows]
+
+
+def _stars(pairs: np.ndarray, at_least: float) -> dict[int, list[tuple[int, float]]]:
+    """By each row that stays the rows that go for it, with their similarity to it. A row goes when an earlier row that
+    stays is alike by `at_least`; it goes for the one that it is most like."""
+    pairs = pairs[pairs["near"] >= max(1, round(1000 * at_least))]
+    gone: set[int] = set()
+    groups: dict[int, list[tuple[int, float]]] = {}
+    for line, its in groupby(zip(*(pairs[name].tolist() for name in PAIR.names or ()), strict=True), itemgetter(0)):
+        if kept := [(near, -other) for _, other, near in its if other not in gone]:
+            near, other = max(kept)
+            gone.add(line)
+            groups.setdefault(-other, []).append((line, near / 1000))
+    return groups
+
+
+def _group(first: int, rows: list[tuple[int, float]]) -> Entry:
+    shown = [[first, 1.0], *([line, alike] for line, alike in rows[: ROWS_A_LINE - 1])]
+    return {"first": first, "size": len(rows) + 1, "least": min(alike for _, alike in rows), "rows": shown}
 
 
 def _alike(entry: Entry) -> float:
@@ -129,4 +169,8 @@ def lines_to_drop(folder: Path, kinds: Iterable[str], at_least: float = 0.0, sid
         goes |= rows[kind] if kind in wanted else False
     if "near" in wanted:
         goes |= rows["near"] >= max(1, round(1000 * at_least))
-    return np.sort(rows["line"][goes])
+    lines = rows["line"][goes]
+    if "near" in wanted and side == "rows" and (folder / PAIRS).exists():
+        groups = _stars(np.load(folder / PAIRS), at_least)
+        lines = np.union1d(lines, np.array([line for some in groups.values() for line, _ in some], dtype=np.uint32))
+    return np.sort(lines)

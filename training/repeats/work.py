@@ -14,7 +14,7 @@ from training.file_tasks import Progress
 from training.models import DatasetFile, FileTask
 from training.repeats import asked, leaks, within
 
-FINDER: Final = 3  # raise it when the finders find otherwise: what was found before is looked for anew
+FINDER: Final = 4  # raise it when the finders find otherwise: what was found before is looked for anew
 
 
 def searchable(file: DatasetFile) -> bool:
