@@ -97,7 +97,7 @@ class _Check:
         self.characters = self.longest = self.longest_line = 0
         self.without_system_lines: list[int] = []
         self.calls = False  # whether there was one
-        self.without_system = self.masked_messages = self.tool_rows = self.blank_lines = 0
+        self.sound_rows = self.without_system = self.masked_messages = self.tool_rows = self.blank_lines = 0
 
     def run(self) -> Report:
         size = self.path.stat().st_size
@@ -208,6 +208,7 @@ class _Check:
 
     def count(self, row: Row, kind: str, number: int, line: bytes) -> None:
         """Statistics and warnings of a good row."""
+        self.sound_rows += 1
         self.look_for_repeat(number, line)
         if template_marks.may_hold(line) and kind != "text" and (found := template_marks.first_in(row)):
             mark, place, around = found
@@ -340,11 +341,12 @@ class _Check:
     def notes(self) -> Iterator[Problem]:
         """Warnings about the file as a whole."""
         rows = self.report.rows
+        counted = f"{rows:,} rows" if self.sound_rows == rows else f"{self.sound_rows:,} rows without problems"
         if 0 < rows < MIN_JOB_ROWS:
             text = f"{rows} row{'s' if rows > 1 else ''}: enough to validate with; training needs {MIN_JOB_ROWS}"
             yield Problem(0, text, "Add rows; 50 to 100 good ones are a good start.", level="warning", kind="few_rows")
         if self.without_system and self.system_prompts:
-            text = f"{self.without_system:,} of {rows:,} rows have no system message, the others do"
+            text = f"{self.without_system:,} of {counted} have no system message, the others do"
             fix = "Use the same system message in training that you will use later."
             yield Problem(
                 0,
@@ -361,12 +363,14 @@ class _Check:
             yield Problem(
                 0, text, "Nothing: it does no harm.", level="warning", kind="blank_lines", count=self.blank_lines
             )
-        yield from self.pairs.notes()
+        yield from self.pairs.notes(counted)
 
     def statistics(self) -> dict[str, Any]:
+        """Of the rows without problems, but for `lines`."""
         counted = sum(self.turns.values())
         return {
             "lines": self.report.lines,
+            "sound_rows": self.sound_rows,
             "roles": dict(self.roles),
             "turns": {str(turns): count for turns, count in sorted(self.turns.items())},
             "characters": self.characters,

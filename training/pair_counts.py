@@ -33,13 +33,13 @@ class PairCounts:
         self.shorter += preferred < other
         return given + preferred + other
 
-    def notes(self) -> Iterator[Problem]:
-        """Warnings about the file as a whole."""
+    def notes(self, counted: str) -> Iterator[Problem]:
+        """Warnings about the file as a whole; `counted`: its rows without problems, in words."""
         if self.rows < ENOUGH_ROWS:
             return
         for word, count in (("longer", self.longer), ("shorter", self.shorter)):
             if count > UNEVEN * self.rows:
-                text = f"The preferred answer is the {word} one in {count:,} of {self.rows:,} rows"
+                text = f"The preferred answer is the {word} one in {count:,} of {counted}"
                 fix = f"The model may learn to be {word} instead of what you mean; pair answers of like length too."
                 yield Problem(0, text, fix, level="warning", kind="uneven_lengths", count=count)
 

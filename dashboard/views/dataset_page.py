@@ -61,6 +61,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
     shown = TABS[tab][1](request, file)
     roles = file.statistics.get("roles", {})
     can_map = _can_map(file)
+    sound_rows = _sound_rows(file)
     context = {
         "file": file,
         "format_name": FORMAT_NAMES.get(file.format, "unknown"),
@@ -74,7 +75,8 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "can_train": file.status == Status.PROCESSED and checks.refusal(file, method=checks.method_for(file)) is None,
         "can_map": can_map,
         "can_repair": file.status == Status.ERROR and not can_map and dataset_problems.can_be_mended(file),
-        "pairs": _pairs(file),
+        "sound_rows": sound_rows,
+        "pairs": _pairs(file, sound_rows),
         "tab": tab,
         "slim": "tab" in request.GET,  # what training takes: one line beside what was asked for
         "tabs": [(key, name, _count(key, file)) for key, (name, _) in TABS.items() if _tells(key, file)],
@@ -170,13 +172,18 @@ def _verdict(file: DatasetFile) -> Verdict:
     return Verdict("warn" if told else "ok", "; ".join([ready, *told]), remaining=remaining)
 
 
-def _pairs(file: DatasetFile) -> dict[str, Any]:
+def _sound_rows(file: DatasetFile) -> int:
+    """The rows without problems, over which the figures are counted; 0 where an older check did not tell them."""
+    return int(file.statistics.get("sound_rows", 0)) if file.problem_count else file.rows
+
+
+def _pairs(file: DatasetFile, rows: int) -> dict[str, Any]:
     """Mean lengths of the two answers of a preference file, and how often the preferred one is the longer."""
     counted = file.statistics.get("pairs")
-    if not counted or not file.rows:
+    if not counted or not rows:
         return {}
     return {
-        "preferred": round(counted["preferred_characters"] / file.rows),
-        "other": round(counted["other_characters"] / file.rows),
-        "longer": counted["preferred_longer"] / file.rows,
+        "preferred": round(counted["preferred_characters"] / rows),
+        "other": round(counted["other_characters"] / rows),
+        "longer": counted["preferred_longer"] / rows,
     }

@@ -120,8 +120,9 @@ def _offers(file: DatasetFile, groups: list[dict[str, Any]], has_system: bool) -
 
 
 def _lacks_system(file: DatasetFile) -> bool:
-    """Some row may have no system prompt, and a place for one. Only of chats the check has counted that."""
-    counted = file.statistics.get("different_system_prompts") and not file.statistics.get("rows_without_system")
+    """Some row may have no system prompt, and a place for one. The check counts that only of chats without problems."""
+    every = file.statistics.get("different_system_prompts") and not file.statistics.get("rows_without_system")
+    counted = every and not file.problem_count
     return file.format in MESSAGE_FORMATS and not counted and asking.some_take_system(file)
 
 

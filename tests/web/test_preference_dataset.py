@@ -43,3 +43,20 @@ def test_a_broken_pair_is_drawn_as_far_as_it_can_be(owner_client: Client, projec
 def test_a_file_of_raw_text_has_no_job_by_preferences(project: Project) -> None:
     file = pairs(project, [{"text": "Once upon a time."}] * 12)
     assert checks.refusal(file, method="dpo") is not None
+
+
+def test_shares_and_means_are_over_the_rows_without_problems(owner_client: Client, project: Project) -> None:
+    rows = [preference_row(f"Is {n} even?", "Yes.", "I guess so.") for n in range(11)]
+    file = pairs(project, [*rows, preference_row("Is 22 even?", "Yes, it is even.", "No."), *[{"prompt": "2+2="}] * 8])
+    page = re.sub(r"\s+", " ", owner_client.get(f"/datasets/{file.pk}/?tab=problems").content.decode())
+    assert "counted over the 12 of 20 rows without problems" in page and "of the 12 sound rows" in page
+    assert '<span class="figure__value">8.3 %</span>' in page
+    assert "The preferred answer is the shorter one in 11 of 12 rows without problems" in page
+
+
+def test_of_an_older_check_no_share_is_guessed(owner_client: Client, project: Project) -> None:
+    file = pairs(project, [preference_row("Is 2 even?", "Yes.", "I guess so."), {"prompt": "2+2="}])
+    file.statistics.pop("sound_rows")
+    file.save(update_fields=["statistics"])
+    page = owner_client.get(f"/datasets/{file.pk}/").content.decode()
+    assert "Preferred is longer" not in page and "counted over the rows without problems" in page
