@@ -1,5 +1,5 @@
-"""A file put through everything that reads it between its upload and its first job, without a database: unpacked, told
-for what it is, checked, mapped, and shown.
+"""A file put through everything that reads it between its upload and its first job, without a database: unpacked,
+written as UTF-8, told for what it is, checked, mapped, and shown.
 
 `python -m tests.examining FOLDER` does so with every file of a folder, in one process, and prints a JSON line for each.
 """
@@ -17,7 +17,7 @@ from training import datasets, jsonl, texts
 from training.datasets import Report
 from training.engine import text
 from training.engine.errors import EngineError
-from training.intake import mapping, packed, tables
+from training.intake import encodings, mapping, packed, tables
 from training.intake.errors import IntakeError
 from training.intake.mapping import CannotMap
 from training.rules import detect_format, row_errors
@@ -40,6 +40,7 @@ def examine(path: Path, filename: str) -> Examined:
     """Any exception that comes out of here is a fault of ours."""
     try:
         path, filename = _unpacked(path, filename)
+        path = _as_utf8(path, filename)
         report = _report(path, filename)
     except IntakeError as error:
         report = datasets.refused(error.message, error.fix, error.kind, error.line)
@@ -60,6 +61,15 @@ def _unpacked(path: Path, filename: str) -> tuple[Path, str]:
     out = path.with_name(path.name + ".out")
     found = packed.unpack(path, out, most_bytes=MOST_BYTES, room_bytes=MOST_BYTES)
     return out, packed.name_inside(filename, found)
+
+
+def _as_utf8(path: Path, filename: str) -> Path:
+    encoding = encodings.wide_encoding(path)
+    if not encoding or Path(filename).suffix.lower() in tables.CSV_SUFFIXES:
+        return path
+    out = path.with_name(path.name + ".utf-8")
+    encodings.write_as_utf8(path, out, encoding, room_bytes=MOST_BYTES)
+    return out
 
 
 def _report(path: Path, filename: str) -> Report:

@@ -159,7 +159,7 @@ def test_flagged_rows_are_dropped_into_a_new_version_in_which_kept_ones_stay_kep
         owner_client.post(
             f"/datasets/{dataset.id}/safety/decide", {"kind": "flagged", "line": line, "decision": decision}
         )
-    assert "<b>1</b> flagged rows go" in look(owner_client, dataset)
+    assert "<b>1</b> flagged row goes" in look(owner_client, dataset)
     owner_client.post(f"/datasets/{dataset.id}/safety/apply")
     made = DatasetFile.objects.get(parent=dataset)
     assert made.rows == 11 and made.origin["words"] == "Dropped 1 row that moderation had flagged."
