@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +38,7 @@ from training.rules import (
 MIN_JOB_ROWS = 10
 KEPT_PROBLEMS = 200
 KEPT_WARNING_LINES = 20
+KEPT_LONGEST = 20  # lines
 MOST_KINDS = 100  # of warnings; a file may have a new unknown field in every row
 DUPLICATE_WINDOW = 200_000  # rows whose hashes are kept, so that memory stays flat
 PROGRESS_BYTES = 1 << 20
@@ -95,6 +97,7 @@ class _Check:
         self.system_prompts: Counter[str] = Counter()
         self.pairs = PairCounts()
         self.characters = self.longest = self.longest_line = 0
+        self.longest_lines: list[tuple[int, int]] = []  # (bytes, line), a heap
         self.without_system_lines: list[int] = []
         self.calls = False  # whether there was one
         self.sound_rows = self.without_system = self.masked_messages = self.tool_rows = self.blank_lines = 0
@@ -210,6 +213,9 @@ class _Check:
         """Statistics and warnings of a good row."""
         self.sound_rows += 1
         self.look_for_repeat(number, line)
+        heappush(self.longest_lines, (len(line), number))
+        if len(self.longest_lines) > KEPT_LONGEST:
+            heappop(self.longest_lines)
         if template_marks.may_hold(line) and kind != "text" and (found := template_marks.first_in(row)):
             mark, place, around = found
             text = f"A text holds {mark}, which base models with that mark read as the border of a turn"
@@ -376,6 +382,7 @@ class _Check:
             "characters": self.characters,
             "longest_characters": self.longest,
             "longest_line": self.longest_line,
+            "longest_lines": sorted(self.longest_lines, reverse=True),
             "system_prompts": [{"text": text, "rows": count} for text, count in self.system_prompts.most_common(10)],
             "different_system_prompts": len(self.system_prompts),
             "rows_without_system": self.without_system if counted else 0,

@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404
 
 from accounts.errors import ApiError
 from dashboard import repair_differences
-from training import splitting, versions
+from training import long_rows, splitting, versions
 from training.models import BaseModel, DatasetFile
 from training.problem_groups import of_problems, of_warning, title_of
 from training.repairs import asking, catalogue
@@ -70,19 +70,16 @@ def _group(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _too_long(file: DatasetFile, models: list[BaseModel]) -> Iterator[dict[str, Any]]:
-    """A warning for each base model that cannot read the longest row whole, as far as its tokens were counted."""
+    """A warning for each base model that cannot read the longest row whole."""
     for model in models:
-        facts = file.facts_for(model)
-        if facts is None or file.format == "text" or not model.facts_json:
+        found = long_rows.of(file, model)
+        if found is None:
             continue
-        most = model.facts.context_length
-        if facts.longest_tokens <= most:
-            continue
-        rows = sum(length > most for length in facts.lengths) if len(facts.lengths) == facts.rows else 0
-        message = f"The longest row has {facts.longest_tokens:,} tokens of {model.name}, which reads {most:,} at most"
+        tokens = f"{'more than ' if found.more else ''}{found.tokens:,} tokens of {model.name}"
+        message = f"The longest row has {tokens}, which reads {model.facts.context_length:,} at most"
         fix = "Shorten such rows; else they are cut from their end, which may leave out the answer."
-        warning = Problem(0, message, fix, level="warning", kind="too_long", count=rows)
-        yield {**of_warning(warning), "rows": rows}
+        warning = Problem(0, message, fix, level="warning", kind="too_long", count=found.rows, lines=found.lines)
+        yield {**of_warning(warning), "rows": found.rows, "at_least": found.at_least}
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,23 @@ def test_a_base_model_that_cannot_read_the_longest_row_is_named(owner_client: Cl
     assert "Rows that are too long" not in page(owner_client, file)
 
 
+def test_rows_that_are_too_long_are_told_beside_other_problems_before_tokens_are_counted(
+    owner_client: Client, project: Project, tmp_path: Any
+) -> None:
+    model = BaseModel(name="tiny", folder=str(tiny_model(tmp_path / "tiny")), status="ready", source="folder")
+    model.facts_json = makers.FACTS.model_copy(update={"context_length": 100}).model_dump()
+    model.save()
+    long = chat(USER, {**ANSWER, "content": "word " * 200})
+    rows = [b"not json", GOOD, long, HUMAN, *[chat(USER, {**ANSWER, "content": "x" * 9}) for _ in range(30)], long]
+    file = files.create_file(project, None, "long.jsonl", "fine-tune", b"\n".join(rows))
+    shown = page(owner_client, file)
+    told = shown[shown.index("Rows that are too long") :]
+    assert "2 rows" in told[:200] and "tokens of tiny, which reads 100 at most" in told
+    assert '?line=3#rows"' in told and '?line=35#rows"' in told and "Lines that are not JSON" in shown
+    shorter = files.create_file(project, None, "short.jsonl", "fine-tune", b"\n".join([b"not json", *[GOOD] * 12]))
+    assert "Rows that are too long" not in page(owner_client, shorter)
+
+
 def test_a_file_of_raw_text_has_no_rows_to_mend(owner_client: Client, project: Project) -> None:
     text = files.create_file(project, None, "story.txt", "fine-tune", b"Once upon a time.\n")
     assert "Repair several at once" not in page(owner_client, text)
