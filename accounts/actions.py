@@ -14,6 +14,14 @@ INVITATION_LIFETIME = timedelta(days=7)
 RESET_LIFETIME = timedelta(hours=24)
 
 
+@transaction.atomic
+def begin_project(*, user: User, name: str) -> Project:
+    """A new project whose only member, its owner, is this person."""
+    project = Project.objects.create(name=name)
+    Membership.objects.create(user=user, project=project, role=Membership.Role.OWNER)
+    return project
+
+
 def use_link(link: OneTimeLink) -> bool:
     """True for exactly one caller; a used or expired link gives False."""
     now = timezone.now()

@@ -8,7 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from accounts.models import ApiKey, Membership, OneTimeLink, Project, User
+from accounts.actions import begin_project
+from accounts.models import ApiKey, OneTimeLink, Project, User
 
 FIRST_EMAIL = "owner@localhost"
 FIRST_PROJECT = "My project"
@@ -31,28 +32,21 @@ def somebody_has_a_password() -> bool:
 
 @transaction.atomic
 def first_owner() -> User:
-    """The owner of the oldest project; made on a fresh server."""
-    membership = (
-        Membership.objects.filter(role=Membership.Role.OWNER)
-        .select_related("user")
-        .order_by("created_at", "pk")
-        .first()
-    )
-    if membership:
-        return membership.user
-    project = Project.objects.order_by("created_at").first() or Project.objects.create(name=FIRST_PROJECT)
-    user = User.objects.filter(email=FIRST_EMAIL).first() or User.objects.create_user(FIRST_EMAIL)
-    Membership.objects.create(user=user, project=project, role=Membership.Role.OWNER)
+    """Who looks after this server and belongs to a project; both are made where they are missing."""
+    keepers = User.objects.filter(is_superuser=True, is_active=True).order_by("created_at", "pk")
+    user = keepers.first() or User.objects.filter(email=FIRST_EMAIL).first() or User.objects.create_user(FIRST_EMAIL)
+    if not (user.is_superuser and user.is_active):
+        user.is_superuser = user.is_active = True
+        user.save(update_fields=["is_superuser", "is_active"])
+    if not Project.objects.of(user).exists():
+        begin_project(user=user, name=FIRST_PROJECT)
     return user
 
 
 def looks_after_server(user: Any) -> bool:
-    """Whether what concerns every project is this person's: a superuser, or the owner of the oldest project, who
-    started the server."""
-    if not user.is_authenticated:
-        return False
-    oldest = Membership.objects.filter(role=Membership.Role.OWNER).order_by("created_at", "pk").first()
-    return bool(user.is_superuser or (oldest and oldest.user_id == user.pk))
+    """Whether what concerns every project is this person's: who started the server, and whoever was made a superuser
+    by `manage.py createsuperuser`."""
+    return bool(user.is_authenticated and user.is_superuser)
 
 
 def sign_in_token(user: User) -> str:

@@ -49,6 +49,10 @@ class NewPassword(forms.Form):
         return self.cleaned_data["password"]
 
 
+class NewProject(forms.Form):
+    name = _name_field("Name of the project")
+
+
 class SignIn(forms.Form):
     email = forms.EmailField(
         label="E-mail", max_length=254, widget=_input(forms.EmailInput, autocomplete="username", autofocus=True)

@@ -9,7 +9,7 @@ from django.shortcuts import render
 
 from accounts.models import Membership
 
-WITHOUT_PROJECT = {"sign-in", "sign-out", "link", "forgotten-password", "welcome", "judge"}
+WITHOUT_PROJECT = {"sign-in", "sign-out", "link", "forgotten-password", "welcome", "judge", "new-project"}
 OPEN_PREFIXES = ("/v1/", "/healthz", "/static/", "/docs/")  # the API has keys of its own; docs hold no data
 
 

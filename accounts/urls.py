@@ -10,5 +10,6 @@ urlpatterns = [
     path("forgotten-password/", views.forgotten_password, name="forgotten-password"),
     path("link/<str:token>/", views.one_time_link, name="link"),
     path("welcome/", views.welcome, name="welcome"),
+    path("project/new/", views.new_project, name="new-project"),
     path("project/", views.choose_project, name="choose-project"),
 ]

@@ -15,7 +15,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from accounts import actions, audit, throttle
-from accounts.forms import Forgotten, Join, NewPassword, SignIn, Welcome
+from accounts.first_start import looks_after_server
+from accounts.forms import Forgotten, Join, NewPassword, NewProject, SignIn, Welcome
 from accounts.mail import sends_mail
 from accounts.models import OneTimeLink, Project, User
 
@@ -184,3 +185,18 @@ def choose_project(request: HttpRequest) -> HttpResponse:
     project = get_object_or_404(Project.objects.of(request.user), pk=request.POST.get("project", ""))  # type: ignore[arg-type]
     request.session["project"] = project.pk
     return redirect("overview")
+
+
+def new_project(request: HttpRequest) -> HttpResponse:
+    """For whoever looks after the server, also when they belong to no project any more."""
+    assert isinstance(request.user, User)
+    if not looks_after_server(request.user):
+        words = "New projects are made by whoever looks after this server. Ask them for one, and for an invitation."
+        return render(request, "403.html", {"reason_for_people": words}, status=403)
+    form = NewProject(request.POST or None)
+    if form.is_valid():
+        project = actions.begin_project(user=request.user, name=form.cleaned_data["name"])
+        request.session["project"] = project.pk
+        messages.success(request, f"{project} is ready. Invite its people under Settings, People.")
+        return redirect("overview")
+    return render(request, "accounts/new_project.html", {"form": form}, status=422 if form.errors else 200)

@@ -28,7 +28,7 @@ READ, TRAIN, SERVE, ALL = (scope.value for scope in ApiKey.Scope)
 WITHOUT_ROLE: Final = {
     *("sign-in", "sign-out", "forgotten-password", "link", "welcome", "choose-project", "healthz"),
     "judge",  # whoever has the link
-    *("quotas", "change-quota"),  # whoever looks after the server
+    *("quotas", "change-quota", "new-project"),  # whoever looks after the server
     *("docs", "docs-page", "docs-reference", "docs-search", "docs-image"),  # of every Hone the same
 }
 # Requests that change something, and who may make them when that is not a member.

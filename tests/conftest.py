@@ -21,7 +21,7 @@ def project(db: None) -> Project:
 
 @pytest.fixture
 def owner(project: Project) -> User:
-    user = User.objects.create_user("owner@example.com", "a long password")
+    user = User.objects.create_superuser("owner@example.com", "a long password")
     Membership.objects.create(user=user, project=project, role=Membership.Role.OWNER)
     return user
 

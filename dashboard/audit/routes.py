@@ -238,6 +238,7 @@ WORDS: Final[dict[str, Words]] = {
     "prepare-takeaway": Words("project", "prepare all data of the project for download"),
     "download-takeaway": _out("project", "download all data of the project"),
     "remove-takeaway": Words("project", "remove the prepared data of the project"),
+    "new-project": Words("project", "begin project “{posted[name]}”"),
     "delete-project": Words("project", "delete the project"),
     "audit-csv": _out("audit", "download the audit log"),
 }

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import actions, first_start, throttle
+from accounts.audit import AuditEntry
 from accounts.models import ApiKey, Membership, OneTimeLink, Project, User
 
 GOOD = "a long password"
@@ -104,6 +105,25 @@ def test_the_first_start_makes_a_project_its_owner_and_a_link_until_somebody_sig
     answer = client.get(link_of(second))
     assert answer["Location"] == reverse("welcome")
     assert first_start.ensure_first_owner() == (project, None)
+
+
+def test_who_looks_after_the_server_begins_projects_also_after_deleting_the_only_one(
+    owner_client: Client, owner: User, project: Project
+) -> None:
+    owner_client.post(reverse("delete-project"), {"name": project.name})
+    page = owner_client.get("/")
+    assert page.status_code == 403 and reverse("new-project") in page.text
+    assert owner_client.post(reverse("new-project"), {"name": " "}).status_code == 422
+    owner_client.post(reverse("new-project"), {"name": "Support"})
+    begun = Project.objects.get()
+    assert begun.name == "Support" and begun.is_owned_by(owner) and owner_client.get("/").status_code == 200
+    assert AuditEntry.objects.get(action="new-project", outcome="done").words == "Began project “Support”"
+
+
+def test_nobody_else_begins_projects(stranger_client: Client, project: Project) -> None:
+    before = Project.objects.count()
+    assert stranger_client.post(reverse("new-project"), {"name": "Mine"}).status_code == 403
+    assert Project.objects.count() == before
 
 
 @pytest.mark.django_db
