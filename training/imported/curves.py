@@ -8,18 +8,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from training.endings import RESULT_COLUMNS
 from training.models import Metric, TrainingJob
 
-COLUMNS = {  # ours by the names in OpenAI's events and result files, old and new
-    "train_loss": "train_loss",
-    "train_accuracy": "train_accuracy",
-    "train_mean_token_accuracy": "train_accuracy",
-    "valid_loss": "valid_loss",
-    "valid_mean_token_accuracy": "valid_accuracy",
-    "validation_mean_token_accuracy": "valid_accuracy",
-    "full_valid_loss": "full_valid_loss",
-    "full_valid_mean_token_accuracy": "full_valid_accuracy",
-}
+COLUMNS = {name: ours for name, ours in RESULT_COLUMNS.items() if name != "step"}  # in events and result files
 NO_FIGURES = {"step", "total_steps", "epoch"}
 
 
