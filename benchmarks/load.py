@@ -1,13 +1,14 @@
 """How long the API and the pages take in a database of 100,000 jobs, 10 million metric points and their event log.
 
-    python -m benchmarks.load [--databases sqlite postgres] [--jobs 100000] [--points 10000000] [--asks 60]
+    python -m benchmarks.load [--databases sqlite postgres] [--jobs 100000] [--points 10000000] [--asks 60] [--keep DIR]
 
 Each database is new and is filled in SQL (benchmarks/load_rows.py): five projects, of which the largest, the one that
 is asked, has half of the jobs; a metric row and a line of the event log each step. Then the real web process is asked,
 one request after the other, with a key or a session; each address `--asks` times, of another job each time where it
 names one.
 Printed are the first answer, with nothing remembered, and p50 and p95 of all in milliseconds. Postgres has the settings
-it is installed with and does not wait for its disk (fsync off).
+it is installed with and does not wait for its disk (fsync off). With --keep the filled databases stay in that folder,
+and the next run migrates them and asks the same ones; remove the folder by hand.
 """
 
 import argparse
@@ -56,10 +57,10 @@ def main() -> None:
         return
     screen, rows = Screen(), []
     for name in wanted.databases:
-        with database(name) as env:
+        with database(name, wanted.keep) as env:
             began = time.monotonic()
             found = filled(env, wanted.jobs, wanted.points)
-            screen.line(f"{name}: {found.gigabytes:.1f} GB, filled in {duration(time.monotonic() - began)}")
+            screen.line(f"{name}: {found.gigabytes:.1f} GB, there after {duration(time.monotonic() - began)}")
             rows += asked(screen, name, env, found, wanted)
     screen.table(table(HEAD, rows))
 
@@ -70,29 +71,39 @@ def _options() -> argparse.Namespace:
     for name, value in (("jobs", 100_000), ("points", 10_000_000), ("asks", 60)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--only", default="", help="what has this in its words")
+    parser.add_argument("--keep", type=Path, help="folder for the filled databases, made where it is missing")
     parser.add_argument("child", nargs="*")
     return parser.parse_args()
 
 
 @contextlib.contextmanager
-def database(name: str) -> Iterator[dict[str, str]]:
-    """The environment of a Hone with nothing in it."""
-    with tempfile.TemporaryDirectory(prefix="hone-bench-") as home, contextlib.ExitStack() as servers:
+def database(name: str, keep: Path | None) -> Iterator[dict[str, str]]:
+    """The environment of a Hone with nothing in it, or with what an earlier run kept."""
+    with contextlib.ExitStack() as open_until_then:
+        folder = keep and keep / name
+        home = folder or Path(open_until_then.enter_context(tempfile.TemporaryDirectory(prefix="hone-bench-")))
+        home.mkdir(parents=True, exist_ok=True)
         env = os.environ | {
-            "HONE_HOME": home,
+            "HONE_HOME": str(home),
             "DJANGO_SETTINGS_MODULE": "dashboard.settings",
             "HONE_LOG_LEVEL": "ERROR",
         }
         env.pop("HONE_DATABASE_URL", None)
         if name == "postgres":
-            env["HONE_DATABASE_URL"] = servers.enter_context(redis_and_postgres())["HONE_DATABASE_URL"]
+            servers = redis_and_postgres(folder and folder / "servers")
+            env["HONE_DATABASE_URL"] = open_until_then.enter_context(servers)["HONE_DATABASE_URL"]
         yield env
 
 
 def filled(env: dict[str, str], jobs: int, points: int) -> Filled:
-    command = [sys.executable, "-m", "benchmarks.load", f"--jobs={jobs}", f"--points={points}", "fill"]
-    done = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True)
-    return Filled(**json.loads(done.stdout.splitlines()[-1]))
+    told = Path(env["HONE_HOME"]) / "filled.json"
+    if told.exists():
+        subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity=0"], cwd=ROOT, env=env, check=True)
+    else:
+        command = [sys.executable, "-m", "benchmarks.load", f"--jobs={jobs}", f"--points={points}", "fill"]
+        done = subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True)
+        told.write_text(done.stdout.splitlines()[-1])
+    return Filled(**json.loads(told.read_text()))
 
 
 # ---- asking ----

@@ -84,9 +84,10 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def redis_and_postgres() -> Iterator[dict[str, str]]:
-    """Fresh servers on free ports; yields the two settings that point Hone at them."""
-    folder = Path(tempfile.mkdtemp(prefix="hone-servers-"))
+def redis_and_postgres(keep: Path | None = None) -> Iterator[dict[str, str]]:
+    """Servers on free ports, fresh but where they are to keep what they hold in a folder; yields the two settings that
+    point Hone at them."""
+    folder = keep or Path(tempfile.mkdtemp(prefix="hone-servers-"))
     redis_port, postgres_port = free_port(), free_port()
     redis = subprocess.Popen(
         ["redis-server", "--port", str(redis_port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
@@ -95,13 +96,14 @@ def redis_and_postgres() -> Iterator[dict[str, str]]:
     # Postgres refuses to run as root
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     data = folder / "postgres"
-    data.mkdir()
-    if as_user:
-        folder.chmod(0o755)
-        shutil.chown(data, "postgres")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    initdb = [*as_user, str(POSTGRES_BINS[0] / "initdb"), "-D", str(data), "-U", "hone", "--auth=trust"]
-    subprocess.run(initdb, check=True, **quiet)
+    if not data.exists():
+        data.mkdir(parents=True)
+        if as_user:
+            folder.chmod(0o755)
+            shutil.chown(data, "postgres")
+        initdb = [*as_user, str(POSTGRES_BINS[0] / "initdb"), "-D", str(data), "-U", "hone", "--auth=trust"]
+        subprocess.run(initdb, check=True, **quiet)
     options = ["-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
     server = [str(POSTGRES_BINS[0] / "postgres"), "-D", str(data), "-p", str(postgres_port), *options]
     postgres = subprocess.Popen([*as_user, *server], **quiet)
@@ -119,7 +121,8 @@ def redis_and_postgres() -> Iterator[dict[str, str]]:
         for process in (redis, postgres):
             process.terminate()
             process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_port() -> int:
