@@ -22,14 +22,14 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 # what SQLite and Postgres say differently: the numbers up to one, a moment out of unix seconds, JSON, the larger of two
 WORDS = {
     "sqlite": {
-        "to_step": "CROSS JOIN numbers WHERE n <= jobs.step",
+        "to_step": "CROSS JOIN numbers WHERE n <= jobs.step ORDER BY jobs.id",  # the indexes grow at their ends
         "to": "CROSS JOIN numbers WHERE n <=",
         "moment": "datetime(1767225600 + n, 'unixepoch')",
         "json": "text",
         "larger": "max",
     },
     "postgresql": {
-        "to_step": "CROSS JOIN generate_series(1, jobs.step) n WHERE true",
+        "to_step": "CROSS JOIN generate_series(1, jobs.step) n",
         "to": "CROSS JOIN generate_series(1, 100) n WHERE n <=",
         "moment": "to_timestamp(1767225600 + n)",
         "json": "jsonb",
@@ -37,6 +37,7 @@ WORDS = {
     },
 }
 NUMBERS = """
+PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -2000000;
 CREATE TEMPORARY TABLE numbers (n integer PRIMARY KEY);
@@ -143,6 +144,7 @@ def make_jobs(projects: list["Project"], steps: list[int]) -> list["TrainingJob"
     """A minute apart, oldest first; seven of ten with metadata, one of ten archived."""
     from tests import makers
     from training.engine.spec import Recipe
+    from training.metadata_pair import MetadataPair, pairs_of
     from training.models import TrainingJob
 
     chance, recipe = random.Random(1), Recipe()
@@ -177,6 +179,7 @@ def make_jobs(projects: list["Project"], steps: list[int]) -> list["TrainingJob"
         job.fine_tuned_model = f"ft:bench:hone:{job.suffix}:{job.pk[6:14]}" if status == "succeeded" else ""
         jobs.append(job)
     TrainingJob.objects.bulk_create(jobs, batch_size=2000)
+    MetadataPair.objects.bulk_create(pairs_of(jobs), batch_size=2000)
     return jobs
 
 
@@ -188,9 +191,16 @@ def in_sql() -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET session_replication_role = replica")  # the rows that it would look up are all there
+            cursor.execute("ALTER SYSTEM SET max_wal_size = '8GB'")
+            cursor.execute("ALTER SYSTEM SET full_page_writes = off")
+            cursor.execute("SELECT pg_reload_conf()")
         else:
             cursor.cursor.executescript(NUMBERS)
         for statement in (METRICS, EVENTS, MESSAGES, CHECKPOINT_ROWS):
             began = time.monotonic()
             cursor.execute(statement.format(**words))
             print(f"{statement.split()[2]}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        if connection.vendor == "postgresql":
+            cursor.execute("ALTER SYSTEM RESET ALL")
+        else:
+            cursor.execute("PRAGMA journal_mode = WAL")

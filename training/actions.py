@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project, User
-from training import home, notify
+from training import home, metadata_pair, notify
 from training.endings import close
 from training.engine.spec import JobSpec, Recipe
 from training.job_log import add_event, refresh_queue
@@ -80,6 +80,7 @@ def create_job(
         parent=parent,
         sweep=sweep,
     )
+    metadata_pair.keep(job)
     tending.add(job, trackers)
     add_event(job, f"Created fine-tuning job: {job.pk}")
     if validation_file == training_file:

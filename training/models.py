@@ -15,6 +15,7 @@ from training import home
 from training.engine.spec import DataFacts, Estimate, Measured, ModelFacts, Recipe, Resolved
 from training.export_row import Export as Export
 from training.file_task_row import FileTask as FileTask
+from training.metadata_pair import MetadataPair as MetadataPair
 
 
 def new_file_id() -> str:
@@ -293,6 +294,7 @@ class TrainingJob(models.Model):
             models.Index(fields=["project", "archived_at", "status", "finished_at"], name="job_states"),
             models.Index(fields=["status", "queued_at"], name="job_queue"),
             models.Index(fields=["claim"], name="job_claims"),
+            models.Index(fields=["project", "started_at"], name="job_starts"),
         ]
         constraints = [
             models.CheckConstraint(

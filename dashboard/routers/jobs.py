@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
@@ -27,6 +27,7 @@ from playground.models import Verification
 from training import actions, metric_rows
 from training.engine.spec import Recipe
 from training.imported.words import stayed
+from training.metadata_pair import MetadataPair
 from training.models import BaseModel, Checkpoint, DatasetFile, JobEvent, TrainingJob
 from training.quotas import turns
 from training.rules import OPENAI_METHODS
@@ -197,28 +198,23 @@ def find_file(request: HttpRequest, file_id: str, param: str) -> DatasetFile:
 @router.get("/fine_tuning/jobs", response=schemas.JobList, openapi_extra={"parameters": [BY_METADATA]})
 def list_jobs(request: HttpRequest, after: str | None = None, limit: Limit = 20) -> dict[str, Any]:
     """Newest first; archived jobs are left out. Filter by `metadata[key]=value` or `metadata=null`."""
-    found, more = page(with_metadata(request, jobs_of(request).visible()), after=after, limit=limit)
-    return {"data": [as_job(row) for row in found], "has_more": more}
-
-
-def with_metadata(request: HttpRequest, rows: "QuerySet[TrainingJob]") -> "QuerySet[TrainingJob]":
+    rows, wanted = jobs_of(request), wanted_metadata(request)
     if request.GET.get("metadata") == "null":
-        return rows.filter(metadata__isnull=True)
-    for name, value in request.GET.items():
-        named = METADATA_FILTER.fullmatch(name)
-        if named:
-            rows = has_pair(rows, named[1], str(value))
-    return rows
+        found, more = page(rows.visible().filter(metadata__isnull=True), after=after, limit=limit)
+    elif wanted:
+        pairs = MetadataPair.objects.listed(request.project, wanted)  # type: ignore[attr-defined]
+        having, more = page(pairs, after=after, limit=limit, id_field="job_id")
+        by_id = rows.in_bulk([pair.job_id for pair in having])
+        found = [by_id[pair.job_id] for pair in having if pair.job_id in by_id]  # one may just have been deleted
+    else:
+        found, more = page(rows.visible(), after=after, limit=limit)
+    positions = turns.positions() if any(row.status == TrainingJob.Status.QUEUED for row in found) else {}
+    return {"data": [as_job(row, positions) for row in found], "has_more": more}
 
 
-def has_pair(rows: "QuerySet[TrainingJob]", key: str, value: str) -> "QuerySet[TrainingJob]":
-    from django.db import connection
-
-    if connection.vendor == "postgresql":
-        return rows.filter(metadata__contains={key: value})
-    # SQLite has no JSON containment; json_each compares keys as they are, whatever characters they hold
-    pair = "EXISTS (SELECT 1 FROM json_each(training_trainingjob.metadata) WHERE json_each.key=%s AND value=%s)"
-    return rows.extra(where=[pair], params=[key, value])
+def wanted_metadata(request: HttpRequest) -> dict[str, str]:
+    named = {METADATA_FILTER.fullmatch(name): value for name, value in request.GET.items()}
+    return {match[1]: str(value) for match, value in named.items() if match}
 
 
 @router.get("/fine_tuning/jobs/{job_id}", response=schemas.Job)
@@ -310,10 +306,11 @@ def find_job(request: HttpRequest, job_id: str) -> TrainingJob:
     return row
 
 
-def as_job(job: TrainingJob) -> dict[str, Any]:
-    """Complete at every moment; numbers take the place of "auto" as soon as they are known."""
+def as_job(job: TrainingJob, positions: dict[str, int] | None = None) -> dict[str, Any]:
+    """Complete at every moment; numbers take the place of "auto" as soon as they are known. `positions`: those of the
+    queue, where they are known already."""
     if hasattr(job, "imported"):
-        return imported_answers.as_job(job) | {"hone": progress_of(job) | imported_answers.origin(job)}
+        return imported_answers.as_job(job) | {"hone": progress_of(job, positions) | imported_answers.origin(job)}
     settled: dict[str, Any] = {**job.recipe.model_dump(), **(job.resolved_json or {})}
     hyperparameters = {name: settled[name] for name in schemas.SUPERVISED_FIELDS}
     running = job.status == TrainingJob.Status.RUNNING
@@ -343,7 +340,7 @@ def as_job(job: TrainingJob) -> dict[str, Any]:
         "method": method_as_asked(settled),
         "lora": lora_of(settled),
         "training": {name: settled[name] for name in schemas.TRAINING_FIELDS},
-        "hone": progress_of(job),
+        "hone": progress_of(job, positions),
     }
 
 
@@ -359,9 +356,10 @@ def lora_of(settled: dict[str, Any]) -> dict[str, Any] | None:
     return {ours: settled[theirs] for ours, theirs in schemas.LORA_FIELDS.items()}
 
 
-def progress_of(job: Any) -> dict[str, Any]:
+def progress_of(job: Any, positions: dict[str, int] | None = None) -> dict[str, Any]:
     """Of a row of `jobs_of`."""
-    queued = job.status == TrainingJob.Status.QUEUED and job.queued_at
+    if positions is None:
+        positions = turns.positions() if job.status == TrainingJob.Status.QUEUED else {}
     return {
         "label": job.label or None,
         "status_text": job.status_text or None,
@@ -369,7 +367,7 @@ def progress_of(job: Any) -> dict[str, Any]:
         "step": job.step,
         "total_steps": job.total_steps or None,
         "best_model": job.best_name if job.is_judged else None,
-        "queue_position": len(turns.ahead_of(job)) + 1 if queued else None,
+        "queue_position": positions.get(job.pk),
         "device_seconds": round(usage.device_seconds(job), 1),
         "cost": usage.cost(job),
         "trackers": [tracked.as_dict() for tracked in tending.states(job)],

@@ -13,6 +13,7 @@ from tests.fakes.openai_data import BASE, MODEL
 from tests.fakes.openai_platform import Platform
 from training.aliases import pointing
 from training.aliases.models import Alias
+from training.metadata_pair import MetadataPair
 from training.models import DatasetFile, ImportedCheckpoint, ImportedJob, JobEvent, Metric, TrainingJob
 
 SFT, MORE, DPO, RFT, FAILED, RUNS = (f"ftjob-{name:0<23}1" for name in ("Sft", "More", "Dpo", "Rft", "Fail", "Runs"))
@@ -120,6 +121,8 @@ def test_run_again_nothing_comes_twice_new_ones_come_and_changed_ones_change(pla
     assert "files                  1" in third and "jobs                   1           1" in third
     job = TrainingJob.objects.get(pk=SFT)
     assert (job.metadata, job.label, job.events.count()) == ({"team": "sales"}, "Ours", len(platform.events[SFT]))
+    found = [MetadataPair.objects.listed(job.project, {"team": team}).count() for team in ("support", "sales")]
+    assert found == [0, 1]
 
 
 def test_a_run_that_was_broken_off_goes_on_where_it_stopped(platform: Platform) -> None:

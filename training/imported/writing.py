@@ -10,7 +10,7 @@ from django.db import transaction
 
 from accounts.errors import ApiError
 from accounts.models import Project
-from training import actions, files
+from training import actions, files, metadata_pair
 from training.imported import curves, recipes
 from training.imported.mapping import base_of
 from training.imported.models import ImportedCheckpoint, ImportedJob
@@ -142,6 +142,7 @@ def _job(
     for name, value in columns.items():
         setattr(job, name, value)
     job.save()
+    metadata_pair.keep(job)
     notes = notes if imported.can_rerun else []
     imported.job, imported.notes = job, [*notes, *_notes_on_files(project, told, names)]
     imported.start_job = _start(project, model)

@@ -4,8 +4,9 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from django.db.models import Count, Max
+from django.db.models import Count, OuterRef, Subquery
 
+from accounts.models import Project
 from training.models import TrainingJob
 from training.quotas import limits
 
@@ -52,9 +53,12 @@ def _was_handed_back(job: TrainingJob) -> bool:
 
 def _now(projects: set[str]) -> tuple[Counter[str], dict[str, datetime]]:
     """How many jobs of each train, and when the last of each began."""
-    found = TrainingJob.objects.filter(project__in=projects).order_by()
-    running = found.filter(status="running").values_list("project").annotate(number=Count("pk"))
-    begun = found.exclude(started_at=None).values_list("project").annotate(last=Max("started_at"))
+    running = TrainingJob.objects.filter(project__in=projects, status="running").order_by()
+    running = running.values_list("project").annotate(number=Count("pk"))
+    # one look into an index for each project; a maximum of all its jobs would read every one of them
+    last = TrainingJob.objects.filter(project=OuterRef("pk"), started_at__isnull=False).order_by("-started_at")
+    begun = Project.objects.filter(pk__in=projects).annotate(last=Subquery(last.values("started_at")[:1]))
+    begun = begun.exclude(last=None).values_list("pk", "last")
     return Counter(dict(running)), dict(begun)
 
 
@@ -84,6 +88,11 @@ def words(place: Place, waiting_before: int) -> str:
 def places() -> dict[str, str]:
     """The words of every queued job, by its id."""
     return {place.job.pk: words(place, before) for before, place in enumerate(queue())}
+
+
+def positions() -> dict[str, int]:
+    """Of every queued job, by its id, from 1."""
+    return {place.job.pk: number for number, place in enumerate(queue(), start=1)}
 
 
 def ahead_of(job: TrainingJob) -> list[TrainingJob]:
