@@ -96,11 +96,6 @@ def is_owner(request: HttpRequest) -> bool:
     return request.project.is_owned_by(request.user)
 
 
-def owners_only(request: HttpRequest) -> None:
-    if not is_owner(request):
-        raise ApiError("Only an owner of the project can do this.", status=403)
-
-
 def back(section: str) -> HttpResponse:
     return redirect(f"{reverse('settings')}#{section}")
 
@@ -149,12 +144,8 @@ def end_sessions(request: HttpRequest) -> HttpResponse:
 @require_POST
 def rename_project(request: HttpRequest) -> HttpResponse:
     name = request.POST.get("name", "").strip()[:120]
-    try:
-        owners_only(request)
-        if not name:
-            raise ApiError("A project needs a name.")
-    except ApiError as error:
-        messages.error(request, error.message)
+    if not name:
+        messages.error(request, "A project needs a name.")
         return back("people")
     request.project.name = name
     request.project.save(update_fields=["name"])
@@ -166,10 +157,6 @@ def rename_project(request: HttpRequest) -> HttpResponse:
 def invite(request: HttpRequest) -> HttpResponse:
     """The link is shown once, in this answer."""
     form = Invite(request.POST)
-    try:
-        owners_only(request)
-    except ApiError as error:
-        return page(request, error.status, people_problem=error.message)
     if not form.is_valid():
         return page(request, 422, invite=form)
     assert isinstance(request.user, User)
@@ -182,10 +169,6 @@ def invite(request: HttpRequest) -> HttpResponse:
 @require_POST
 def revoke_invitation(request: HttpRequest, link_id: int) -> HttpResponse:
     link = get_object_or_404(OneTimeLink.objects.invitations(request.project), pk=link_id)
-    try:
-        owners_only(request)
-    except ApiError as error:
-        return page(request, error.status, people_problem=error.message)
     actions.revoke_invitation(link=link)
     messages.success(request, f"The invitation{f' for {link.email}' if link.email else ''} does not work any more.")
     return back("people")
@@ -194,9 +177,10 @@ def revoke_invitation(request: HttpRequest, link_id: int) -> HttpResponse:
 @require_POST
 def act_on_member(request: HttpRequest, membership_id: int, action: str) -> HttpResponse:
     membership = get_object_or_404(request.project.memberships.select_related("user"), pk=membership_id)
+    may = is_owner(request) or (membership.user == request.user and action == "remove")  # everybody may leave
+    if not may:
+        return page(request, 403, people_problem="Only an owner of the project can do this.")
     try:
-        if membership.user != request.user or action != "remove":
-            owners_only(request)  # everybody may leave
         return _act_on_member(request, membership, action)
     except ApiError as error:
         return page(request, error.status, people_problem=error.message)
@@ -256,12 +240,9 @@ def revoke_key(request: HttpRequest, key_id: int) -> HttpResponse:
 def store_tracker_key(request: HttpRequest) -> HttpResponse:
     """Stored encrypted and never shown again; running trackers use it from their next try on."""
     secret = request.POST.get("wandb_key", "").strip()
-    try:
-        owners_only(request)
-        if not WANDB_KEY.fullmatch(secret):
-            raise ApiError("This is no key: W&B shows yours at wandb.ai/authorize, 40 or more letters and digits.")
-    except ApiError as error:
-        return page(request, 422 if error.status == 400 else error.status, tracker_problem=error.message)
+    if not WANDB_KEY.fullmatch(secret):
+        problem = "This is no key: W&B shows yours at wandb.ai/authorize, 40 or more letters and digits."
+        return page(request, 422, tracker_problem=problem)
     TrackerKey.store(request.project, secret)
     messages.success(request, "The key is stored, encrypted.")
     return back("trackers")
@@ -269,10 +250,6 @@ def store_tracker_key(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def remove_tracker_key(request: HttpRequest) -> HttpResponse:
-    try:
-        owners_only(request)
-    except ApiError as error:
-        return page(request, error.status, tracker_problem=error.message)
     TrackerKey.objects.filter(project=request.project).delete()
     messages.success(request, "The key is removed. Runs that still follow with it wait for another.")
     return back("trackers")
