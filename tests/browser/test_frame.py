@@ -79,6 +79,7 @@ def test_everything_is_a_few_keys_away(site: Site, page: Page) -> None:
     expect(page.get_by_role("option", name=site.base_model).first).to_have_attribute("aria-selected", "true")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{site.url}/models/#{site.base_model}")
+    page.wait_for_load_state()  # keys are heard once the page's script runs
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
