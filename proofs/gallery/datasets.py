@@ -172,6 +172,7 @@ def _unfinished(project: Project, owner: User, made: dict[str, DatasetFile]) -> 
     why = "openai/gsm8k could not be brought: the hub did not answer for 30 s. Try again."
     Making.objects.create(kind="hub", name="gsm8k-train.parquet", status="failed", message=why, **asked)
     _at_work(made)
+    work.compare(made["repeats.jsonl"], made["repeats-valid.jsonl"])
 
 
 def _at_work(made: dict[str, DatasetFile]) -> None:

@@ -49,8 +49,13 @@ def seed(project: Project, owner: User, base: BaseModel) -> dict[str, str]:
 
 
 def server_pages() -> dict[str, str]:
-    """Of whoever looks after the server: the owner of its oldest project."""
-    return {"quotas": reverse("quotas"), "audit-server": reverse("audit") + "?where=server", "usage": reverse("usage")}
+    """Of whoever looks after the server."""
+    return {
+        "quotas": reverse("quotas"),
+        "new-project": reverse("new-project"),
+        "audit-server": reverse("audit") + "?where=server",
+        "usage": reverse("usage"),
+    }
 
 
 def docs_pages() -> dict[str, str]:

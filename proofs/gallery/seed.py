@@ -71,7 +71,7 @@ def main() -> None:
 
 def project_with_owner(name: str, email: str, person: str = "") -> tuple[Project, User]:
     project = Project.objects.create(name=name)
-    user = User.objects.create_user(email, "a long password", name=person)
+    user = User.objects.create_superuser(email, "a long password", name=person)
     Membership.objects.create(project=project, user=user, role="owner")
     return project, user
 
