@@ -287,8 +287,8 @@ def _look_for_reach(world: World, asked: Asked, who: str) -> None:
     for model, path in belonging.paths().items():
         for key in model._meta.concrete_fields:
             target = key.related_model
-            if target in belonging.paths():
-                across = {path: world.elsewhere.pk, f"{key.name}__{belonging.paths()[target]}": world.project.pk}
+            if target in belonging.paths() and (leads := f"{key.name}__{belonging.paths()[target]}") != path:
+                across = {path: world.elsewhere.pk, leads: world.project.pk}
                 if model._default_manager.filter(**across).exists():
                     reached.append(f"{belonging.label(model)}.{key.name}")
     if reached:

@@ -15,7 +15,7 @@ def refused(asked: Asked, who: str) -> bool:
     return asked.answers[who] in (401, 403, 404, 4401, 4403, 4404) or asked.to_sign_in.get(who, False)
 
 
-@pytest.mark.parametrize("kind", ["call", "socket"])
+@pytest.mark.parametrize("kind", table.PARTS)
 @pytest.mark.django_db(transaction=True)
 def test_every_page_call_and_socket_answers_rightly_to_everybody(kind: str) -> None:
     """One walk for all that is asked of it, because it makes some thousand requests."""
