@@ -17,6 +17,7 @@
     openapi        every operation of the served OpenAPI tried by schemathesis: no failure, no 5xx, every error in shape
     snippets       the code of the docs, run from top to bottom, the trained model asked
     clients        OpenAI's SDKs of three versions, its Node SDK, litellm and W&B's logger, row by row; a table
+    walls          everybody asks every page, call and socket for what is another project's or above their role; a table
     columns        1, 2, 4 and 8 columns of the playground at once, in a browser
 
 `python -m proofs.all NAME ...` runs some of them.
@@ -90,6 +91,10 @@ def clients() -> bool:
     return run("-m", "proofs.clients")
 
 
+def walls() -> bool:
+    return run("-m", "proofs.walls")
+
+
 def columns() -> bool:
     return run("-m", "proofs.columns")
 
@@ -133,6 +138,7 @@ PROOFS: dict[str, Callable[[], bool]] = {
     "live_curve": live_curve,
     "judging": judging,
     "clients": clients,
+    "walls": walls,
     "columns": columns,
     "openapi": openapi,
     "snippets": snippets,

@@ -3,11 +3,13 @@
     python -m proofs.walls [--check]
 
 A Hone of its own in a folder that is thrown away, a project with one of everything, and real requests by everybody:
-nothing in the table is typed. --check writes nothing and ends with 1 when the document is not what would be written
-(a test does the same).
+nothing in the table is typed. Where an answer is not what dashboard/walls.py says, or something crosses the wall of a
+project, it says so, writes nothing and ends with 1. --check never writes, and ends with 1 too when the document is not
+what would be written.
 """
 
 import argparse
+import logging
 import os
 import tempfile
 
@@ -20,7 +22,11 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"HONE_TEST_HOME": home, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-        text = written()
+        text, wrong = written()
+    if wrong:
+        print("\n".join([*wrong, f"{len(wrong)} faults"]))
+        return 1
+    print("0 faults")
     document = ROOT / "docs" / "walls.md"
     if options.check:
         return int(document.read_text() != text)
@@ -29,22 +35,26 @@ def main() -> int:
     return 0
 
 
-def written() -> str:
+def written() -> tuple[str, list[str]]:
+    """The document, and what is wrong with what it says."""
     import django
 
     django.setup()
     from django.test.runner import DiscoverRunner
     from django.test.utils import setup_test_environment
 
-    from proofs.walls import table
+    from proofs.walls import table, verdict
 
+    logging.getLogger("django.request").setLevel(logging.ERROR)  # refusals are what is looked for
     setup_test_environment()
     runner = DiscoverRunner(verbosity=0)
     made = runner.setup_databases()
     try:
-        return table.document(table.asked_everything(*table.PARTS))
+        found = table.asked_everything(*table.PARTS)
     finally:
         runner.teardown_databases(made)
+    print("\n".join(table.figures(found)))
+    return table.document(found), verdict.faults(found)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A project with one of everything in it, and everybody who might ask for it: people of each role, keys, outsiders."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,19 @@ class World:
     link_token: str = ""
     secrets: set[str] = field(default_factory=set)  # what nobody outside may read: names, texts, ids of rows
     smuggled: list[dict[str, Any]] = field(default_factory=list)
+    blind: set[str] = field(default_factory=set)  # those who are asked only what would change something
     foreign_bodies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     before: dict[str, list[Any]] = field(default_factory=dict)
 
     def row(self, model: type[Model]) -> Any:
         return self.made[model]
 
-    def rows(self, project: Project | None = None) -> dict[str, list[Any]]:
-        """Everything that a project has, by table."""
+    def rows(self, project: Project | None = None, tables: Container[str] | None = None) -> dict[str, list[Any]]:
+        """What a project has in these tables of the database, or in all, by its kind."""
         return {
             belonging.label(model): list(belonging.rows(model, project or self.project).values_list())
             for model in belonging.paths()
+            if tables is None or model._meta.db_table in tables
         }
 
     def ids(self) -> Iterator[Any]:
@@ -82,6 +84,15 @@ def make_world() -> World:
     world.keys |= {"stranger's": _key(elsewhere, stranger), "no key": ""}
     world.secrets = {WORD, project.pk, *(pk for pk in world.ids() if isinstance(pk, str) and len(pk) > 8)}
     world.smuggled, world.foreign_bodies, world.before = smuggled(world), foreign_bodies(world), world.rows()
+    return world
+
+
+def outsiders_and_a_reader() -> World:
+    """The few of whom a small walk can ask everything: a reader looks at nothing, and strangers send no fields."""
+    world = make_world()
+    world.clients = {who: world.clients[who] for who in ("reader", "stranger", "visitor")}
+    world.keys = {who: world.keys[who] for who in ("reader's", "stranger's", "no key")}
+    world.blind, world.smuggled = {"reader", "reader's"}, []
     return world
 
 
@@ -149,7 +160,22 @@ def smuggled(world: World) -> list[dict[str, Any]]:
         **{"comparison": world.row(Comparison).pk, "project": world.project.pk, "job": job, "parent": job},
         **{"name": "mine", "text": "Hello?", "split_share": "20", "validation": "none", "adaptation": "lora"},
     }
-    either = ("from", "id", "ids", "file", "files", "source", "like", "of", "task", "path", "add", "a", "b")
+    either = (
+        "from",
+        "id",
+        "ids",
+        "file",
+        "files",
+        "source",
+        "like",
+        "of",
+        "task",
+        "path",
+        "add",
+        "a",
+        "b",
+        "checkpoint",
+    )
     kinds = (DatasetFile, TrainingJob, Checkpoint, Comparison, Campaign)
     return [same | dict.fromkeys(either, world.row(kind).pk) for kind in kinds]
 

@@ -1,17 +1,19 @@
 """The walk as a document."""
 
+from collections.abc import Callable
+from typing import Final
 from unittest.mock import patch
 
-from proofs.walls.cast import make_world
+from proofs.walls.cast import World, make_world
 from proofs.walls.walk import Asked, walk
 
 HEAD = """# Who is let in where
 
-Written by `python -m proofs.walls`; a test keeps it up to date. A project with one of everything is asked for each
-page, call and file with real requests that carry its ids, by everybody: a visitor who is not signed in, a **stranger**
-(the owner of another project), and people of the project in each of the four roles. What a role may do stands in one
-table, `dashboard/walls.py`; a page that changes something and is not written there needs a member, a call a member's
-key with the scope `all`.
+Written by `python -m proofs.walls`; a test sees that no route is missing and asks outsiders and a reader again. A
+project with one of everything is asked for each page, call and file with real requests that carry its ids, by
+everybody: a visitor who is not signed in, a **stranger** (the owner of another project), and people of the project in
+each of the four roles. What a role may do stands in one table, `dashboard/walls.py`; a page that changes something and
+is not written there needs a member, a call a member's key with the scope `all`.
 
 - **yes**: let through; what the request then says may still be wrong (the walk sends empty forms).
 - **no** is 403, with words that say which role or scope it needs. **404**: as if it did not exist. **sign in**: the way
@@ -19,6 +21,10 @@ key with the scope `all`.
 - **own**: a page or call without an id shows or changes the stranger's own project. The walk sends these also with
   ids of the other project in every field, and sees that no name, no text and no id of it comes back, that none of its
   rows changes, and that no row elsewhere leads to one of its rows.
+
+Models are an owner's to delete, on their job's page as in the API (`DELETE /v1/models/{name}`), and with them a job
+that has any; a member archives them. Base models are of all projects: whoever looks after the server (the owner of its
+first project, or a superuser) takes them away.
 """
 
 
@@ -36,14 +42,29 @@ PARTS = {
 }
 
 
-def asked_everything(*kinds: str) -> list[Asked]:
+FIGURES: Final = ("routes and methods", "answers", "let through", "refused", "requests")
+
+
+def asked_everything(*kinds: str, of: Callable[[], World] = make_world) -> list[Asked]:
     """In a database that is empty."""
     with patch("training.models.BaseModel.is_present", True):  # the row of the base model is all that there is of it
-        return walk(make_world(), *kinds)
+        return walk(of(), *kinds)
 
 
 def document(found: list[Asked]) -> str:
-    return "\n".join([HEAD, *(part(kind, found) for kind in PARTS)])
+    return "\n".join([HEAD, *figures(found), "", *(part(kind, found) for kind in PARTS)])
+
+
+def figures(found: list[Asked]) -> list[str]:
+    """What was asked, in numbers. An answer is that of one route and method to one person or key."""
+    lines = [f"| | {' | '.join(FIGURES)} |", f"| --- |{' ---: |' * len(FIGURES)}"]
+    for kind, (title, _) in PARTS.items():
+        rows = [asked for asked in found if asked.kind == kind]
+        said = [_said(asked, who, status) for asked in rows for who, status in asked.answers.items()]
+        let = sum(word in ("yes", "own") for word in said)
+        numbers = (len(rows), len(said), let, len(said) - let, sum(asked.requests for asked in rows))
+        lines.append(f"| {title} | {' | '.join(f'{number:,}' for number in numbers)} |")
+    return lines
 
 
 def part(kind: str, found: list[Asked]) -> str:

@@ -21,7 +21,6 @@ from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.urls import get_resolver, reverse
 
 from accounts.models import ApiKey, Membership, OneTimeLink
-from accounts.roles import Role
 from dashboard import walls
 from dashboard.api import api
 from dashboard.asgi import application
@@ -87,11 +86,19 @@ WORDS: Final[dict[str, dict[str, str]]] = {  # parameters that are a word, by ro
     "export-comparison": {"kind": "json"},
     "job-configuration": {"kind": "json"},
     "matrix-export": {"kind": "csv"},
+    "remove-model": {"name": "tiny"},
+    "remove-model-files": {"name": "tiny"},
     "revoke-judging": {"kind": "link"},
 }
 
 
-EVERYBODYS: Final = {"act-on-model", "change-terms", "docs-image", "docs-page"}  # base models and the docs
+EVERYBODYS: Final = {  # base models and the docs
+    *("act-on-model", "change-terms", "remove-model", "remove-model-files"),
+    *("docs-image", "docs-page"),
+}
+OUTSIDERS: Final = ("visitor", "stranger", "no key", "stranger's")
+OPEN_CALL: Final = "/v1/openapi.json"  # the description of the API
+UNDESCRIBED: Final = {OPEN_CALL, "/v1/", "/v1/<rest>"}  # the last two say that there is no such call
 
 
 @dataclass
@@ -108,6 +115,7 @@ class Asked:
     leaked: dict[str, set[str]] = field(default_factory=dict)
     reached: dict[str, list[str]] = field(default_factory=dict)  # rows of a stranger's that lead into the project
     to_sign_in: dict[str, bool] = field(default_factory=dict)
+    requests: int = 0  # a stranger's may be several for one answer: each with other fields
 
     @property
     def is_of_the_project(self) -> bool:
@@ -126,7 +134,8 @@ class Asked:
 
 
 def walk(world: World, *kinds: str) -> list[Asked]:
-    """Looks first, then changes: what is allowed is really done, and taken back. `kinds`: page, call, socket."""
+    """Looks first, then changes: what is allowed is really done, and taken back. `kinds`: page, call, socket. Methods
+    that a page does not know are left out, if somebody is asked who may do all."""
     there = {"page": pages, "call": calls, "socket": handshakes}
     found = [asked for kind in kinds for asked in there[kind](world)]
     for asked in sorted(found, key=lambda each: each.method not in walls.SAFE_METHODS):
@@ -165,11 +174,6 @@ def calls(world: World) -> Iterator[Asked]:
     yield Asked("call", "GET", OPEN_CALL, OPEN_CALL, OPEN_CALL, {})
 
 
-OUTSIDERS: Final = ("visitor", "stranger", "no key", "stranger's")
-OPEN_CALL: Final = "/v1/openapi.json"  # the description of the API
-UNDESCRIBED: Final = {OPEN_CALL, "/v1/", "/v1/<rest>"}  # the last two say that there is no such call
-
-
 def handshakes(world: World) -> Iterator[Asked]:
     for pattern in sockets:
         filled = {kwarg: _value(world, "", kwarg) for kwarg in pattern.pattern.regex.groupindex}
@@ -198,17 +202,17 @@ def _value(world: World, name: str, kwarg: str) -> Any:
 
 
 def _ask_pages(world: World, asked: Asked) -> None:
-    """What a reader may see is not asked again of those between a reader and an owner."""
-    everybody_looks = asked.method == "GET" and walls.needed(asked.name, "GET") == Role.READER
-    for who, signed_in in world.clients.items():
-        if everybody_looks and who in (Role.MEMBER, Role.EVALUATOR):
-            asked.answers[who] = asked.most
-            continue
+    for who, signed_in in _asked(world, asked, world.clients):
         cookies = {key: morsel.value for key, morsel in signed_in.cookies.items()}
         for fields in _fields(world, asked, who):
             client = Client(raise_request_exception=False)
             client.cookies.load(cookies)
             _ask(world, asked, who, partial(client.generic, asked.method, asked.path, **_sent(asked.method, fields)))
+
+
+def _asked(world: World, asked: Asked, everybody: dict[str, Any]) -> list[tuple[str, Any]]:
+    looks = asked.method in walls.SAFE_METHODS
+    return [(who, how) for who, how in everybody.items() if not (looks and who in world.blind)]
 
 
 def _fields(world: World, asked: Asked, who: str) -> list[dict[str, Any]]:
@@ -223,7 +227,7 @@ def _sent(method: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ask_calls(world: World, asked: Asked) -> None:
-    for who, secret in world.keys.items():
+    for who, secret in _asked(world, asked, world.keys):
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         for content, kind in _bodies(world, asked, who):
             client = Client(raise_request_exception=False)
@@ -243,11 +247,12 @@ def _bodies(world: World, asked: Asked, who: str) -> list[tuple[Any, str]]:
 def _ask(world: World, asked: Asked, who: str, request: Callable[[], Any]) -> None:
     if asked.most == 405:
         return
-    written: list[str] = []
+    asked.requests += 1
+    written: set[str] = set()  # tables
 
     def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith(("INSERT", "UPDATE", "DELETE")):
-            written.append(sql)
+        if match := re.match(r'(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM) "?(\w+)', sql):
+            written.add(match[1])
         return execute(sql, params, many, context)
 
     with transaction.atomic():
@@ -259,7 +264,7 @@ def _ask(world: World, asked: Asked, who: str, request: Callable[[], Any]) -> No
         if who in OUTSIDERS:
             _look_for_leaks(world, asked, who, told)
             if written:
-                _look_for_reach(world, asked, who)
+                _look_for_reach(world, asked, who, written)
         transaction.set_rollback(True)
 
 
@@ -281,11 +286,12 @@ def _look_for_leaks(world: World, asked: Asked, who: str, told: str) -> None:
         asked.leaked.setdefault(who, set()).update(leaked)
 
 
-def _look_for_reach(world: World, asked: Asked, who: str) -> None:
-    """Rows of the project that came, went or changed, and rows elsewhere that lead into it."""
-    reached = [label for label, rows in world.rows().items() if rows != world.before[label]]
+def _look_for_reach(world: World, asked: Asked, who: str, written: set[str]) -> None:
+    """Rows of the project that came, went or changed, and rows elsewhere that lead into it, in the tables that were
+    written to."""
+    reached = [label for label, rows in world.rows(tables=written).items() if rows != world.before[label]]
     for model, path in belonging.paths().items():
-        for key in model._meta.concrete_fields:
+        for key in model._meta.concrete_fields if model._meta.db_table in written else ():
             target = key.related_model
             if target in belonging.paths() and (leads := f"{key.name}__{belonging.paths()[target]}") != path:
                 across = {path: world.elsewhere.pk, leads: world.project.pk}
@@ -293,12 +299,13 @@ def _look_for_reach(world: World, asked: Asked, who: str) -> None:
                     reached.append(f"{belonging.label(model)}.{key.name}")
     if reached:
         asked.reached[who] = reached
-    _look_for_leaks(world, asked, who, repr(world.rows(world.elsewhere)))
+    _look_for_leaks(world, asked, who, repr(world.rows(world.elsewhere, written)))
 
 
 def _shake_hands(world: World, asked: Asked) -> None:
     """101 for an open door; else the code with which it was closed."""
-    for who, client in world.clients.items():
+    for who, client in _asked(world, asked, world.clients):
+        asked.requests += 1
         asked.answers[who] = async_to_sync(_shake)(asked.path, client)
 
 
