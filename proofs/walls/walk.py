@@ -276,14 +276,21 @@ def _content(answer: Any) -> str:
 
 def _look_for_leaks(world: World, asked: Asked, who: str, told: str) -> None:
     """What was sent may be said again."""
-    sent = {
-        str(value) for fields in [asked.filled, *world.smuggled] for value in fields.values() if len(str(value)) > 3
-    }
-    sent |= {name for body in world.foreign_bodies.get(asked.route, []) for name in body.values() if type(name) is str}
+    bodies = world.foreign_bodies.get(asked.route, [])
+    sent = {word for word in _words([asked.filled, *world.smuggled, *bodies]) if len(word) > 3}
     for value in sorted(sent, key=len, reverse=True):
         told = told.replace(value, "").replace(quote(value, safe=""), "").replace(quote(value), "")
     if leaked := {word for word in world.secrets if word in told}:
         asked.leaked.setdefault(who, set()).update(leaked)
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Of a body, however deep."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _words(each)
+    else:
+        yield str(value)
 
 
 def _look_for_reach(world: World, asked: Asked, who: str, written: set[str]) -> None:
