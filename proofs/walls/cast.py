@@ -25,6 +25,7 @@ from tests.judging_cast import make_campaign
 from tests.one_of_each import WORD, one_of_each
 from training import exports
 from training.aliases.models import Alias
+from training.imported.models import ImportedJob
 from training.models import Checkpoint, DatasetFile, Export, FileTask, TrainingJob
 from training.trackers.models import Tracker
 
@@ -70,7 +71,8 @@ def make_world() -> World:
     people = {role: _person(project, role) for role in ROLES}
     stranger = _person(elsewhere, "owner", "stranger")
     _fill(project, people["owner"])
-    made = one_of_each(project, people["owner"]) | {Checkpoint: Checkpoint.objects.of(project).latest("step")}
+    newest = Checkpoint.objects.of(project).latest("step")
+    made = one_of_each(project, people["owner"]) | {Checkpoint: newest, TrainingJob: newest.job}
     campaign = made[Campaign]
     assert isinstance(campaign, Campaign)
     world = World(project, elsewhere, made)
@@ -124,6 +126,7 @@ def _fill(project: Project, owner: User) -> None:
     _weights(job.folder / checkpoint.path_in_run)
     ended = {"status": "succeeded", "finished_at": timezone.now()}
     Export.objects.create(project=project, checkpoint=checkpoint, created_by=owner, **ended)
+    _import(project)
     Tracker.objects.create(job=job, kind="tensorboard")
     AuditEntry.objects.create(project=project, who=owner.email, action="rename-dataset", kind="file", words=WORD)
     FileTask.objects.create(file=file, kind="repeats", status=FileTask.Status.FAILED, finished_at=timezone.now())
@@ -131,6 +134,13 @@ def _fill(project: Project, owner: User) -> None:
     _compare(project, owner, [base.name, checkpoint.name])
     make_campaign(project, owner, [base.name, checkpoint.name], prompts=2)
     actions.invite(project=project, by=owner, email=f"{WORD}@example.com")
+
+
+def _import(project: Project) -> None:
+    """A job that was trained at OpenAI, with what is asked of its answer."""
+    job = makers.make_job(project, status="succeeded")
+    told = {"id": job.pk, "object": "fine_tuning.job", "created_at": 1, "model": f"gpt-{WORD}", "status": "succeeded"}
+    ImportedJob.objects.create(job=job, model=told["model"], base=told["model"], answer=told)
 
 
 def _weights(folder: Path) -> None:

@@ -35,6 +35,7 @@ from playground.models import Comparison, Response
 from proofs.walls.cast import World
 from training.aliases.models import Alias
 from training.chains.models import Chain
+from training.imported.models import ImportedJob
 from training.intake.models import Making
 from training.models import Checkpoint, DatasetFile, Export, FileTask, TrainingJob, WebhookDelivery, WebhookEndpoint
 from training.parts.models import Upload
@@ -72,7 +73,6 @@ KINDS: Final = {  # parameters that are a row's id
 WORDS: Final[dict[str, dict[str, str]]] = {  # parameters that are a word, by route; "" is of all others
     "": {"line": "1", "key": "exact", "action": "delete", "verb": "close"},
     "act-on-member": {"action": "remove"},
-    "act-on-alias": {"action": "remove"},
     "act-on-checkpoint": {"action": "delete"},
     "act-on-external": {"action": "test"},
     "act-on-job": {"action": "cancel"},
@@ -184,6 +184,8 @@ def handshakes(world: World) -> Iterator[Asked]:
 
 def _value(world: World, name: str, kwarg: str) -> Any:
     """Raises LookupError for a parameter of a new route."""
+    if name == "answer-by":
+        return world.row(ImportedJob).pk
     if kwarg in KINDS:
         return world.row(KINDS[kwarg]).pk
     if kwarg == "token":
