@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import tempfile
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,13 @@ def compare(found: "list[dict[str, Any]]", job: Any, rows: "list[dict[str, str]]
     run = next(each["run"] for each in found if each["type"] == "run")
     assert job.id in json.dumps(run), run
     history = [each["history"] for each in found if each["type"] == "history"]
-    said = [json.dumps(each) for each in history]
     assert len(history) == len(rows), f"{len(history)} entries of history, {len(rows)} rows"
-    for row, text in zip(rows, said, strict=True):
+    for row, entry in zip(rows, history, strict=True):
         for name, value in row.items():
             if value and name != "step":
-                assert name in text and str(float(value))[:8] in text, (
-                    f"step {row['step']}: no {name}={value} in {text}"
+                kept = entry["item"].get(name)
+                assert kept is not None and isclose(kept, float(value), rel_tol=1e-6), (
+                    f"step {row['step']}: {name} is {kept}, not {value}"
                 )
     assert any(job.fine_tuned_model in json.dumps(each) for each in found), "the model's name is nowhere"
 

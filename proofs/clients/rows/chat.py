@@ -1,6 +1,7 @@
 """Chat and completions, plain and streamed, with everything that vLLM can; moderations."""
 
 import asyncio
+import json
 from typing import Any, Literal
 
 import openai
@@ -80,19 +81,21 @@ def schema(stage: Stage) -> None:
 
 @row("tools")
 def tools(stage: Stage) -> None:
-    """A call that must be made is made, plain and streamed, with arguments of the schema."""
-    asked: dict[str, Any] = {"tools": [TOOL], **TO_AN_END}
+    """A call that must be made is made, plain and streamed, with arguments of the schema that is strict."""
+    strict = {"type": "function", "function": {**TOOL["function"], "strict": True}}
+    asked: dict[str, Any] = {"tools": [strict], **TO_AN_END}
     named = {"type": "function", "function": {"name": "track"}}
     for choice in (named, "required"):
         (call,) = stage.ask(stage.model, tool_choice=choice, **asked).choices[0].message.tool_calls[:1]
         assert (call.type, call.function.name) == ("function", "track") and call.id
+        assert json.loads(call.function.arguments)["order"] in (3, 4), call.function.arguments
     streamed = {"name": "", "arguments": ""}
     for chunk in stage.ask(stage.model, tool_choice=named, stream=True, **asked):
         for delta in (part for choice in chunk.choices for part in choice.delta.tool_calls or []):
             streamed["name"] = streamed["name"] or delta.function.name or ""
             streamed["arguments"] += delta.function.arguments or ""
     plain = stage.ask(stage.model, tool_choice=named, **asked).choices[0].message.tool_calls[0].function
-    assert streamed == {"name": "track", "arguments": plain.arguments}, streamed
+    assert streamed["name"] == "track" and json.loads(streamed["arguments"]) == json.loads(plain.arguments), streamed
     answered = [
         *ONE_QUESTION,
         {"role": "assistant", "content": None, "tool_calls": [call.model_dump(exclude_none=True)]},

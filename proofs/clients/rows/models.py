@@ -20,7 +20,7 @@ def models(stage: Stage) -> None:
     earlier = stage.checkpoints[-1].fine_tuned_model_checkpoint
     assert found.retrieve(earlier).id == earlier
     error = refused(lambda: found.retrieve("ft:tiny:hone:none:00000000"), NotFoundError, "model", "model_not_found")
-    assert error.message.endswith("does not exist or you do not have access to it.")
+    assert error.body["message"].endswith("does not exist or you do not have access to it."), error.body
     refused(lambda: found.delete(stage.model), BadRequestError, "model")
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import openai
 from openai import APIStatusError, AuthenticationError, BadRequestError, ConflictError, NotFoundError
@@ -102,13 +103,13 @@ def webhooks(stage: Stage) -> None:
     client = stage.client
     with listening() as (url, came):
         asked = {"name": "release script", "url": url, "event_types": ENDS}
-        made = client.post("/webhook_endpoints", body=asked, cast_to=dict)
+        made = client.post("/webhook_endpoints", body=asked, cast_to=dict[str, Any])
         secret = made["signing_secret"]
         job = stage.until(stage.create(training_file=stage.upload(chat_rows(3)).id).id, "failed")
         deadline = time.monotonic() + 60
         while not came and time.monotonic() < deadline:
             time.sleep(0.1)
-        client.delete(f"/webhook_endpoints/{made['id']}", cast_to=dict)
+        client.delete(f"/webhook_endpoints/{made['id']}", cast_to=dict[str, Any])
     assert came, "nobody was told"
     headers, body = came[0]
     event = client.webhooks.unwrap(body, headers, secret=secret)
