@@ -49,7 +49,7 @@ def _context(request: HttpRequest) -> dict[str, Any]:
         "rows": rows(request.project),
         "source": "",
         "device": devices.device_facts(),
-        "removes": looks_after_server(request.user),
+        "looks_after_server": looks_after_server(request.user),
     }
 
 
@@ -75,12 +75,16 @@ def rows(project: Project) -> list[ModelRow]:
 
 @require_POST
 def add_model(request: HttpRequest) -> HttpResponse:
-    """A hub id, or an absolute folder: the slash in front tells them apart."""
+    """A hub id, or an absolute folder: the slash in front tells them apart. What lies on the server's disk is not a
+    member's to open to every project."""
     source = request.POST.get("source", "").strip()
+    is_folder = source.startswith(("/", "~"))
     try:
         if not source:
             raise ApiError("Write a hub id such as Qwen/Qwen3-0.6B, or a folder such as /models/my-model.")
-        add = catalogue.add_from_folder if source.startswith(("/", "~")) else catalogue.add_from_hub
+        if is_folder and not looks_after_server(request.user):
+            raise ApiError("Only whoever looks after this server adds a model from a folder of it. Write a hub id.")
+        add = catalogue.add_from_folder if is_folder else catalogue.add_from_hub
         model = add(source)
     except ApiError as error:
         context = _context(request) | {"source": source, "problem": error.message}

@@ -103,6 +103,13 @@ def test_what_cannot_be_added_is_refused_beside_the_field_with_what_was_typed(ow
     assert not BaseModel.objects.exists()
 
 
+def test_a_folder_of_the_server_is_not_opened_by_who_does_not_look_after_it(owner_client, stranger_client, tiny):
+    for folder in (str(tiny), "/nowhere", "~/models"):
+        answer = stranger_client.post(reverse("add-model"), {"source": folder})
+        assert answer.status_code == 422 and "Only whoever looks after this server" in answer.text
+    assert not BaseModel.objects.exists()
+
+
 def test_a_loaded_model_is_put_away_before_its_files_go(owner_client, model):
     Deployment.objects.create(base_model=model, state="ready")
     answer = act(owner_client, model, "remove")
