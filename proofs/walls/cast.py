@@ -25,8 +25,9 @@ from tests.judging_cast import make_campaign
 from tests.one_of_each import WORD, one_of_each
 from training import exports
 from training.aliases.models import Alias
+from training.chains.models import Chain, Stage
 from training.imported.models import ImportedJob
-from training.models import Checkpoint, DatasetFile, Export, FileTask, TrainingJob
+from training.models import BaseModel, Checkpoint, DatasetFile, Export, FileTask, TrainingJob
 from training.trackers.models import Tracker
 
 ROLES = ("reader", "evaluator", "member", "owner")
@@ -127,6 +128,7 @@ def _fill(project: Project, owner: User) -> None:
     ended = {"status": "succeeded", "finished_at": timezone.now()}
     Export.objects.create(project=project, checkpoint=checkpoint, created_by=owner, **ended)
     _import(project)
+    _stop_recipe(project, base, file)
     Tracker.objects.create(job=job, kind="tensorboard")
     AuditEntry.objects.create(project=project, who=owner.email, action="rename-dataset", kind="file", words=WORD)
     FileTask.objects.create(file=file, kind="repeats", status=FileTask.Status.FAILED, finished_at=timezone.now())
@@ -141,6 +143,13 @@ def _import(project: Project) -> None:
     job = makers.make_job(project, status="succeeded")
     told = {"id": job.pk, "object": "fine_tuning.job", "created_at": 1, "model": f"gpt-{WORD}", "status": "succeeded"}
     ImportedJob.objects.create(job=job, model=told["model"], base=told["model"], answer=told)
+
+
+def _stop_recipe(project: Project, base: BaseModel, file: DatasetFile) -> None:
+    """A chain whose one stage failed, so that it can be tried again."""
+    stages = [Stage(training_file=file.pk).model_dump(mode="json")]
+    ended = {"at": 1, "problem": f"Stage 1 failed: {WORD}", "finished_at": timezone.now()}
+    Chain.objects.create(project=project, base_model=base, label=WORD, stages_json=stages, **ended)
 
 
 def _weights(folder: Path) -> None:
