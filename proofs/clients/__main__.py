@@ -69,8 +69,12 @@ def run_rows(screen: Screen, hone: Hone, cache: Path, name: str, keys: str) -> l
         return [Told(name, "installed", str(error))]
     env = {**os.environ, "HONE_URL": hone.url, "HONE_KEYS": keys}
     process = subprocess.Popen(command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    threading.Timer(ROWS_SECONDS, process.kill).start()
-    return follow(screen, process, name)
+    ending = threading.Timer(ROWS_SECONDS, process.kill)
+    ending.start()
+    try:
+        return follow(screen, process, name)
+    finally:
+        ending.cancel()  # or this process would wait for it
 
 
 def follow(screen: Screen, process: "subprocess.Popen[str]", name: str) -> list[Told]:

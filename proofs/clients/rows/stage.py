@@ -16,7 +16,7 @@ import openai
 from openai import APIStatusError, OpenAI, RateLimitError
 
 FINAL = ("succeeded", "failed", "cancelled")
-JOB_SECONDS = 300
+JOB_SECONDS = 900
 LOAD_SECONDS = 600
 HUB_ID = "acme/tiny-hub"  # of a second base model
 

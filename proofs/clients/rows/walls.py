@@ -106,7 +106,7 @@ def webhooks(stage: Stage) -> None:
         made = client.post("/webhook_endpoints", body=asked, cast_to=dict[str, Any])
         secret = made["signing_secret"]
         job = stage.until(stage.create(training_file=stage.upload(chat_rows(3)).id).id, "failed")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not came and time.monotonic() < deadline:
             time.sleep(0.1)
         client.delete(f"/webhook_endpoints/{made['id']}", cast_to=dict[str, Any])
