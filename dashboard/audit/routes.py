@@ -27,6 +27,11 @@ class Words:
     draft: bool = False
 
 
+def _each(kind: str, **sentences: str) -> dict[str, Words]:
+    """Several routes that each do one thing with what is of this kind."""
+    return {name.replace("_", "-"): Words(kind, text) for name, text in sentences.items()}
+
+
 def _by(kind: str, *, of: dict[str, str] | None = None, **sentences: str) -> Words:
     return Words(
         kind,
@@ -167,10 +172,7 @@ WORDS: Final[dict[str, Words]] = {
     "new-prompt-set": _made("prompts", "make prompt set {made}", "make a prompt set"),
     "delete-prompt-set": Words("prompts", "delete prompt set {prompts}"),
     "new-matrix": _draft("matrix", "make matrix {made}", "make a matrix"),
-    "matrix-contenders": Words("matrix", "add model “{posted[model]}” to matrix {matrix}"),
-    "add-score": Words("matrix", "add a score to matrix {matrix}"),
-    "remove-score": Words("matrix", "remove a score from matrix {matrix}"),
-    "matrix-judges": Words("matrix", "have matrix {matrix} judged by a model"),
+    "matrix-export": _out("matrix", "download matrix {matrix}"),
     "act-on-matrix": _by(
         "matrix",
         cancel="stop the answering of matrix {matrix}",
@@ -178,12 +180,15 @@ WORDS: Final[dict[str, Words]] = {
         again="ask matrix {matrix} again",
         delete="delete matrix {matrix}",
     ),
-    "matrix-export": _out("matrix", "download matrix {matrix}"),
+    **_each(
+        "matrix",
+        matrix_contenders="add model “{posted[model]}” to matrix {matrix}",
+        add_score="add a score to matrix {matrix}",
+        remove_score="remove a score from matrix {matrix}",
+        matrix_judges="have matrix {matrix} judged by a model",
+    ),
     "new-campaign": _draft("campaign", "make campaign {made}", "make a campaign"),
     "join-campaign": _made("campaign", "add a model to campaign {made}", "add a model to a campaign"),
-    "invite-evaluators": Words("campaign", "invite evaluators to campaign {campaign} (“{posted[label]}”)"),
-    "want-more-votes": Words("campaign", "ask for {posted[votes_per_pair]} votes a pair in campaign {campaign}"),
-    "revoke-judging": Words("campaign", "revoke a link or an evaluator of campaign {campaign}"),
     "act-on-campaign": _by(
         "campaign",
         open="open campaign {campaign}",
@@ -191,8 +196,14 @@ WORDS: Final[dict[str, Words]] = {
         close="close campaign {campaign}",
         retry="ask the models of campaign {campaign} again",
     ),
-    "delete-campaign": Words("campaign", "delete campaign {campaign}"),
-    "campaign-judges": Words("campaign", "have campaign {campaign} judged by a model"),
+    **_each(
+        "campaign",
+        invite_evaluators="invite evaluators to campaign {campaign} (“{posted[label]}”)",
+        want_more_votes="ask for {posted[votes_per_pair]} votes a pair in campaign {campaign}",
+        revoke_judging="revoke a link or an evaluator of campaign {campaign}",
+        delete_campaign="delete campaign {campaign}",
+        campaign_judges="have campaign {campaign} judged by a model",
+    ),
     "act-on-judge": _by("judge", cancel="stop judge {judge}", go_on="have judge {judge} go on"),
     # people, keys, settings
     "sign-in": Words("account", "sign in"),

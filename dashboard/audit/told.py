@@ -68,6 +68,7 @@ def sentence(
     about |= {
         kind: objects.Unknown(ids.get(kind, "")) if row is None else objects.Shown(row) for kind, row in named.items()
     }
+    about.setdefault(words.kind, objects.Unknown(watched.parts.get("name", "")))  # whose address has no id
     about |= {name: objects.Shown(row) for name, row in told.items() if name != "words"}
     about |= {"made": objects.Shown(made) if made else objects.Unknown(), "posted": Posted(request)}
     text = told.get("words") or _text(words, watched.parts, nothing=words.tried and not made and words.kind not in told)

@@ -2,7 +2,7 @@
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
@@ -59,6 +59,8 @@ def promote(request: HttpRequest) -> HttpResponse:
 @require_POST
 def act_on_alias(request: HttpRequest, name: str, action: str) -> HttpResponse:
     alias = get_object_or_404(Alias.objects.of(request.project), name=name)
+    if action not in {"roll-back", "delete"}:
+        raise Http404(f"No such action: {action}")
     try:
         if action == "roll-back":
             made = pointing.roll_back(alias, request.user)

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -66,6 +66,8 @@ def act_on_external(request: HttpRequest, pk: str, action: str) -> HttpResponse:
     if action == "test":
         _test(known)
         return _page(request) if request.htmx else redirect("external-models")
+    if action != "remove":
+        raise Http404(f"No such action: {action}")
     _refuse_members(request)
     known.keep_key("")
     known.removed_at = timezone.now()

@@ -3,6 +3,7 @@
 import pytest
 from django.test import Client
 
+from accounts.audit import AuditEntry
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from playground import contenders
@@ -43,6 +44,16 @@ def test_a_roll_back_returns_to_the_model_before_and_stands_in_the_history(
     assert alias.current.checkpoint == epochs[0] and alias.promotions.count() == 3
     page = owner_client.get(PAGE).text
     assert f"Rolled back from {epochs[1].name}" in page and "points here now" in page
+
+
+def test_what_cannot_be_done_to_a_name_leaves_it_and_is_in_the_audit_log(
+    owner_client: Client, project: Project, owner: User, epochs: list[Checkpoint]
+) -> None:
+    pointing.promote(project, owner, "support-bot", epochs[0])
+    assert owner_client.post(f"{PAGE}support-bot/polish").status_code == 404
+    assert find_target(project, "support-bot") == epochs[0]
+    entry = AuditEntry.objects.get(action="act-on-alias")
+    assert (entry.words, entry.outcome) == ("Tried to ask for something else of support-bot", "refused")
 
 
 def test_the_page_begins_with_the_best_checkpoint_of_the_newest_job(

@@ -151,6 +151,8 @@ def test_a_removed_one_keeps_its_name_in_old_comparisons_and_nothing_else(
     setup = Setup.model_validate({"columns": [{"model": base.name}, {"model": vendor.pk}]})
     made = comparisons.start_comparison(project=project, user=owner, setup=setup)
     assert vendor.pk in {one.model for one in contenders.search(project, "vend")}
+    assert owner_client.post(reverse("act-on-external", args=[vendor.pk, "polish"])).status_code == 404
+    assert ExternalModel.objects.get(pk=vendor.pk).removed_at is None
     owner_client.post(reverse("act-on-external", args=[vendor.pk, "remove"]))
     vendor.refresh_from_db()
     assert (vendor.key, vendor.hint) == ("", "")
