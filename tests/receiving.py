@@ -1,10 +1,10 @@
 """A program that is told by webhooks: it keeps what came and answers what it is set to."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.http_serving import Quiet, serving
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Receiver:
 def receiving() -> Iterator[Receiver]:
     receiver = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             receiver.came.append(({name.lower(): value for name, value in self.headers.items()}, body))
@@ -27,11 +27,6 @@ def receiving() -> Iterator[Receiver]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        receiver.url = f"http://127.0.0.1:{server.server_port}/hook?token=1"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(Handler) as address:
+        receiver.url = f"{address}/hook?token=1"
         yield receiver
-        server.shutdown()

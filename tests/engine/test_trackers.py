@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.util import get_core_path
 
 from accounts.models import Project
+from tests.http_serving import Quiet, serving
 from tests.jobs import make_job, make_resolved
 from tests.workers import Workers, wait_for
 from training.engine.emit import EventWriter
@@ -227,7 +227,7 @@ def silent_server() -> Iterator[tuple[str, threading.Event]]:
 def refusing_server() -> Iterator[str]:
     """Says to everybody that their key is not right."""
 
-    class Refusal(BaseHTTPRequestHandler):
+    class Refusal(Quiet):
         def do_POST(self) -> None:
             self.send_response(401)
             self.send_header("Content-Type", "application/json")
@@ -236,13 +236,8 @@ def refusing_server() -> Iterator[str]:
 
         do_GET = do_POST
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serving(Refusal) as address:
+        yield address
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@ organisation of our own invention. `openai_data.organisation()` fills it."""
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.http_serving import Quiet, serving
 
 KEY = "sk-recorded"
 NULLS = {"code": None, "message": None, "param": None}
@@ -63,24 +64,13 @@ def error(message: str, param: str | None, code: str | None = None) -> dict[str,
 
 @contextmanager
 def running(platform: Platform) -> Iterator[Platform]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(platform))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    platform.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
+    with serving(_handler(platform)) as address:
+        platform.url = f"{address}/v1"
         yield platform
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
+    class Handler(Quiet):
         def do_GET(self) -> None:
             asked = urlsplit(self.path)
             platform.asked.append(asked.path)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +13,18 @@ from django.utils import timezone
 from openai import OpenAI
 
 from accounts.models import Project
-from playground import needs, tool_calls, vllm
+from playground import gateway, needs, tool_calls, vllm
 from playground.fleet import Fleet
 from playground.models import Deployment
 from tests.factories import tiny_model
 from tests.fakes.vllm import fake_python
 from tests.made_checkpoint import make_checkpoint, write_checkpoint
+from tests.serving.calling import Caller
 from training.engine.facts import read_model_facts
 from training.engine.weights import weights_sha256
 from training.models import BaseModel, Checkpoint, TrainingJob
+
+PATIENCE_SECONDS = 120  # of a machine with much else to do
 
 
 class Inline(Executor):
@@ -96,6 +99,34 @@ def shelf(project: Project, tmp_path: Path) -> Shelf:
 
 
 @pytest.fixture
+def base(shelf: Shelf) -> BaseModel:
+    return shelf.base()
+
+
+@pytest.fixture
+async def connections() -> AsyncIterator[None]:
+    """Of the gateway: closed with the test's event loop."""
+    yield
+    await gateway.close()
+
+
+@pytest.fixture
+def server(base: BaseModel, tmp_path: Path) -> Iterator[vllm.VllmServer]:
+    """The fake vLLM, which holds that model."""
+    plan = vllm.Plan(base.name, base.path, tmp_path / "vllm.log", lora_rank=16, context_tokens=512)
+    server = vllm.VllmServer(plan, fake_python(tmp_path))
+    server.start()
+    server.wait_until_ready(PATIENCE_SECONDS)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def caller(api_key: str, connections: None) -> Caller:
+    return Caller(api_key)
+
+
+@pytest.fixture
 def fleet(db: None, tmp_path: Path) -> Iterator[Fleet]:
     fleet = Fleet(Inline(), fake_python(tmp_path))
     fleet.begin()
@@ -103,8 +134,8 @@ def fleet(db: None, tmp_path: Path) -> Iterator[Fleet]:
     fleet.end()
 
 
-def settle(fleet: Fleet, until: Callable[[], bool], seconds: float = 120) -> None:
-    """Ticks until the condition holds; the limit is that of a machine with much else to do."""
+def settle(fleet: Fleet, until: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Ticks until the condition holds."""
     deadline = time.monotonic() + seconds
     while not until():
         rows = list(Deployment.objects.values_list("state", "reason"))

@@ -24,11 +24,6 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def base(shelf: Shelf) -> BaseModel:
-    return shelf.base()
-
-
-@pytest.fixture
 def checkpoint(shelf: Shelf, base: BaseModel, project: Project) -> Checkpoint:
     """Of a finished job with two pinned prompts."""
     checkpoint = shelf.checkpoint(base)

@@ -2,86 +2,29 @@
 
 import asyncio
 import itertools
-import json
 import threading
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from django.test import AsyncClient
 from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project
 from playground import deployments, gateway, load_times, vllm
 from playground.models import Deployment
-from tests.fakes.vllm import fake_python
+from tests.serving.calling import ASK, Caller, make_ready
 from tests.serving.conftest import Shelf, row_of
 from training.models import BaseModel, Checkpoint
 
-ASK = [{"role": "user", "content": "one two three"}]
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-async def connections() -> AsyncIterator[None]:
-    yield
-    await gateway.close()
-
-
-@pytest.fixture
-def base(shelf: Shelf) -> BaseModel:
-    return shelf.base()
-
-
-@pytest.fixture
-def server(base: BaseModel, tmp_path: Path) -> Iterator[vllm.VllmServer]:
-    plan = vllm.Plan(base.name, base.path, tmp_path / "vllm.log", lora_rank=16, context_tokens=512)
-    server = vllm.VllmServer(plan, fake_python(tmp_path))
-    server.start()
-    server.wait_until_ready(20)
-    yield server
-    server.stop()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections")]
 
 
 @pytest.fixture
 def checkpoint(shelf: Shelf, base: BaseModel) -> Checkpoint:
     return shelf.checkpoint(base, final_name="ft:tiny:hone:test:zzzzzzzz")
-
-
-def make_ready(thing: BaseModel | Checkpoint, server: vllm.VllmServer) -> Deployment:
-    deployment = deployments.want_target(thing)
-    if isinstance(thing, Checkpoint):
-        server.load_adapter(deployment.served_name, thing.path)
-    deployments.change(deployment, state="ready", url=server.url)
-    return deployment
-
-
-class Caller:
-    def __init__(self, key: str) -> None:
-        self.client = AsyncClient()
-        self.headers = {"Authorization": f"Bearer {key}"}
-
-    async def post(self, path: str, body: Any) -> Any:
-        content = body if isinstance(body, bytes) else json.dumps(body)
-        return await self.client.post(f"/v1{path}", content, content_type="application/json", headers=self.headers)
-
-    async def events(self, path: str, body: dict[str, Any]) -> list[Any]:
-        response = await self.post(path, body | {"stream": True})
-        assert response.status_code == 200, response.content
-        assert response["Content-Type"] == "text/event-stream"
-        text = b"".join([part async for part in response.streaming_content]).decode()
-        lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
-        assert lines[-1] == "[DONE]"
-        return [json.loads(line) for line in lines[:-1]]
-
-
-@pytest.fixture
-def caller(api_key: str) -> Caller:
-    return Caller(api_key)
 
 
 async def test_a_base_answers_under_its_name(caller: Caller, base: BaseModel, server: vllm.VllmServer) -> None:

@@ -20,11 +20,6 @@ from training.workers import new_claim
 
 
 @pytest.fixture
-def base(shelf: Shelf) -> BaseModel:
-    return shelf.base()
-
-
-@pytest.fixture
 def checkpoint(shelf: Shelf, base: BaseModel) -> Checkpoint:
     return shelf.checkpoint(base)
 

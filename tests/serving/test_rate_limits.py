@@ -1,55 +1,24 @@
 """Whose requests count against which limit, which do not count at all, and in whose usage they are recorded."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from playground import asking, deployments, gateway, vllm
 from playground.limits import reserving
-from playground.limits.windows import Rates, Taken
-from tests.fakes.vllm import fake_python
+from tests.serving.calling import ASK, Caller, counted, make_ready
 from tests.serving.conftest import Shelf
-from tests.serving.test_gateway import ASK, Caller, make_ready
 from training.models import BaseModel, Usage
 from training.usage import book
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-async def connections() -> AsyncIterator[None]:
-    yield
-    await gateway.close()
-
-
-@pytest.fixture
-def base(shelf: Shelf) -> BaseModel:
-    return shelf.base()
-
-
-@pytest.fixture
-def server(base: BaseModel, tmp_path: Path) -> Iterator[vllm.VllmServer]:
-    plan = vllm.Plan(base.name, base.path, tmp_path / "vllm.log", lora_rank=16, context_tokens=512)
-    server = vllm.VllmServer(plan, fake_python(tmp_path))
-    server.start()
-    server.wait_until_ready(20)
-    yield server
-    server.stop()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections")]
 
 
 @pytest.fixture
 def caller(api_key: str, settings: Any) -> Caller:
     settings.HONE_RATE_REQUESTS_PER_MINUTE, settings.HONE_RATE_TOKENS_PER_MINUTE = 2, 100
     return Caller(api_key)
-
-
-def counted(base: BaseModel, project: Any) -> Taken:
-    """What the window holds once all corrections are in."""
-    reserving._afterwards.submit(int).result()
-    return reserving.windows().take(f"{project.pk}:{base.name}", Rates(0, 0), 0)
 
 
 async def test_a_fine_tuned_model_shares_its_bases_limit(

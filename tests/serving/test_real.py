@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from tests.serving.conftest import Inline, Shelf, Stand, row_of, settle, state_i
 from training.engine.spec import JobSpec
 from training.models import BaseModel, Checkpoint
 
-pytestmark = [pytest.mark.vllm, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.vllm, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections")]
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -57,12 +57,6 @@ def fleet(real_stand: Stand, base: BaseModel) -> Iterator[Fleet]:
     yield fleet
     for name in real_stand.server.models()[1:]:
         real_stand.server.unload_adapter(name)
-
-
-@pytest.fixture(autouse=True)
-async def connections() -> AsyncIterator[None]:
-    yield
-    await gateway.close()
 
 
 def copied(folder: Path) -> Callable[[Path], Path]:

@@ -8,7 +8,7 @@ from playground import deployments, sharing
 from playground.fleet import Fleet
 from playground.models import Deployment
 from tests import makers
-from tests.serving.conftest import Shelf, row_of, settle, state_is
+from tests.serving.conftest import row_of, settle, state_is
 from training import actions, devices
 from training.models import BaseModel, TrainingJob
 
@@ -17,11 +17,6 @@ from training.models import BaseModel, TrainingJob
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both use the CPU."""
     monkeypatch.setattr(devices, "all_gpus", list)
-
-
-@pytest.fixture
-def base(shelf: Shelf) -> BaseModel:
-    return shelf.base()
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,53 +11,33 @@ from asgiref.testing import ApplicationCommunicator
 
 from accounts.models import ApiKey, Project, User
 from dashboard.asgi import application
-from playground import fairness, gateway, vllm
+from playground import fairness, vllm
 from playground.fairness import Door
 from playground.models import Deployment
-from tests.fakes.vllm import fake_python
-from tests.serving.conftest import Shelf
-from tests.serving.test_gateway import ASK, Caller, make_ready
-from tests.serving.test_rate_limits import counted
+from tests.serving.calling import ASK, Caller, counted, make_ready
+from tests.serving.conftest import PATIENCE_SECONDS
 from training.models import BaseModel
 
 BODY = {"model": "tiny", "messages": ASK}
 STREAM = BODY | {"stream": True}
-PATIENCE_SECONDS = 120  # of a machine with much else to do
 NEVER_ENDING = '{"token_seconds": 600}'
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("connections")]
 
 
 @pytest.fixture(autouse=True)
-async def connections(settings: Any) -> AsyncIterator[None]:
+def one_at_a_time(settings: Any) -> None:
     settings.HONE_REQUESTS_AT_ONCE = 1
-    yield
-    await gateway.close()
 
 
 @pytest.fixture
-def base(shelf: Shelf) -> BaseModel:
-    return shelf.base()
-
-
-@pytest.fixture
-def server(base: BaseModel, tmp_path: Path) -> Iterator[vllm.VllmServer]:
-    plan = vllm.Plan(base.name, base.path, tmp_path / "vllm.log", lora_rank=16, context_tokens=512)
-    server = vllm.VllmServer(plan, fake_python(tmp_path))
-    server.start()
-    server.wait_until_ready(PATIENCE_SECONDS)
+def server(base: BaseModel, server: vllm.VllmServer) -> vllm.VllmServer:
     make_ready(base, server)
-    yield server
-    server.stop()
+    return server
 
 
 @pytest.fixture
 async def door(server: vllm.VllmServer) -> Door:
     return fairness.door_of(server.url)
-
-
-@pytest.fixture
-def caller(api_key: str) -> Caller:
-    return Caller(api_key)
 
 
 @pytest.fixture

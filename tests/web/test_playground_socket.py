@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from playground.external.models import ExternalModel
 from playground.forms import Setup
 from playground.models import Comparison, Deployment, Response, Vote
 from tests.fakes.vllm import Handler, State
+from tests.http_serving import serving
 from tests.playground_cast import make_base, make_checkpoint
 from tests.stand_in import KEY, standing
 from training.models import BaseModel, Checkpoint
@@ -52,13 +51,9 @@ def vllm(tmp_path: Path) -> Iterator[type[Nameless]]:
         asked: list[dict[str, Any]] = []
         state = State("SmolLM2-135M-Instruct", tmp_path, context=4096, ranks=16, slots=6)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Server.url = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
-    yield Server
-    server.shutdown()
-    server.server_close()
+    with serving(Server) as address:
+        Server.url = address  # type: ignore[attr-defined]
+        yield Server
 
 
 @pytest.fixture
