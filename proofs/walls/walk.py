@@ -18,7 +18,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, transaction
 from django.test import Client
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
-from django.urls import get_resolver, reverse
+from django.urls import get_resolver, resolve, reverse
 
 from accounts.models import ApiKey, Membership, OneTimeLink
 from dashboard import walls
@@ -73,7 +73,7 @@ KINDS: Final = {  # parameters that are a row's id
 WORDS: Final[dict[str, dict[str, str]]] = {  # parameters that are a word, by route; "" is of all others
     "": {"line": "1", "key": "exact", "action": "delete", "verb": "close"},
     "act-on-member": {"action": "remove"},
-    "act-on-checkpoint": {"action": "delete"},
+    "act-on-checkpoint": {"action": "archive"},
     "act-on-external": {"action": "test"},
     "act-on-job": {"action": "cancel"},
     "act-on-judge": {"action": "cancel"},
@@ -155,8 +155,11 @@ def pages(world: World) -> Iterator[Asked]:
     for name, regex in walls.page_routes():
         filled = {kwarg: _value(world, name, kwarg) for kwarg in re.compile(regex).groupindex}
         route = re.sub(r"\(\?P<(\w+)>(?:[^()]|\([^()]*\))*\)", r"<\1>", f"/{regex}").replace("\\", "").replace("^", "")
+        path = reverse(name, kwargs=filled)
+        if (answering := resolve(path).url_name) != name:
+            raise LookupError(f"{path} is answered by {answering}, not {name}: give {name} other words in WORDS")
         for method in ("GET", "POST"):
-            yield Asked("page", method, route, name, reverse(name, kwargs=filled), filled)
+            yield Asked("page", method, route, name, path, filled)
 
 
 def calls(world: World) -> Iterator[Asked]:
