@@ -52,11 +52,12 @@ def advice(job: TrainingJob) -> Advice | None:
     resolved = job.resolved
     if not job.is_final or job.status == "failed" or not resolved:
         return None
-    if finding := _from_ruin(job, resolved.learning_rate_multiplier):
+    steps = job.metrics.count()
+    if finding := _from_ruin(job, steps, resolved.learning_rate_multiplier):
         return Advice(*finding, job.pk, warns=True)
     if resolved.method != "dpo" and (learned := _from_mastery(job)):
         return learned
-    ends = _ends(job)
+    ends = _ends(job, steps)
     if not ends:
         return None
     judged = job.checkpoints.exclude(full_valid_loss=None).order_by("step").values_list("epoch", "full_valid_loss")
@@ -68,10 +69,9 @@ def advice(job: TrainingJob) -> Advice | None:
     return Advice(*finding, job.pk)
 
 
-def _from_ruin(job: TrainingJob, rate: float) -> Finding | None:
+def _from_ruin(job: TrainingJob, steps: int, rate: float) -> Finding | None:
     """A run that ends far worse than the model that it began with; few steps are enough to see it."""
-    count = job.metrics.count()
-    began, ended = _mean_loss(job, "step", 1), _mean_loss(job, "-step", max(1, round(count * TREND_SHARE)))
+    began, ended = _mean_loss(job, "step", 1), _mean_loss(job, "-step", max(1, round(steps * TREND_SHARE)))
     if began is None or ended is None or ended <= began * RUINED_TIMES or ended <= began + RUINED_NATS:
         return None
     judged = _values(job, "full_valid_loss")
@@ -206,12 +206,11 @@ def _overfit(epoch: int, best: float, last: float, resolved: Resolved) -> Findin
     return seen, "Half the learning rate, or more rows", rate
 
 
-def _ends(job: TrainingJob) -> tuple[float, float] | None:
+def _ends(job: TrainingJob, steps: int) -> tuple[float, float] | None:
     """The mean training loss of the first and of the last tenth of the steps."""
-    count = job.metrics.count()
-    if count < LEAST_STEPS:
+    if steps < LEAST_STEPS:
         return None
-    taken = max(3, round(count * TREND_SHARE))
+    taken = max(3, round(steps * TREND_SHARE))
     first, last = (_mean_loss(job, order, taken) for order in ("step", "-step"))
     return (first, last) if first is not None and last is not None else None
 

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Q
-
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from playground.models import Comparison
@@ -15,6 +13,7 @@ from training.models import BaseModel, Checkpoint, DatasetFile, TrainingJob
 
 TASK = "ticket"
 ENOUGH_JOBS = 2  # of their own data, and nobody needs to be shown how to train
+LOOKED_AT = 500  # of the newest jobs: who has made more needs no guide
 SUFFIX = "first-steps"
 LOOKED = "looked_at_sample"  # in the session of who opened the sample dataset
 
@@ -63,18 +62,21 @@ class Guide:
 
 def guide(project: Project, looked: bool = False) -> Guide:
     files = DatasetFile.objects.of(project).usable().filter(sample_task=TASK)
-    tickets = TrainingJob.objects.of(project).filter(Q(training_file__sample_task=TASK) | Q(suffix=SUFFIX))
-    checkpoints = Checkpoint.objects.of(project).filter(archived_at=None)
+    newest = TrainingJob.objects.of(project).values_list("pk", "suffix", "training_file__sample_task")[:LOOKED_AT]
+    with_samples = {pk: suffix == SUFFIX or task == TASK for pk, suffix, task in newest}
+    tickets, others = ([pk for pk, sample in with_samples.items() if sample is wanted] for wanted in (True, False))
+    checkpoints = Checkpoint.objects.filter(archived_at=None)
     checkpoint = checkpoints.filter(job__in=tickets).select_related("job", "base_model").first()
-    other_jobs = checkpoints.exclude(job__in=tickets).values("job").distinct().count()
+    other_jobs = checkpoints.filter(job__in=others).values("job").distinct().count()
     compared = Comparison.objects.of(project).filter(turns__isnull=False).exists()
     return Guide(
         starter=BaseModel.objects.filter(name=starter.STARTER_NAME).first() or BaseModel.objects.ready().first(),
         train=files.filter(filename__contains="train").first(),
         valid=files.filter(filename__contains="valid").first(),
-        job=tickets.visible().exclude(status__in=["failed", "cancelled"]).first(),
+        job=TrainingJob.objects.visible().filter(pk__in=tickets).exclude(status__in=["failed", "cancelled"]).first(),
         checkpoint=checkpoint,
-        versed=(compared and checkpoints.exists()) or (not checkpoint and other_jobs >= ENOUGH_JOBS),
+        versed=(compared and checkpoints.filter(project=project).exists())
+        or (not checkpoint and other_jobs >= ENOUGH_JOBS),
         looked=looked,
     )
 

@@ -295,6 +295,7 @@ class TrainingJob(models.Model):
             models.Index(fields=["status", "queued_at"], name="job_queue"),
             models.Index(fields=["claim"], name="job_claims"),
             models.Index(fields=["project", "started_at"], name="job_starts"),
+            models.Index(fields=["project", "base_model", "-created_at"], name="job_bases"),
         ]
         constraints = [
             models.CheckConstraint(
@@ -473,7 +474,10 @@ class Checkpoint(models.Model):
     class Meta:
         ordering = ["-created_at", "-step"]
         constraints = [models.UniqueConstraint(fields=["job", "step"], name="one_checkpoint_per_step")]
-        indexes = [models.Index(fields=["project", "-created_at", "-step"], name="checkpoint_list")]
+        indexes = [
+            models.Index(fields=["project", "-created_at", "-step"], name="checkpoint_list"),
+            models.Index(fields=["project", "size_bytes"], name="checkpoint_sizes"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -204,7 +204,8 @@ def list_jobs(request: HttpRequest, after: str | None = None, limit: Limit = 20)
     elif wanted:
         pairs = MetadataPair.objects.listed(request.project, wanted)  # type: ignore[attr-defined]
         having, more = page(pairs, after=after, limit=limit, id_field="job_id")
-        by_id = rows.in_bulk([pair.job_id for pair in having])
+        # by nothing but their ids: with a project or an order to them SQLite would go through the project's jobs
+        by_id = with_related(TrainingJob.objects.order_by()).in_bulk([pair.job_id for pair in having])
         found = [by_id[pair.job_id] for pair in having if pair.job_id in by_id]  # one may just have been deleted
     else:
         found, more = page(rows.visible(), after=after, limit=limit)
@@ -292,9 +293,13 @@ def changed(request: HttpRequest, job_id: str, action: Callable[[TrainingJob], A
 
 
 def jobs_of(request: HttpRequest) -> Any:
-    mine = TrainingJob.objects.of(request.project)  # type: ignore[attr-defined]
+    return with_related(TrainingJob.objects.of(request.project))  # type: ignore[attr-defined]
+
+
+def with_related(jobs: Any) -> Any:
+    """With what `as_job` tells."""
     judged = Checkpoint.objects.filter(job=OuterRef("pk"), full_valid_loss__isnull=False)
-    related = mine.select_related("base_model", "start_checkpoint", "imported").prefetch_related("trackers")
+    related = jobs.select_related("base_model", "start_checkpoint", "imported").prefetch_related("trackers")
     return related.annotate(is_judged=Exists(judged))
 
 

@@ -69,13 +69,12 @@ def jobs(request: HttpRequest) -> HttpResponse:
     status, words = request.GET.get("status", ""), request.GET.get("q", "").strip()
     if status not in STATUSES:
         status = ""
-    found = search(mine.filter(STATUSES[status][1]), words)
     numbers = counted(mine)
-    page = Paginator(found, ROWS_A_PAGE).get_page(request.GET.get("page"))
-    places = turns.places()
+    page = page_of_ids(search(mine.filter(STATUSES[status][1]), words), words, numbers[status], request.GET.get("page"))
+    by_id, places = shown(list(page)), turns.places()
     context = {
         "page": page,
-        "rows": [row(job, places) for job in page],
+        "rows": [row(by_id[job_id], places) for job_id in page if job_id in by_id],
         "status": status,
         "words": words,
         "filters": [(key, label, numbers[key]) for key, (label, _) in STATUSES.items()],
@@ -86,9 +85,19 @@ def jobs(request: HttpRequest) -> HttpResponse:
 
 
 def counted(jobs: QuerySet[TrainingJob]) -> dict[str, int]:
-    """How many jobs each of STATUSES has, all in one look at an index."""
-    numbers = {f"n{place}": Count("pk", filter=which) for place, (_, which) in enumerate(STATUSES.values())}
+    """How many jobs each of STATUSES has, all in one look at an index, in which the project stands but no id."""
+    numbers = {f"n{place}": Count("project_id", filter=which) for place, (_, which) in enumerate(STATUSES.values())}
     return dict(zip(STATUSES, jobs.order_by().aggregate(**numbers).values(), strict=True))
+
+
+def page_of_ids(found: QuerySet[TrainingJob], words: str, number: int, page: str | None) -> Any:
+    """Ids alone: on their way to a late page databases read all that is asked for of the rows before it. `number`: of
+    these jobs where there are no words; those with words are looked through once, to be counted as well."""
+    ids = found.values_list("pk", flat=True).order_by("-created_at", "-id")
+    paginator = Paginator(list(ids) if words else ids, ROWS_A_PAGE)
+    if not words:
+        paginator.count = number  # type: ignore[misc]
+    return paginator.get_page(page)
 
 
 def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
@@ -101,9 +110,15 @@ def search(jobs: QuerySet[TrainingJob], words: str) -> QuerySet[TrainingJob]:
             | Q(training_file_name__icontains=word)
             | Q(fine_tuned_model__icontains=word)
         )
-    found = jobs.select_related("base_model", "training_file", "start_checkpoint", "imported")
+    return jobs
+
+
+def shown(ids: list[str]) -> dict[str, TrainingJob]:
+    """With what a row of the list says, by id."""
+    # by nothing but their ids: with a project or an order to them SQLite would go through the project's jobs
+    found = TrainingJob.objects.order_by().select_related("base_model", "training_file", "start_checkpoint", "imported")
     judged = Metric.objects.filter(job=OuterRef("pk"), full_valid_loss__isnull=False).order_by("full_valid_loss")
-    return found.annotate(best_loss=Subquery(judged.values("full_valid_loss")[:1])).order_by("-created_at", "-id")
+    return found.annotate(best_loss=Subquery(judged.values("full_valid_loss")[:1])).in_bulk(ids)
 
 
 def row(job: TrainingJob, places: dict[str, str]) -> JobRow:

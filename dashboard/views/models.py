@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Prefetch
+from django.db.models import Exists, OuterRef, Prefetch
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
@@ -21,6 +21,8 @@ from training import catalogue, devices
 from training.engine.spec import ModelFacts
 from training.models import BaseModel, Checkpoint, TrainingJob
 
+FAMILY = 20  # jobs shown below their base model; the page of jobs has the others
+
 
 @dataclass(frozen=True)
 class ModelRow:
@@ -31,7 +33,8 @@ class ModelRow:
     fit: Fit | None
     is_gone: bool  # the row says on disk, the folder says no
     deployment: Deployment | None
-    family: list[TrainingJob]  # with `.kept`: their checkpoints, the newest first
+    family: list[TrainingJob]  # the newest FAMILY, with `.kept`: their checkpoints, the newest first
+    has_more: bool  # than those
 
     @property
     def percent(self) -> int:
@@ -55,11 +58,8 @@ def _context(request: HttpRequest) -> dict[str, Any]:
 
 def rows(project: Project) -> list[ModelRow]:
     device = devices.device_facts()
-    kept = Checkpoint.objects.filter(archived_at=None).select_related("deployment").order_by("-step")
-    families: dict[int, list[TrainingJob]] = {}
-    trained = TrainingJob.objects.of(project).visible().filter(checkpoints__archived_at=None, checkpoints__isnull=False)
-    for job in trained.distinct().prefetch_related(Prefetch("checkpoints", kept, to_attr="kept")):
-        families.setdefault(job.base_model_id, []).append(job)
+    known = list(BaseModel.objects.select_related("deployment"))
+    families = {model.pk: family(project, model) for model in known}
     return [
         ModelRow(
             model=model,
@@ -67,10 +67,20 @@ def rows(project: Project) -> list[ModelRow]:
             fit=fit(model, device),
             is_gone=model.status == BaseModel.Status.READY and not model.is_present,
             deployment=getattr(model, "deployment", None),
-            family=families.get(model.pk, []),
+            family=families[model.pk][:FAMILY],
+            has_more=len(families[model.pk]) > FAMILY,
         )
-        for model in BaseModel.objects.select_related("deployment")
+        for model in known
     ]
+
+
+def family(project: Project, model: BaseModel) -> list[TrainingJob]:
+    """The newest jobs of the project with checkpoints of this model: one more than is shown."""
+    kept = Checkpoint.objects.filter(archived_at=None)
+    trained = TrainingJob.objects.of(project).visible().filter(base_model=model)
+    trained = trained.filter(Exists(kept.filter(job=OuterRef("pk")))).order_by("-created_at", "-id")
+    listed = kept.select_related("deployment").order_by("-step")
+    return list(trained.prefetch_related(Prefetch("checkpoints", listed, to_attr="kept"))[: FAMILY + 1])
 
 
 @require_POST

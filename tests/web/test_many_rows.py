@@ -1,5 +1,6 @@
 """Lists stay quick however much they list: how often the database is asked, and by which index."""
 
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
@@ -95,3 +96,32 @@ def test_the_migration_indexes_the_metadata_that_is_there(api: Client, project: 
     makers.make_job(project)
     import_module("training.migrations.0034_metadata_pairs").index_what_is_there(apps, None)
     assert found(api, "team=a", "empty=") == [old.pk] and MetadataPair.objects.count() == 2
+
+
+def test_a_late_page_of_jobs_and_a_search_show_the_right_jobs(
+    owner_client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.views.jobs.ROWS_A_PAGE", 20)
+    labels = ["Morning"] * 20 + ["Evening"] * 10
+    jobs = [makers.make_job(project, label=label, status="failed") for label in labels][::-1]
+    for number, job in enumerate(jobs):
+        TrainingJob.objects.filter(pk=job.pk).update(created_at=job.created_at - timedelta(minutes=number))
+    first, second = (owner_client.get("/jobs/", {"status": "failed", "page": page}) for page in (1, 2))
+    listed = [row.job.pk for answer in (first, second) for row in answer.context["rows"]]
+    assert listed == [job.pk for job in jobs] and b"of 30" in second.content
+    found = owner_client.get("/jobs/", {"q": "evening"})
+    assert [row.job.pk for row in found.context["rows"]] == [job.pk for job in jobs[:10]]
+
+
+def test_a_base_model_shows_its_newest_jobs_and_leads_to_the_others(
+    owner_client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.views.models.FAMILY", 2)
+    jobs = [makers.make_job(project, label=f"Job {number}", status="succeeded") for number in range(3)]
+    for job in jobs[:2]:
+        makers.make_checkpoint(job)
+    (row,) = owner_client.get("/models/").context["rows"]
+    assert row.family == jobs[1::-1] and not row.has_more, "a job without a checkpoint is left out"
+    makers.make_checkpoint(jobs[2])
+    page = owner_client.get("/models/")
+    assert page.context["rows"][0].family == jobs[:0:-1] and b"All jobs that trained tiny" in page.content
