@@ -40,5 +40,6 @@ def refusal(rest: str) -> ApiError | None:
     for beginning, (subject, instead) in INSTEAD.items():
         if rest == beginning or rest.startswith(beginning + "/"):
             status = 410 if beginning == LEGACY else 404
-            return ApiError(f"{subject} not served yet by Hone. {instead}", status=status, code="not_served")
+            ended = "gone: OpenAI switched it off in 2024" if status == 410 else "not served yet by Hone"
+            return ApiError(f"{subject} {ended}. {instead}", status=status, code="not_served")
     return None

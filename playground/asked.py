@@ -1,7 +1,6 @@
 """What may be asked of /v1/chat/completions and /v1/completions, looked at before vLLM gets it.
 
-Everything said here is also what the served OpenAPI says. Fields that are not named pass: vLLM has more (`top_k`,
-`min_p`, `structured_outputs` ...). Null is absent.
+Everything said here is also what the served OpenAPI says. Null is absent.
 """
 
 from typing import Annotated, Any
@@ -9,7 +8,31 @@ from typing import Annotated, Any
 from ninja.errors import ValidationError as Invalid
 from pydantic import ConfigDict, Field, ValidationError
 
+from accounts.errors import ApiError
 from training.nulls import NullIsAbsent
+
+# Fields of OpenAI's API that mean nothing here, and those of vLLM's that a caller must not set. Dropped, never refused.
+DROPPED = {
+    *("audio", "metadata", "modalities", "moderation", "prediction", "prompt_cache_key", "prompt_cache_options"),
+    *("prompt_cache_retention", "reasoning_effort", "safety_identifier", "service_tier", "store", "user", "verbosity"),
+    *("web_search_options", "chat_template", "chat_template_kwargs", "kv_transfer_params", "priority", "request_id"),
+    "vllm_xargs",
+}
+# What vLLM understands besides; a test holds it against the vLLM that is installed.
+PASSED = {
+    *("add_generation_prompt", "add_special_tokens", "allowed_token_ids", "bad_words", "cache_salt"),
+    *("continue_final_message", "documents", "ignore_eos", "include_reasoning", "include_stop_str_in_output"),
+    *("length_penalty", "logprob_token_ids", "min_p", "min_tokens", "prompt_logprobs", "repetition_detection"),
+    *("repetition_penalty", "return_prompt_text", "return_token_ids", "return_token_offsets"),
+    *("return_tokens_as_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "stop_token_ids"),
+    *("structured_outputs", "thinking_token_budget", "top_k", "truncate_prompt_tokens", "truncation_side"),
+    *("echo", "response_format", "use_beam_search"),
+}
+# What vLLM has for servers of its own kind and for media: refused like a name that nobody knows.
+INTERNAL = {
+    *("ec_transfer_params", "media_io_kwargs", "mm_payload", "mm_processor_kwargs", "prompt_embeds"),
+    *("return_mm_kwargs", "routed_experts_prompt_start", "session_id", "stream_interval", "watermarking"),
+}
 
 Sampled = Annotated[float, Field(ge=0, le=2, description="0 is always the likeliest token")]
 Share = Annotated[float, Field(gt=0, le=1, description="Tokens outside this share of probability are left out")]
@@ -27,10 +50,17 @@ class StreamOptions(NullIsAbsent):
     include_usage: bool = Field(False, description="A last chunk without choices says the usage")
 
 
+def _name_the_rest(schema: dict[str, Any]) -> None:
+    words = dict.fromkeys(PASSED, "Passed to vLLM as it is") | dict.fromkeys(DROPPED, "Accepted and ignored")
+    for name in sorted(words.keys() - schema["properties"].keys()):
+        schema["properties"][name] = {"description": words[name]}
+    schema["additionalProperties"] = False
+
+
 class Asked(NullIsAbsent):
     """What both have."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, json_schema_extra=_name_the_rest)
 
     model: Annotated[str, Field(min_length=1, description="Of GET /v1/models; a base model or a fine-tuned one")]
     temperature: Sampled = 1
@@ -47,7 +77,7 @@ class Asked(NullIsAbsent):
 
 class AskChat(Asked):
     """Body of POST /v1/chat/completions. What OpenAI has and vLLM lacks (`store`, `metadata`, `service_tier` ...) is
-    taken and ignored; what vLLM has besides passes."""
+    taken and ignored; what vLLM has besides passes; any other field is refused."""
 
     messages: Annotated[
         list[dict[str, Any]],
@@ -63,6 +93,8 @@ class AskChat(Asked):
     response_format: dict[str, Any] | None = Field(
         None, description="`type`: text, json_object, or json_schema with `json_schema`"
     )
+    functions: list[dict[str, Any]] | None = Field(None, description="The older words of tools")
+    function_call: str | dict[str, Any] | None = Field(None, description="The older words of tool_choice")
 
 
 class AskCompletion(Asked):
@@ -79,7 +111,10 @@ class AskCompletion(Asked):
 
 
 def check(ask: type[Asked], payload: dict[str, Any]) -> None:
-    """Raises ninja's error, which the API words and names the field in."""
+    """Raises ninja's error, which the API words and names the field in; ApiError for a field that nobody knows."""
+    for name, value in payload.items():
+        if value is not None and name not in ask.model_fields.keys() | PASSED | DROPPED:
+            raise ApiError(f"Unrecognized request argument supplied: {name}", param=name, code="unknown_parameter")
     try:
         ask.model_validate(payload)
     except ValidationError as error:

@@ -19,6 +19,7 @@ from asgiref.sync import sync_to_async
 from accounts.errors import ApiError
 from accounts.models import Project
 from playground import deployments, load_times, too_long, tool_calls
+from playground.asked import DROPPED
 from playground.deployments import Target
 from playground.limits.reserving import Grant
 from playground.limits.tally import Tally
@@ -34,31 +35,6 @@ FAILED_FOR_SECONDS = 60.0  # a failed model is tried again for a request after t
 SILENCE_SECONDS = 600.0  # no byte from vLLM for this long: give up
 ENGINE_IS_DEAD = "EngineCore encountered an issue"  # what vLLM's server says of its own engine: it ends, too
 READ_BYTES = 1 << 20  # kept of an answer before vLLM is made to wait for a slow reader
-
-# Fields of OpenAI's API that mean nothing here, and those of vLLM's that a caller must not set. Dropped, never refused.
-DROPPED = {
-    "audio",
-    "metadata",
-    "modalities",
-    "moderation",
-    "prediction",
-    "prompt_cache_key",
-    "prompt_cache_options",
-    "prompt_cache_retention",
-    "reasoning_effort",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "user",
-    "verbosity",
-    "web_search_options",
-    "chat_template",
-    "chat_template_kwargs",
-    "kv_transfer_params",
-    "priority",
-    "request_id",
-    "vllm_xargs",
-}
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 

@@ -151,9 +151,11 @@ def error_of(response: Any) -> dict[str, Any]:
     return error
 
 
-@pytest.mark.parametrize("path", ["/chat/completions", "/completions"])
-async def test_an_unknown_model_is_404_in_openais_words(caller: Caller, path: str) -> None:
-    response = await caller.post(path, {"model": "gpt-9", "messages": ASK, "prompt": "x"})
+@pytest.mark.parametrize(
+    ("path", "what"), [("/chat/completions", {"messages": ASK}), ("/completions", {"prompt": "x"})]
+)
+async def test_an_unknown_model_is_404_in_openais_words(caller: Caller, path: str, what: dict[str, Any]) -> None:
+    response = await caller.post(path, {"model": "gpt-9"} | what)
     assert response.status_code == 404
     error = error_of(response)
     assert error["code"] == "model_not_found"
@@ -331,3 +333,10 @@ def test_wanting_twice_changes_nothing(base: BaseModel) -> None:
     assert deployments.want(base_model=base).state == "ready"
     deployments.release(first)
     assert deployments.want(base_model=base).state == "queued"
+
+
+async def test_a_field_that_neither_openai_nor_vllm_has_is_refused_by_name(caller: Caller, base: BaseModel) -> None:
+    response = await caller.post("/chat/completions", {"model": "tiny", "messages": ASK, "temprature": 1})
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["param"], error["message"]) == ("temprature", "Unrecognized request argument supplied: temprature")

@@ -22,7 +22,7 @@ from django.test import AsyncClient
 from openai import AsyncOpenAI
 from safetensors.numpy import load_file, save_file
 
-from playground import deployments, gateway, parity, vllm
+from playground import asked, deployments, gateway, parity, vllm
 from playground.film import answering, prompts, strip, tending
 from playground.film.models import Frame
 from playground.fleet import Fleet
@@ -249,6 +249,13 @@ async def test_the_base_answers_beside_an_adapter_as_it_does_alone(
         (beside_text, beside), (other, _) = await asyncio.gather(say("tiny"), say(name, 48))
         assert beside_text == text != other[: len(text)]
         assert beside == pytest.approx(alone, abs=1e-3)
+
+
+def test_every_field_that_vllm_knows_is_passed_ignored_or_refused_on_purpose(real_stand: Stand) -> None:
+    described = httpx2.get(f"{real_stand.server.url}/openapi.json").json()["components"]["schemas"]
+    for name, ask in (("ChatCompletionRequest", asked.AskChat), ("CompletionRequest", asked.AskCompletion)):
+        known = ask.model_fields.keys() | asked.PASSED | asked.DROPPED | asked.INTERNAL
+        assert set(described[name]["properties"]) - known == set()
 
 
 def test_merged_weights_answer_as_the_adapter_in_a_server_that_knows_no_adapter(
