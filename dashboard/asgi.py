@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
+from django.urls import re_path
 
 pages = get_asgi_application()
 
@@ -58,6 +59,8 @@ api = ApiHandler()
 
 
 async def http(scope: dict[str, Any], receive: Any, send: Any) -> Any:
+    if scope["path"] == "/v1":
+        scope = scope | {"path": "/v1/"}  # no such address either, said at once in the API's words
     return await (api if scope["path"].startswith("/v1/") else pages)(scope, receive, send)
 
 
@@ -78,4 +81,6 @@ class OwnPagesOnly:
         return await (self.application if allowed else WebsocketDenier())(scope, receive, send)
 
 
-application = ProtocolTypeRouter({"http": http, "websocket": OwnPagesOnly(AuthMiddlewareStack(URLRouter(routes)))})
+anywhere_else = re_path("", WebsocketDenier.as_asgi())
+sockets = URLRouter([*routes, anywhere_else])
+application = ProtocolTypeRouter({"http": http, "websocket": OwnPagesOnly(AuthMiddlewareStack(sockets))})

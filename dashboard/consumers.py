@@ -62,6 +62,9 @@ class NewsConsumer(AsyncJsonWebsocketConsumer):
         with contextlib.suppress(Exception):
             await self.channel_layer.group_discard(self.group, self.channel_name)
 
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """Pages have nothing to say here; what a program sends is not read."""
+
     async def news(self, message: dict[str, Any]) -> None:
         """Handler of {"type": "news"} from training.notify."""
         self.arrived.set()

@@ -198,3 +198,17 @@ async def test_a_slow_look_is_followed_by_a_longer_rest() -> None:
     now = time.monotonic()
     assert consumers._next_look(now) >= now + 1
     assert consumers._next_look(now - 2) >= now + 8, "two seconds of looking are a fifth of ten at most"
+
+
+async def test_what_a_program_sends_is_not_read_and_an_address_that_is_none_is_refused(
+    owner_client: Client, running_job: TrainingJob
+) -> None:
+    link = socket(owner_client, f"/ws/jobs/{running_job.id}/")
+    assert (await link.connect())[0]
+    await link.send_to(text_data="no JSON")
+    assert await rows_until(link, 30)
+    await database_sync_to_async(makers.add_metrics)(running_job, 1, first=31)
+    notify.job_changed(running_job.id)
+    assert await rows_until(link, 31)
+    await link.disconnect()
+    assert not (await socket(owner_client, "/ws/nonsense/").connect())[0]
