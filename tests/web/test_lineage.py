@@ -148,7 +148,7 @@ def test_the_job_that_was_asked_for_is_marked_once_in_the_drawing_and_once_in_th
     owner_client: Client, loop: TrainingJob
 ) -> None:
     page = owner_client.get("/lineage/", {"job": loop.pk}).text
-    _, _, page = page.partition('<main')  # the menu of projects above it marks the project
+    _, _, page = page.partition("<main")  # the menu of projects above it marks the project
     assert page.count('aria-current="true"') == 2 and page.count('id="drawn-here"') == 1
     assert f'<a href="/jobs/{loop.pk}/" class="lineage-node lineage-node--job' in page
     assert '<a href="#drawn-here"><b>Second</b></a>' in page, "the way there by keyboard"
