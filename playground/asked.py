@@ -102,7 +102,11 @@ class AskCompletion(Asked):
 
     prompt: Annotated[
         str | list[str] | list[int] | list[list[int]],
-        Field(min_length=1, description="One text or several, or their tokens as numbers"),
+        Field(
+            min_length=1,
+            description="One text or several, or their tokens as numbers",
+            json_schema_extra={"minItems": 1},  # of a list; pydantic only says it of a text
+        ),
     ]
     max_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] = 16
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

@@ -165,6 +165,11 @@ def configuration(server: Server, things: dict[str, list[str]]) -> str:
         f"include-operation-id = {json.dumps(BY_STATE)}",
         "[operations.checks.positive_data_acceptance]",
         f"expected-statuses = {json.dumps(TAKEN)}",
+        # at its address OpenAI lists stored completions: 404 with the code not_served, as all that is not served
+        "[[operations]]",
+        "include-operation-id = 'chat_completions'",
+        "[operations.checks.unsupported_method]",
+        "enabled = false",
     ]
     for name, values in things.items():
         lines += [f"[dictionaries.{name}]", f"values = {json.dumps(values)}"]

@@ -12,7 +12,7 @@ from django.utils import timezone
 from ninja import File as FilePart
 from ninja import Form, Query, Router, UploadedFile
 from pydantic import Field
-from pydantic.json_schema import SkipJsonSchema
+from pydantic.json_schema import SkipJsonSchema, WithJsonSchema
 
 from accounts.errors import ApiError
 from dashboard import schemas
@@ -25,6 +25,7 @@ from training.rules import recognise
 router = Router()
 
 NoNull = SkipJsonSchema[None]  # a form has no null
+LEAST, MOST = 3600, 2_592_000  # seconds until a file expires
 CHUNK_BYTES = 1 << 20
 BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 A_TABLE = "This is a table. Upload it on the Datasets page of Hone, which maps its columns, or send JSONL."
@@ -36,7 +37,12 @@ class Expiry(schemas.Schema):
 
     purpose: schemas.Purpose
     anchor: Annotated[Literal["created_at"] | NoNull, Field(alias="expires_after[anchor]")] = None
-    seconds: Annotated[int | NoNull, Field(alias="expires_after[seconds]", ge=3600, le=2_592_000)] = None
+    # not `Annotated[int, Field(ge=...)] | NoNull`, whose refusal would also say that it is not null
+    seconds: Annotated[
+        int | NoNull,
+        Field(alias="expires_after[seconds]", ge=LEAST, le=MOST),
+        WithJsonSchema({"type": "integer", "minimum": LEAST, "maximum": MOST}),
+    ] = None
 
 
 @router.post("/files", response=schemas.File)

@@ -16,7 +16,8 @@ from training.webhooks.deliveries import EVENT_TYPES
 router = Router()
 
 Name = Annotated[str, Field(min_length=1, max_length=120)]
-Url = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra={"pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"})]
+ADDRESS = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#:@\\][^\s#\\]*$"
+Url = Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra={"pattern": ADDRESS})]
 # which events there are, and what is no address, is said in training/webhooks; here it is only described
 EventType = Annotated[str, Field(json_schema_extra={"enum": list(EVENT_TYPES)})]
 SomeTypes = Annotated[list[EventType], Field(json_schema_extra={"minItems": 1})]

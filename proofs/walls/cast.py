@@ -70,6 +70,7 @@ class World:
 def make_world() -> World:
     project, elsewhere = Project.objects.create(name=f"{WORD} works"), Project.objects.create(name="Elsewhere")
     people = {role: _person(project, role) for role in ROLES}
+    User.objects.filter(pk=people["owner"].pk).update(is_superuser=True)  # looks after the server
     stranger = _person(elsewhere, "owner", "stranger")
     _fill(project, people["owner"])
     newest = Checkpoint.objects.of(project).latest("step")

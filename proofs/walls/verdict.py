@@ -7,7 +7,9 @@ from dashboard import walls
 from proofs.walls.walk import OPEN_CALL, OUTSIDERS, Asked
 
 REFUSALS: Final = (401, 403, 404, 405, 4401, 4403, 4404)
-CARETAKERS: Final = {"quotas", "change-quota", "remove-model", "remove-model-files"}  # in the walk that is the owner
+CARETAKERS: Final = {  # in the walk that is the owner
+    *("new-project", "quotas", "change-quota", "remove-model", "remove-model-files"),
+}
 OPEN: Final = walls.WITHOUT_ROLE - {"welcome", "choose-project"} - CARETAKERS
 ONESELF: Final = walls.CHANGES["reader"] | walls.WITHOUT_ROLE
 NOT_A_READERS: Final = {name for names in walls.LOOKS.values() for name in names}
