@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from training import excerpts, template_marks
 from training.jsonl import INDEX_EVERY, MAX_LINE_BYTES, BadRow, lines, parse
-from training.message_rules import call_warnings
+from training.message_rules import EMPTY_ANSWER, call_warnings, is_empty_answer
 from training.pair_counts import PairCounts
 from training.problem_groups import Group, of_warning
 from training.rules import (
@@ -297,9 +297,8 @@ class _Check:
     def look_at_answer(self, message: Row, content: str, index: int, number: int) -> None:
         place = f"messages[{index}].content"
         self.calls = self.calls or "tool_calls" in message or "function_call" in message
-        if (not content or content.isspace()) and not message.get("tool_calls") and not message.get("function_call"):
-            fix = "The model learns to say nothing here; fill it in or remove the row."
-            self.warn("empty_answer", number, "An assistant message is empty", fix, place, content)
+        if is_empty_answer(message):
+            self.warn("empty_answer", number, *EMPTY_ANSWER, place, content)
         elif content[-1:].isspace():
             fix = "The model learns to end its answers so; remove it if that is not meant."
             self.warn(

@@ -34,10 +34,13 @@ def of(value: Any) -> str:
     return text if len(text) <= LONGEST + 10 else f"{text[:LONGEST]} …"
 
 
-def of_line(line: bytes) -> str:
+def beginning(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} …"
+
+
+def of_line(line: bytes, longest: int = LONGEST) -> str:
     """Of a line that is no row: its beginning."""
-    text = line[: 4 * LONGEST].decode("utf-8", "replace").strip()
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    return beginning(line[: 4 * longest].decode("utf-8", "replace").strip(), longest)
 
 
 def of_row(row: Any) -> str:
@@ -46,4 +49,4 @@ def of_row(row: Any) -> str:
         text = json.dumps(row, ensure_ascii=False, indent=2)
     except RecursionError:
         return "nested too deeply to be shown"
-    return text if len(text) <= LONGEST_ROW else f"{text[:LONGEST_ROW]} …"
+    return beginning(text, LONGEST_ROW)

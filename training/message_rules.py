@@ -22,6 +22,16 @@ ROLE_NAMES = {
 CALL_EXAMPLE = 'Write {"id": "...", "type": "function", "function": {"name": "...", "arguments": "{}"}}.'
 
 
+# message and fix of what is allowed and teaches the model to be silent
+EMPTY_ANSWER = ("An assistant message is empty", "The model learns to say nothing here; fill it in or remove the row.")
+
+
+def is_empty_answer(message: Row) -> bool:
+    """Of an assistant's message: it neither says nor calls anything."""
+    content = message.get("content") or ""
+    return not content.strip() and not message.get("tool_calls") and not message.get("function_call")
+
+
 def kind_of(value: Any) -> str:
     if value is None:
         return "null"

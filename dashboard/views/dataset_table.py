@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from training import excerpts
 from training.intake import mapping, tables
 from training.intake.errors import IntakeError
 from training.models import DatasetFile
@@ -24,8 +25,9 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "columns": columns,
         "more_columns": len(table.columns) - len(columns),
         "details": table.details,
-        "shown": [
-            (row.line, [mapping.text_of(row.cells.get(column))[:SHOWN_CHARACTERS] for column in columns])
-            for row in rows
-        ],
+        "shown": [(row.line, [_cell(row.cells.get(column)) for column in columns]) for row in rows],
     }
+
+
+def _cell(value: Any) -> str:
+    return excerpts.beginning(mapping.text_of(value), SHOWN_CHARACTERS)

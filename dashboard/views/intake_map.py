@@ -12,10 +12,12 @@ from django.views.decorators.http import require_GET, require_http_methods
 from accounts.errors import ApiError
 from dashboard.turns import answers_of, tools_of, turns_of
 from dashboard.views.one_dataset import one_dataset
+from training import excerpts
 from training.intake import making, mapping, tables
 from training.intake.errors import IntakeError
 from training.intake.mapping import CannotMap, Mapping, line_of
 from training.intake.models import Making
+from training.message_rules import EMPTY_ANSWER, is_empty_answer
 from training.models import DatasetFile
 from training.rules import detect_format, row_errors
 
@@ -118,7 +120,8 @@ def _examples(table: tables.Table, rows: list[tables.TableRow]) -> list[tuple[st
     found = []
     for column in table.columns:
         texts = (mapping.text_of(row.cells.get(column)) for row in rows)
-        found.append((column, next((text for text in texts if text.strip()), "")[:EXAMPLE_CHARACTERS]))
+        first = next((text for text in texts if text.strip()), "")
+        found.append((column, excerpts.beginning(first, EXAMPLE_CHARACTERS)))
     return found
 
 
@@ -141,6 +144,9 @@ def _shown(chosen: Mapping, row: tables.TableRow) -> dict[str, Any]:
     except CannotMap as error:
         return {"line": row.line, "errors": [(str(error), "It will be left out.")], "messages": []}
     errors = [(message, fix) for _, message, fix, _, _ in row_errors(made, detect_format(made))]
+    said = [] if errors else made.get("messages", [])
+    if any(message["role"] == "assistant" and is_empty_answer(message) for message in said):
+        errors.append(EMPTY_ANSWER)
     return {
         "line": row.line,
         "errors": errors,

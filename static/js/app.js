@@ -306,6 +306,13 @@
   refreshTimes();
   hideDismissed();
   for (const notice of $$("[data-once]")) notice.hidden = false;
+  // what the address names has the focus after a reload, too: the browser gives it only when it goes there
+  const named = document.getElementById(location.hash.slice(1));
+  if (named?.matches('[tabindex="-1"]')) named.focus({ preventScroll: true });
+  for (const hint of $$("[data-scroll-hint]")) {
+    const box = document.getElementById(hint.dataset.scrollHint);
+    hint.hidden = box.scrollWidth <= box.clientWidth + 1;
+  }
   // where not all tabs fit, the one that is shown stands in the middle
   for (const tab of $$(".tabs > [aria-current], .tabs > [aria-selected=true]")) {
     const box = tab.parentElement;

@@ -68,6 +68,19 @@ def test_the_preview_follows_the_form_and_says_what_the_check_would(owner_client
     assert "Nothing is chosen for the messages" in page(owner_client, address, target="chat", user="{input}")
 
 
+def test_a_long_first_value_is_seen_to_be_cut(owner_client: Client, project: Project) -> None:
+    file = added(project, f"question,answer\n{'why ' * 200},4\n", "sums.csv")
+    assert "why …</td>" in page(owner_client, reverse("map-columns", args=[file.id]))
+    assert "why …</div>" in page(owner_client, reverse("dataset", args=[file.id]))
+
+
+def test_a_row_whose_answer_is_empty_is_not_sound(owner_client: Client, project: Project) -> None:
+    file = added(project, "question,answer\n2 and 2?,4\n3 and 3?,\n4 and 4?,  \n", "sums.csv")
+    shown = page(owner_client, reverse("map-columns", args=[file.id]))
+    assert "1 of 3 sound" in shown and shown.count("An assistant message is empty") == 2
+    assert "The model learns to say nothing here" in shown
+
+
 def test_another_format_keeps_what_was_guessed(owner_client: Client, table: DatasetFile) -> None:
     shown = page(owner_client, reverse("map-columns", args=[table.id]), target="preference")
     assert "{instruction}\n\n{input}</textarea>" in shown and "{output}</textarea>" in shown
