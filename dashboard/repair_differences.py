@@ -42,13 +42,15 @@ def _filled(lines: Iterable[int], more: list[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Difference:
-    """One line of the file and what becomes of it; `after` is empty when the row is left out."""
+    """One line of the file and what becomes of it; `after` is empty when the row is left out. `why`: what makes it no
+    row at all."""
 
     line: int
     titles: list[str]
     before: list[Part]
     after: list[Part]
     rows: int
+    why: str = ""
 
 
 def of_lines(repair: Repair, lines: Iterable[int]) -> list[Difference]:
@@ -59,14 +61,26 @@ def of_lines(repair: Repair, lines: Iterable[int]) -> list[Difference]:
     for line in lines:
         page = jsonl.page(repair.file.path, line, 1, index)
         row = page[0][1] if page and page[0][0] == line else None
-        found.append(_difference(line, row, plan.row(row) if row is not None else None))
+        if row is None:
+            found.append(_unreadable(line, jsonl.raw_line(repair.file.path, line, index)))
+        else:
+            found.append(_difference(line, row, plan.row(row)))
     return found
 
 
-def _difference(line: int, row: Row | None, changed: Any) -> Difference:
-    if row is None or changed is None:
-        text = "This line cannot be read as a row."
-        return Difference(line, [catalogue.BY_KEY["drop_bad"].title], [Part("removed", text)], [], 0)
+def _unreadable(number: int, line: bytes) -> Difference:
+    """A line that is no row is shown as it stands, with the words of the rule that it breaks."""
+    why = f"This line is longer than {jsonl.MAX_LINE_BYTES >> 20} MiB"
+    if len(line.rstrip(b"\r\n")) <= jsonl.MAX_LINE_BYTES:
+        try:
+            jsonl.parse(line, number == 1)
+        except jsonl.BadRow as bad:
+            why = bad.message
+    text = excerpts.of_line(line, excerpts.LONGEST_ROW)
+    return Difference(number, [catalogue.BY_KEY["drop_bad"].title], [Part("removed", text)], [], 0, why)
+
+
+def _difference(line: int, row: Row, changed: applying.Changed) -> Difference:
     titles = [catalogue.BY_KEY[key].title for key in changed.by]
     if not changed.rows:
         return Difference(line, titles, [Part("removed", excerpts.of_row(row))], [], 0)

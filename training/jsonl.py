@@ -148,12 +148,7 @@ def page(path: Path, start_line: int, count: int, line_index: array | None = Non
     """Up to `count` lines from `start_line` on; None where a line is not readable. Uses the index to jump."""
     found: list[tuple[int, Row | None]] = []
     with path.open("rb") as file:
-        first = 1
-        if line_index:
-            block = min((max(start_line, 1) - 1) // INDEX_EVERY, len(line_index) - 1)
-            file.seek(line_index[block])
-            first = block * INDEX_EVERY + 1
-        for number, line in lines(file, first):
+        for number, line in lines(file, _seek(file, start_line, line_index)):
             if number < start_line or (line is not None and not line.strip()):
                 continue
             if len(found) == count:
@@ -163,6 +158,24 @@ def page(path: Path, start_line: int, count: int, line_index: array | None = Non
             except BadRow:
                 found.append((number, None))
     return found
+
+
+def _seek(file: BinaryIO, line: int, line_index: array | None) -> int:
+    """Goes to the last line that the index knows up to this one, and says which it is."""
+    if not line_index:
+        return 1
+    block = min((max(line, 1) - 1) // INDEX_EVERY, len(line_index) - 1)
+    file.seek(line_index[block])
+    return block * INDEX_EVERY + 1
+
+
+def raw_line(path: Path, number: int, line_index: array | None = None) -> bytes:
+    """A line as it stands; of one above the limit its beginning, a byte more than the limit."""
+    with path.open("rb") as file:
+        first = _seek(file, number, line_index)
+        if first < number:
+            next(at for at, _ in lines(file, first) if at == number - 1)
+        return file.readline(MAX_LINE_BYTES + 1)
 
 
 def split(path: Path, train: Path, valid: Path, *, rows: int, valid_rows: int, seed: int) -> None:

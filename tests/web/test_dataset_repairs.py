@@ -1,5 +1,6 @@
 """The Problems tab: problems by kind, the difference before anything is done, and the version that is made then."""
 
+import html
 import json
 import re
 from typing import Any
@@ -101,6 +102,18 @@ def test_rows_left_out_come_first_then_some_of_each_repair_and_all_can_be_paged_
     assert every == [*range(35, 48), *range(2, 35), 48]
     last = page(owner_client, file, more=f"{address}99")
     assert "41 to 47 of 47 rows that change, those left out first." in last and 'rel="next"' not in last
+
+
+def test_a_line_that_is_no_json_is_shown_as_it_stands_with_what_becomes_of_it(
+    owner_client: Client, project: Project
+) -> None:
+    wrong = b'{"messages": [{"role": "us\xff<er' + b"y" * 4000
+    file = files.create_file(project, None, "x.jsonl", "fine-tune", b"\n".join([*[GOOD] * 1200, wrong, b"[1]", GOOD]))
+    shown = html.unescape(look(owner_client, file, one="drop_bad").text)
+    assert lines_of(shown) == [1201, 1202]
+    assert '<del>{"messages": [{"role": "us\ufffd<eryyy' in shown and "yyy …</del>" in shown and "y" * 3100 not in shown
+    assert "Left out. Byte 27 of this line (0xff) is not UTF-8." in shown
+    assert "<del>[1]</del>" in shown and "Left out. This line holds a list, not a JSON object." in shown
 
 
 def test_spaces_at_an_end_can_be_seen_to_go(owner_client: Client, file: DatasetFile) -> None:
