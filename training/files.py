@@ -220,9 +220,14 @@ def delete(file: DatasetFile) -> None:
     remove(file)
 
 
+@transaction.atomic
 def remove(file: DatasetFile) -> None:
+    """What was made of it keeps in `origin` what it was made of."""
     folder = home.file_folder(file.id)
     project_id = file.project_id
+    for child in DatasetFile.objects.select_for_update().filter(parent=file):
+        child.origin["made_of"] = f"version {file.version}" if child.family == file.family else file.filename
+        child.save(update_fields=["origin"])
     DatasetFile.objects.filter(pk=file.pk).delete()
     transaction.on_commit(lambda: shutil.rmtree(folder, ignore_errors=True))
     notify.project_changed(project_id)

@@ -42,8 +42,8 @@ def done(file: DatasetFile) -> str:
         return f"Preference pairs from {file.origin.get('votes', 0):,} votes."
     if file.sample_task:
         return "Came with Hone."
-    if file.parent:
-        return f"Split off from {file.parent.filename}."
+    if file.parent or "made_of" in file.origin:
+        return f"Split off from {file.parent.filename if file.parent else file.origin['made_of']}."
     return "Uploaded."
 
 

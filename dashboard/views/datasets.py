@@ -1,5 +1,6 @@
 """Screens: the list of datasets, and everything that can be done with one."""
 
+from pathlib import PurePath
 from typing import Any
 
 from django.conf import settings
@@ -169,7 +170,13 @@ def content(request: HttpRequest, file_id: str) -> HttpResponse:
     if not file.path.exists():
         messages.error(request, f"{file.filename} is gone from the disk. Upload it again.")
         return redirect("datasets")
-    return FileInPieces(file.path.open("rb"), as_attachment=True, filename=file.filename)
+    return FileInPieces(file.path.open("rb"), as_attachment=True, filename=_download_name(file))
+
+
+def _download_name(file: DatasetFile) -> str:
+    """tickets.v3.jsonl: the versions of a dataset have one name, and lie side by side where they are saved."""
+    name = PurePath(file.filename)
+    return f"{name.stem}.v{file.version}{name.suffix}" if file.last_version > 1 else file.filename
 
 
 urlpatterns = [

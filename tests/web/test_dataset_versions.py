@@ -49,6 +49,28 @@ def test_the_list_shows_the_newest_version_with_the_jobs_of_all(
     assert "version 2" in page and "3 jobs" in page and "through a part" not in page
 
 
+def test_each_version_is_saved_under_a_name_of_its_own(
+    owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    alone = makers.make_file(project, "alone.jsonl")
+    saved = [owner_client.get(reverse("dataset-content", args=[each.pk])) for each in (*two, alone)]
+    names = ["orders.v1.jsonl", "orders.v2.jsonl", "alone.jsonl"]
+    assert [each["Content-Disposition"] for each in saved] == [f'attachment; filename="{name}"' for name in names]
+
+
+def test_what_a_version_was_made_of_is_told_after_that_is_deleted(
+    owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
+) -> None:
+    first, second = two
+    part = makers.make_file(project, "orders-valid.jsonl", parent=first)
+    files.delete(first)
+    for page in ("", "?tab=versions"):
+        shown = owner_client.get(reverse("dataset", args=[second.pk]) + page).text
+        assert "rom version 1, deleted since" in shown
+    shown = owner_client.get(reverse("dataset", args=[part.pk]) + "?tab=versions").text
+    assert "Split off from orders.jsonl." in shown and "From orders.jsonl, deleted since." in shown
+
+
 def options(form: JobForm, name: str = "training_file") -> dict[str, str]:
     """Those that stand first, and under "Older versions" the others."""
     return {str(key): label for key, label in form.fields[name].choices}  # type: ignore[attr-defined]
