@@ -32,6 +32,13 @@ def part(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
     }
 
 
+def flagged(file: DatasetFile) -> int:
+    """Rows of it that the project's policy has flagged, as far as they are judged."""
+    policy = ModerationPolicy.of(file.project)
+    check = None if policy.policy == ModerationPolicy.Policy.OFF else moderation.known(file, policy)
+    return check.flagged if check and check.status == Status.DONE else 0
+
+
 def _rows(request: HttpRequest, file: DatasetFile, check: ModerationCheck) -> dict[str, Any]:
     asked = request.GET.get("flagged", "")
     first = int(asked) if asked.isdecimal() and len(asked) < 9 else 0

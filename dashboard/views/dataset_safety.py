@@ -46,6 +46,7 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "scan": scan,
         "busy": scan.status in (Status.WAITING, Status.RUNNING) or scan.making or moderated["judging"],
         "going": len(going),
+        "flagged_open": moderation.undecided(file, moderated["moderation"]),
         "looked_for": [kind.name for kind in KINDS.values()],
         "not_looked_for": NOT_LOOKED_FOR,
         "kinds": [_kind(each, scan, decisions) for each in KINDS if scan.counts.get(each)],
@@ -63,9 +64,9 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
 
 
 def found(file: DatasetFile) -> int:
-    """For the tab's name: what is known without looking."""
+    """For the tab's name: what is known without looking, flagged rows too."""
     scan = SafetyScan.objects.filter(file=file, status=Status.DONE).first()
-    return scan.found if scan else 0
+    return (scan.found if scan else 0) + dataset_moderation.flagged(file)
 
 
 def _kind(kind: str, scan: SafetyScan, decisions: reviewing.Decisions) -> dict[str, Any]:

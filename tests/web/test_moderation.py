@@ -138,6 +138,17 @@ def test_switched_off_nothing_is_judged(owner_client: Client, dataset: DatasetFi
     assert not ModerationCheck.objects.exists()
 
 
+def test_undecided_flagged_rows_are_counted_on_the_tab_and_before_a_version_is_made(
+    owner_client: Client, dataset: DatasetFile
+) -> None:
+    look(owner_client, dataset)
+    page = look(owner_client, dataset)
+    assert 'Safety <span class="tab__count">2</span>' in page
+    assert "<b>2</b> flagged rows are undecided and stay." in page
+    owner_client.post(f"/datasets/{dataset.id}/safety/decide", {"kind": "flagged", "line": 4, "decision": "keep"})
+    assert "<b>1</b> flagged row is undecided and stays." in look(owner_client, dataset)
+
+
 def test_rows_that_somebody_kept_block_nothing(owner_client: Client, owner: User, dataset: DatasetFile) -> None:
     set_policy(dataset.project, "block")
     page = look(owner_client, dataset)

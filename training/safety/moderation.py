@@ -251,6 +251,14 @@ def blocking(file: DatasetFile, check: ModerationCheck) -> Iterator[Flagged]:
     return (row for row in flagged_rows(check) if kept.about(row.line) != SafetyDecision.Decision.KEEP)
 
 
+def undecided(file: DatasetFile, policy: ModerationPolicy) -> int:
+    """Flagged rows that nobody has kept or dropped."""
+    check, kept = known(file, policy), Kept(file)
+    if check is None or check.status != Status.DONE or not check.flagged or kept.lines.get(WHOLE_KIND):
+        return 0
+    return sum(not kept.about(row.line) for row in flagged_rows(check))
+
+
 def dropped_lines(file: DatasetFile, policy: ModerationPolicy) -> set[int]:
     """Flagged rows that a new version leaves out."""
     check, kept = known(file, policy), Kept(file)
