@@ -67,11 +67,16 @@ class Reader:
         return f"{where}?{urlencode(self.kept)}" if self.kept else where
 
 
-def reader(request: HttpRequest, file: DatasetFile, on: bool = False) -> Reader:
+def base_models(request: HttpRequest) -> tuple[list[BaseModel], BaseModel | None]:
+    """Those on disk, and the one that reads the rows on every tab of a dataset: ?model=, else the usual one."""
     models = [model for model in BaseModel.objects.ready() if model.is_present]
     asked = request.GET.get("model", "")
-    model = next((each for each in models if each.name == asked), None)
-    model = model or next((each for each in models if each.name in file.token_facts), None) or next(iter(models), None)
+    return models, next((each for each in models if each.name == asked), None) or token_counts.usual_model()
+
+
+def reader(request: HttpRequest, file: DatasetFile, on: bool = False) -> Reader:
+    models, model = base_models(request)
+    asked = request.GET.get("model", "")
     length = request.GET.get("max_length", "")
     asked_length = min(int(length), MOST_LENGTH) if length.isdecimal() and len(length) < 10 and int(length) else None
     on = on or request.GET.get("view") == "tokens"

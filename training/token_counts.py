@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.cache import cache
 from django.db import transaction
-from django.db.models import F, Max, QuerySet
+from django.db.models import F, Max
 
 from accounts.errors import ApiError
 from training import file_tasks, insight, jsonl, token_index
@@ -126,7 +126,7 @@ def do(task: FileTask, progress: Progress) -> dict[str, Any]:
 def uncounted() -> Iterator[tuple[DatasetFile, BaseModel]]:
     """Checked files that nobody asked about yet, each with the base model whose tokens its page would show. Each pair
     comes once in a worker's life: a file that cannot be counted must not be read again and again."""
-    base_model = next((model for model in _by_use() if model.is_present), None)
+    base_model = usual_model()
     if base_model is None:
         return
     files = DatasetFile.objects.usable().filter(token_facts={}, bytes__lte=COUNTED_UNASKED_BYTES)
@@ -135,13 +135,11 @@ def uncounted() -> Iterator[tuple[DatasetFile, BaseModel]]:
             yield file, base_model
 
 
-def _by_use() -> QuerySet[BaseModel]:
-    """What was trained last comes first."""
-    return (
-        BaseModel.objects.ready()
-        .annotate(used=Max("jobs__created_at"))
-        .order_by(F("used").desc(nulls_last=True), "name")
-    )
+def usual_model() -> BaseModel | None:
+    """Of those on disk the one that was trained last: pages count with it where nobody chooses another."""
+    ready = BaseModel.objects.ready().annotate(used=Max("jobs__created_at"))
+    by_use = ready.order_by(F("used").desc(nulls_last=True), "name")
+    return next((model for model in by_use if model.is_present), None)
 
 
 def count_tokens(

@@ -11,6 +11,7 @@ from dashboard.forecast import forecast
 from dashboard.form_start import validation_partner
 from dashboard.forms import METHOD_NAMES
 from dashboard.preparing import busy_now
+from dashboard.row_tokens import base_models
 from dashboard.views.one_dataset import one_dataset
 from training import checks
 from training.engine.spec import Recipe
@@ -35,10 +36,7 @@ def estimate(request: HttpRequest, file_id: str) -> HttpResponse:
     """?model= chooses whose tokenizer, weights and measured speed it is computed for; ?slim= draws one line that
     unfolds, ?open= the line unfolded."""
     file = one_dataset(request, file_id)
-    models = [model for model in BaseModel.objects.ready() if model.is_present]
-    asked = request.GET.get("model", "")
-    model = next((each for each in models if each.name == asked), None)
-    model = model or next((each for each in models if each.name in file.token_facts), None) or next(iter(models), None)
+    models, model = base_models(request)
     context = {
         "file": file,
         "models": models,

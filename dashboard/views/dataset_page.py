@@ -27,7 +27,7 @@ from dashboard.views import (
 from dashboard.views.one_dataset import one_dataset
 from training import checks
 from training.datasets import MIN_JOB_ROWS
-from training.models import DatasetFile
+from training.models import BaseModel, DatasetFile
 from training.rules import FORMAT_NAMES
 
 Status = DatasetFile.Status
@@ -78,6 +78,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "sound_rows": sound_rows,
         "pairs": _pairs(file, sound_rows),
         "tab": tab,
+        "asked_model": _asked_model(request),
         "slim": "tab" in request.GET,  # what training takes: one line beside what was asked for
         "tabs": [(key, name, _count(key, file)) for key, (name, _) in TABS.items() if _tells(key, file)],
         "tab_template": f"dashboard/dataset_{tab}.html",
@@ -85,6 +86,12 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         **shown,
     }
     return render(request, "dashboard/dataset.html", context)
+
+
+def _asked_model(request: HttpRequest) -> str:
+    """The base model of the address, for the links of the page: it is the same on every tab."""
+    asked = request.GET.get("model", "")
+    return asked if asked and BaseModel.objects.ready().filter(name=asked).exists() else ""
 
 
 def _same_content(file: DatasetFile) -> DatasetFile | None:

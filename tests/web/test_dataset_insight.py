@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import Project
 from tests.factories import chat_row, preference_rows, tiny_model
-from tests.makers import make_base_model
+from tests.makers import make_base_model, make_job
 from training import file_tasks, files, insight, token_counts
 from training.models import BaseModel, DatasetFile
 
@@ -118,3 +118,21 @@ def test_a_file_with_problems_still_says_what_its_good_rows_have_in_common(
     file = make(project, [*[chat_row("?", f"Thank you for {n}.") for n in range(12)], {"messages": []}])
     text = page(owner_client, file)
     assert "Tokens are counted when the file has no problems" in text and "Thank you for" in text
+
+
+def test_every_tab_reads_with_the_usual_base_model_or_the_one_of_the_address(
+    owner_client: Client, project: Project, file: DatasetFile, model: BaseModel, tmp_path: Path
+) -> None:
+    other = make_base_model("another", str(tiny_model(tmp_path / "another")))
+    make_job(project, base_model=model, training_file=file)
+    token_counts.token_facts(file, other)  # counted, and first by its name
+    for tab in ("tokens", "rows&view=tokens"):
+        shown = owner_client.get(f"/datasets/{file.id}/?tab={tab}").text
+        assert '<option value="chatml" selected>' in shown and "model=" not in tabs(shown)
+        shown = owner_client.get(f"/datasets/{file.id}/?tab={tab}&model=another").text
+        assert '<option value="another" selected>' in shown and tabs(shown).count("&amp;model=another#tabs") == 8
+    assert 'value="chatml" selected' in owner_client.get(f"/datasets/{file.id}/estimate").text
+
+
+def tabs(page: str) -> str:
+    return page[page.index('id="tabs"') :].partition("</nav>")[0]
