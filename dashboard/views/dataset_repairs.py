@@ -96,4 +96,4 @@ def make(request: HttpRequest, file_id: str, repair_id: str) -> HttpResponse:
         return redirect(address(repair))
     words = f"Version {repair.made.version} is made. {asking.words_of(repair)} Version {repair.file.version} stays."
     messages.success(request, words)
-    return redirect(reverse("dataset", args=[repair.made_id]))
+    return redirect(f"{reverse('dataset', args=[repair.made_id])}#verdict")

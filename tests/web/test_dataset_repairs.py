@@ -130,7 +130,8 @@ def test_several_repairs_make_one_version_and_the_old_one_stays(
     assert "Changes 4 of 14 rows, leaves out 1" in re.sub(r"\s+", " ", answer.text)
     answer = make(owner_client, file, Repair.objects.get())
     made = DatasetFile.objects.get(version=2)
-    assert answer.redirect_chain[-1][0] == reverse("dataset", args=[made.pk])
+    assert answer.redirect_chain[-1][0] == f"{reverse('dataset', args=[made.pk])}#verdict"
+    assert 'id="verdict" tabindex="-1"' in answer.text
     assert made.path.read_bytes() == b"".join(line + b"\n" for line in [GOOD] * 13)
     assert (made.status, made.rows, made.parent, made.created_by) == ("processed", 13, file, owner)
     assert made.origin["words"] == (
