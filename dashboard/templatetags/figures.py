@@ -6,7 +6,7 @@ from datetime import datetime
 from django import template
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 register = template.Library()
 DASH = "–"
@@ -124,3 +124,9 @@ def coded(text: str) -> SafeString:
     return format_html_join(
         "", "{}", ((format_html("<code>{}</code>", x) if n % 2 else x,) for n, x in enumerate(parts))
     )
+
+
+@register.filter
+def breakable(path: str) -> SafeString:
+    """A path that breaks at its slashes where it does not fit on a line."""
+    return format_html_join(mark_safe("/<wbr>"), "{}", ((part,) for part in path.split("/")))
