@@ -86,8 +86,15 @@
   function draw() {
     const c = curve(), xs = c.across(view.axis);
     if (c.length) root.removeAttribute("data-no-steps");
-    for (const [key, chart] of Object.entries(charts)) chart.set([xs, ...PANELS[key].columns(c)]);
+    for (const [key, chart] of Object.entries(charts)) {
+      chart.set([xs, ...PANELS[key].columns(c)]);
+      chart.element.closest(".chart-block").hidden = key !== "loss" && neverComes(key);
+    }
     readout();
+  }
+  // A run that is over and told nothing of it, as an imported one; while it runs the place is kept.
+  function neverComes(key) {
+    return Boolean(root.dataset.final) && overview.length > 0 && !PANELS[key].columns(overview).some((column) => column.some((value) => value !== null));
   }
   function nextFrame() { frame ||= requestAnimationFrame(() => { frame = 0; draw(); }); }
   function noteDrawn() {
