@@ -94,12 +94,17 @@ def page(path: Path, first: int, count: int) -> list[tuple[int, dict[str, str]]]
 
 
 def split(path: Path, train: Path, valid: Path, *, rows: int, valid_rows: int, seed: int) -> None:
-    """Writes every document to one of two JSONL files; which ones go to `valid` depends on the seed alone."""
+    """Writes every document to one of two JSONL files; which ones go to `valid` depends on the seed alone. Piece by
+    piece: a document may be longer than the memory is large."""
     chosen = set(random.Random(seed).sample(range(rows), valid_rows))
+    number, begins = 0, True
     with train.open("w", encoding="utf-8") as train_file, valid.open("w", encoding="utf-8") as valid_file:
-        for number, document in enumerate(text.documents(path)):
-            line = json.dumps({"text": document}, ensure_ascii=False) + "\n"
-            (valid_file if number in chosen else train_file).write(line)
+        for piece in text.pieces(path):
+            out = valid_file if number in chosen else train_file
+            out.write('{"text": "' if begins else "")
+            out.write(json.dumps(piece.text, ensure_ascii=False)[1:-1])
+            out.write('"}\n' if piece.ends else "")
+            number, begins = number + piece.ends, piece.ends
 
 
 def folder_sha256(path: Path) -> str:

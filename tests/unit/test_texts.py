@@ -1,6 +1,7 @@
 """Files of raw text: what they are taken for, what is said of them, how they are split and counted."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.factories import tiny_model
 from tests.jobs import make_base_model
 from training import actions, files, jsonl, preparing, splits, texts, token_counts
 from training.engine.spec import Recipe
-from training.engine.text import count_text_tokens, pieces
+from training.engine.text import count_text_tokens, documents, pieces
 from training.models import DatasetFile
 
 STORIES = [f"Story {n} begins here.\nIt ends here." for n in range(12)]
@@ -66,6 +67,16 @@ def test_a_split_keeps_documents_whole_and_the_same_seed_keeps_the_same_ones_asi
     kept = [document["text"] for part in (train, valid) for _, document in jsonl.iterate(part.path)]
     assert sorted(kept) == sorted(STORIES)
     assert splits.split(file, count=3, seed=4) == (train, valid)
+
+
+def test_a_document_of_many_pieces_is_one_row_of_a_split(tmp_path: Path) -> None:
+    path, parts = tmp_path / "book.txt", (tmp_path / "train.jsonl", tmp_path / "valid.jsonl")
+    book, note = 'He said "no",\tand left.\n' * 120_000, "A note."
+    path.write_text(f"{book}<|endoftext|>\n{note}\n")
+    texts.split(path, *parts, rows=2, valid_rows=1, seed=4)
+    rows = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+    assert sorted(len(row["text"]) for row in rows) == sorted(len(each) for each in documents(path))
+    assert {"text": book.strip()} in [{"text": row["text"].strip()} for row in rows]
 
 
 def test_a_folder_of_shards_is_read_where_it_lies_and_outlives_its_dataset(
