@@ -308,7 +308,7 @@
   for (const notice of $$("[data-once]")) notice.hidden = false;
   // what the address names has the focus after a reload, too: the browser gives it only when it goes there
   const named = document.getElementById(location.hash.slice(1));
-  if (named?.matches('[tabindex="-1"]')) named.focus({ preventScroll: true });
+  if (document.activeElement === document.body && named?.matches('[tabindex="-1"]')) named.focus({ preventScroll: true });
   for (const hint of $$("[data-scroll-hint]")) {
     const box = document.getElementById(hint.dataset.scrollHint);
     hint.hidden = box.scrollWidth <= box.clientWidth + 1;
