@@ -146,7 +146,7 @@ class NewKey(forms.Form):
 
     ENDS = (("never", "Never"), ("30", "In 30 days"), ("90", "In 90 days"), ("date", "On a date"))
     name = forms.CharField(
-        label="Name", max_length=120, widget=_input(placeholder="What will use it, such as “evaluation script”")
+        label="Name", max_length=120, widget=_input(placeholder="Such as “evaluation script”")
     )
     scopes = forms.MultipleChoiceField(
         choices=ApiKey.Scope.choices,
