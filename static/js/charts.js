@@ -235,6 +235,8 @@
       labels.sort((a, b) => a.y - b.y);
       const apart = 15 * devicePixelRatio;
       labels.forEach((label, index) => { if (index && label.y - labels[index - 1].y < apart) label.y = labels[index - 1].y + apart; });
+      let floor = u.bbox.top + u.bbox.height - apart / 2; // and none stands on the numbers of the axis
+      for (const label of [...labels].reverse()) { label.y = Math.min(label.y, floor); floor = label.y - apart; }
       u.ctx.save();
       u.ctx.font = `550 ${12 * devicePixelRatio}px Inter, system-ui, sans-serif`;
       u.ctx.textBaseline = "middle";
