@@ -145,9 +145,7 @@ class NewKey(forms.Form):
     """Cleans to `name`, `scopes` (all alone, or others) and `expires_at`, None for never."""
 
     ENDS = (("never", "Never"), ("30", "In 30 days"), ("90", "In 90 days"), ("date", "On a date"))
-    name = forms.CharField(
-        label="Name", max_length=120, widget=_input(placeholder="Such as “evaluation script”")
-    )
+    name = forms.CharField(label="Name", max_length=120, widget=_input(placeholder="Such as “evaluation script”"))
     scopes = forms.MultipleChoiceField(
         choices=ApiKey.Scope.choices,
         initial=[ApiKey.Scope.ALL.value],
