@@ -1,10 +1,12 @@
 """The `/v1` API: who may call, the error shape, all routers. OpenAI's words; docs/api.md names the differences."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, transaction
@@ -23,6 +25,7 @@ from accounts.models import ApiKey
 from dashboard import not_served, openapi, walls
 from dashboard.routers import chains, exports, files, jobs, models, moderations, permissions, uploads, webhooks
 from dashboard.wording import explain
+from playground.routers import admit
 from playground.routers import router as chat_router
 
 logger = logging.getLogger(__name__)
@@ -31,7 +34,24 @@ USED_AT_PRECISION = timedelta(minutes=1)  # a busy key must not write a row for 
 
 
 class BearerKey(HttpBearer):
-    """A live API key that may do this (dashboard.walls says what). Sets `request.api_key`, `.project`, `.auth_user`."""
+    """A live API key that may do this (dashboard.walls says what). Sets `request.api_key`, `.project`, `.auth_user`.
+
+    `admit`, for async views: what they need of the database once the key may pass, as `request.admitted`. It is looked
+    up in the same change of thread, since each of these delays the first token.
+    """
+
+    def __init__(self, admit: Callable[[HttpRequest], Any] | None = None) -> None:
+        super().__init__()
+        self.admit, self.is_async = admit, admit is not None
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return sync_to_async(self._let_in)(request) if self.is_async else super().__call__(request)
+
+    def _let_in(self, request: HttpRequest) -> Any:
+        key = super().__call__(request)
+        if key and self.admit:
+            request.admitted = self.admit(request)  # type: ignore[attr-defined]
+        return key
 
     def authenticate(self, request: HttpRequest, token: str) -> ApiKey | None:
         key = ApiKey.objects.for_secret(token)
@@ -80,7 +100,7 @@ api.add_router("", permissions.router, tags=["checkpoint permissions"])
 api.add_router("", exports.router, tags=["exports"])
 api.add_router("", moderations.router, tags=["moderations"])
 api.add_router("", webhooks.router, tags=["webhooks"])
-api.add_router("", chat_router, tags=["chat"])
+api.add_router("", chat_router, tags=["chat"], auth=BearerKey(admit))
 
 
 def answer(error: ApiError) -> JsonResponse:

@@ -1,7 +1,9 @@
 """http to Django, websockets to the consumers; a socket needs a page of our own and a signed-in person."""
 
+import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,9 +15,10 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import WebsocketDenier
 from django.conf import settings
 from django.core.asgi import get_asgi_application
-from django.core.handlers.asgi import ASGIHandler
-from django.db import connections
-from django.urls import re_path
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.db import close_old_connections, connections
+from django.urls import re_path, set_script_prefix
 
 pages = get_asgi_application()
 
@@ -23,10 +26,24 @@ pages = get_asgi_application()
 PASSED_THROUGH = {"/v1/chat/completions", "/v1/completions"}
 
 
-def keep_connection() -> None:
-    """In a thread that many requests share: what it knows of the database stays open from one to the next."""
-    for connection in connections.all():
-        connection.settings_dict = connection.settings_dict | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+class ModelsThread(ThreadPoolExecutor):
+    """One thread that many requests share: what it knows of the database stays open from one to the next."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "models", self._keep_connections)
+
+    @staticmethod
+    def _keep_connections() -> None:
+        for connection in connections.all():
+            connection.settings_dict = connection.settings_dict | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        return super().submit(self._with_sound_connections, work, *args, **options)
+
+    @staticmethod
+    def _with_sound_connections(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        close_old_connections()
+        return work(*args, **options)
 
 
 class ApiHandler(ASGIHandler):
@@ -39,13 +56,41 @@ class ApiHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.thread = ThreadPoolExecutor(1, "models", keep_connection)
+        self.thread = ModelsThread()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["path"] not in PASSED_THROUGH:
             return await super().__call__(scope, receive, send)
         async with ThreadSensitiveContext(executor=self.thread):
-            await self.handle(scope, receive, send)
+            await self.pass_through(scope, receive, send)
+
+    async def pass_through(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """What Django's `handle` does, without the signals before and after, for which it changes the thread."""
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        with body:
+            set_script_prefix(get_script_prefix(scope))
+            tasks = [self.answer(scope, body, send), self.listen_for_disconnect(receive)]
+            answering, leaving = [asyncio.create_task(each) for each in tasks]
+            try:
+                await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                answering.cancel()
+                leaving.cancel()
+                failed, _ = await asyncio.gather(answering, leaving, return_exceptions=True)
+        if isinstance(failed, Exception):
+            raise failed
+
+    async def answer(self, scope: dict[str, Any], body: Any, send: Any) -> None:
+        request, refusal = self.create_request(scope, body)
+        response: Any = refusal if request is None else await self.run_get_response(request)
+        try:
+            await self.send_response(response, send)
+        finally:
+            for close in response._resource_closers:  # here, not in a thread: these are the event loop's own
+                close()
 
     def load_middleware(self, is_async: bool = False) -> None:
         of_pages, settings.MIDDLEWARE = settings.MIDDLEWARE, settings.API_MIDDLEWARE

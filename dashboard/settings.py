@@ -22,6 +22,7 @@ HONE_SERVE_GPUS = env.words("SERVE_GPUS")
 HONE_SERVE_GPU_FRACTION = env.number("SERVE_GPU_FRACTION", 0.4)
 HONE_SERVE_MEMORY_GB = env.number("SERVE_MEMORY_GB", 0)  # 0: a share of what the machine has
 HONE_SHARED_DEVICE = env.text("SHARED_DEVICE", "share")  # one of playground.sharing.RULES
+HONE_ANSWER_SECONDS = env.integer("ANSWER_SECONDS", 3600)  # for one answer of a model, to its last token; 0: no limit
 HONE_REQUESTS_AT_ONCE = env.integer("REQUESTS_AT_ONCE", 0)  # of one vLLM; 0: as many as it is started for
 HONE_VLLM_PYTHON = env.text("VLLM_PYTHON")  # empty: the interpreter that runs Hone
 HONE_HUB = env.text("HUB", "https://huggingface.co")

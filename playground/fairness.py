@@ -90,8 +90,7 @@ class Door:
 
 
 class Place:
-    """At a server, until it is closed. One that nobody holds any more closes itself: Django does not close the answer
-    to a caller who left while it was on its way, and a place that was never given back would be lost to all."""
+    """At a server, until it is closed; one that nobody holds any more closes itself."""
 
     def __init__(self, door: Door) -> None:
         self.door, self.loop, self.is_closed = door, asyncio.get_running_loop(), False

@@ -15,10 +15,12 @@ from typing import Any
 
 import aiohttp
 from asgiref.sync import sync_to_async
+from django.conf import settings
 
 from accounts.errors import ApiError
 from accounts.models import Project
 from playground import deployments, load_times, too_long, tool_calls
+from playground.answering import Answering
 from playground.asked import DROPPED
 from playground.deployments import Target
 from playground.limits.reserving import Grant
@@ -48,7 +50,9 @@ def session() -> aiohttp.ClientSession:
     if loop not in _sessions or _sessions[loop].closed:
         _sessions[loop] = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=SILENCE_SECONDS),
+            timeout=aiohttp.ClientTimeout(
+                settings.HONE_ANSWER_SECONDS or None, sock_connect=5, sock_read=SILENCE_SECONDS
+            ),
             read_bufsize=READ_BYTES,
         )
     return _sessions[loop]
@@ -242,6 +246,15 @@ async def send(deployment: Deployment, path: str, body: dict[str, Any], asked: s
 
 
 def gone(error: Exception) -> ApiError:
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ServerTimeoutError):  # the whole of it
+        return ApiError(
+            f"The answer was not complete after {settings.HONE_ANSWER_SECONDS} seconds, the most that this server gives"
+            " one request. Ask for fewer tokens with max_completion_tokens.",
+            status=503,
+            type="server_error",
+            code="answer_timeout",
+            headers={"x-should-retry": "false"},
+        )
     return ApiError(
         "The model's vLLM server stopped while it was asked; it is started again by itself. Please try again.",
         status=503,
@@ -289,13 +302,11 @@ async def whole(upstream: aiohttp.ClientResponse, asked: str, tally: Tally) -> b
     return _compact(answer)
 
 
-async def relay(
-    upstream: aiohttp.ClientResponse, deployment: Deployment, asked: str, tally: Tally
-) -> AsyncIterator[bytes]:
+async def relay(answering: Answering, deployment: Deployment, asked: str) -> AsyncIterator[bytes]:
     """Server-sent events as they come, those that came together in one piece. Left early, the generation is stopped."""
     served = deployment.served_name
-    async for together in events(upstream, served, deployment):
-        if not (together := tally.look(together)):
+    async for together in events(answering.upstream, served, deployment):
+        if not (together := answering.tally.look(together)):
             continue
         named = together if served == asked else [renamed(data, served, asked) for data in together]
         yield b"".join(b"data: %b\n\n" % data for data in named)

@@ -271,6 +271,19 @@ async def test_a_server_that_is_gone_is_503_and_worth_a_retry(
     assert response["Retry-After"]
 
 
+async def test_an_answer_that_takes_longer_than_one_may_ends_with_an_error(
+    caller: Caller, base: BaseModel, server: vllm.VllmServer, settings: Any
+) -> None:
+    settings.HONE_ANSWER_SECONDS = 0.3
+    (base.path / "fake.json").write_text('{"token_seconds": 600}')
+    await asyncio.to_thread(make_ready, base, server)
+    body = {"model": "tiny", "messages": ASK}
+    plain = await caller.post("/chat/completions", body)
+    assert (plain.status_code, error_of(plain)["code"]) == (503, "answer_timeout")
+    assert plain["x-should-retry"] == "false"
+    assert (await caller.events("/chat/completions", body))[-1]["error"]["code"] == "answer_timeout"
+
+
 async def test_an_adapter_that_vllm_lost_is_being_loaded_again(
     caller: Caller, checkpoint: Checkpoint, server: vllm.VllmServer
 ) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -151,26 +152,47 @@ async def test_a_client_gone_in_the_middle_of_its_answer_gives_its_place_back(
     await until(lambda: door.inside == 0)
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_gone_before_vllm_says_anything_gives_its_place_back(
-    api_key: str, base: BaseModel, server: vllm.VllmServer, stream: bool
-) -> None:
-    asked = asyncio.Event()
+@asynccontextmanager
+async def never_ending(says: bytes = b"") -> AsyncIterator[tuple[Door, asyncio.Event, asyncio.Event]]:
+    """In vLLM's place: says that and no more. Its door, whether it was asked, and whether it was let go."""
+    was_asked, was_left = asyncio.Event(), asyncio.Event()
 
-    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        asked.set()
+        was_asked.set()
+        writer.write(says)
         await reader.read()
+        was_left.set()
         writer.close()
 
-    async with await asyncio.start_server(silence, "127.0.0.1") as silent:
-        url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         await Deployment.objects.aupdate(url=url)
+        yield fairness.door_of(url), was_asked, was_left
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_gone_before_vllm_says_anything_stops_it_and_gives_its_place_back(
+    api_key: str, server: vllm.VllmServer, stream: bool
+) -> None:
+    async with never_ending() as (door, was_asked, was_left):
         client = await asks(api_key, BODY | {"stream": stream})
-        await asked.wait()
-        assert fairness.door_of(url).inside == 1
+        await was_asked.wait()
+        assert door.inside == 1
         await leaves(client)
-        await until(lambda: fairness.door_of(url).inside == 0)
+        await asyncio.wait_for(was_left.wait(), PATIENCE_SECONDS)
+        await until(lambda: door.inside == 0)
+
+
+async def test_an_answer_that_was_dropped_unclosed_stops_vllm_and_gives_its_place_back(
+    caller: Caller, server: vllm.VllmServer
+) -> None:
+    """Django closes none whose caller left while it was on its way through the middleware."""
+    async with never_ending(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n") as (door, _, was_left):
+        await caller.post("/chat/completions", STREAM)
+        gc.collect()
+        await asyncio.wait_for(was_left.wait(), PATIENCE_SECONDS)
+        await until(lambda: door.inside == 0)
 
 
 async def test_an_answer_that_is_closed_before_its_first_chunk_gives_its_place_back(
@@ -180,15 +202,6 @@ async def test_an_answer_that_is_closed_before_its_first_chunk_gives_its_place_b
     response = await caller.post("/chat/completions", STREAM)
     assert door.inside == 1
     response.close()
-    await until(lambda: door.inside == 0)
-
-
-async def test_an_answer_that_was_dropped_unclosed_gives_its_place_back_when_vllm_has_said_it(
-    caller: Caller, door: Door
-) -> None:
-    """Django closes none whose caller left while it was on its way through the middleware."""
-    await caller.post("/chat/completions", STREAM)
-    gc.collect()
     await until(lambda: door.inside == 0)
 
 
