@@ -8,6 +8,7 @@ headers, and Django waits until the client has taken what is on its way.
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +19,7 @@ with suppress(ImportError):  # a faster event loop, which vLLM brings; daphne ma
 
 from daphne import http_protocol, server
 from daphne.cli import CommandLineInterface
+from twisted.internet import tcp
 
 FORM_LIMIT_BYTES = int(os.environ.get("HONE_MAX_FORM_MB", "64")) << 20
 # OpenAI's own limit for one file sent through /v1/files; only callers that carry a key may send so much at once
@@ -83,6 +85,20 @@ class LimitedRequest(http_protocol.WebRequest):
             self.channel.forceAbortClient()
 
 
+class AtOnce(tcp.Server):
+    """A connection that sends at once what fits, as each token of a stream does. Twisted asks the event loop for a turn
+    in which the socket may be written to, which costs about as much again."""
+
+    def writeSequence(self, pieces: Sequence[bytes]) -> None:
+        waiting = self.dataBuffer or self._tempDataBuffer or self.disconnecting
+        if self.connected and not waiting and not self.TLS:
+            data = b"".join(pieces)
+            sent = self.writeSomeData(data)
+            pieces = [data[sent:]] if isinstance(sent, int) and sent > 0 else [data]  # an error is met once more there
+        if pieces[0]:
+            super().writeSequence(pieces)
+
+
 class FlowingServer(server.Server):
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         await super().handle_reply(protocol, message)
@@ -91,6 +107,7 @@ class FlowingServer(server.Server):
 
 
 http_protocol.WebRequest = LimitedRequest
+tcp.Port.transport = AtOnce
 CommandLineInterface.server_class = FlowingServer
 
 if __name__ == "__main__":
