@@ -7,6 +7,9 @@
    stream), so that what is measured is the way, not the model: each token carries the time at which it was written.
    Straight and through Hone in alternation, with daphne and with uvicorn in front of it; printed are the first token's
    and each token's way and the time between two tokens in milliseconds, and the web process's processor time a token.
+   The last three columns are shares of one processor that the web process, the upstream and the readers took while
+   answers went through Hone: one near 100 % is what limits, and its waits are in the figures. All streams are let in at
+   once (`HONE_REQUESTS_AT_ONCE`); as it is set by default, those beyond 32 wait for their turn.
 2. `--leavers` clients one after the other, half of them in the middle of an answer and half before it begins: how long
    after a client closed its connection the upstream lost its own, which stops the generation.
 3. With `--model`, against a real vLLM of that model: wall time of the same greedy answers, one after the other.
@@ -46,6 +49,7 @@ class Ways:
     each: list[float] = field(default_factory=list)
     between: list[float] = field(default_factory=list)  # one token and the next
     cpu_ms_per_token: list[float] = field(default_factory=list)
+    shares: list[list[float]] = field(default_factory=list)  # of one processor: web process, upstream, readers
 
 
 def main() -> None:
@@ -56,6 +60,7 @@ def main() -> None:
     screen = Screen()
     with tempfile.TemporaryDirectory(prefix="hone-bench-") as home:
         env = {**os.environ, "HONE_HOME": home, "DJANGO_SETTINGS_MODULE": "dashboard.settings"}
+        env["HONE_REQUESTS_AT_ONCE"] = str(max(wanted.streams))
         with child(env, "upstream", str(wanted.rate)) as address:
             key = prepared(env, address, MODEL, "")
             rows, left = [], [leaving("straight", address, address, key, wanted.leavers)]
@@ -86,27 +91,29 @@ def _options() -> argparse.Namespace:
 HEAD = [
     "server", "streams", "load", "first token straight", "through Hone", "added p50", "added p95",
     "a token's way straight", "through Hone", "added p50", "added p95", "between two, added p95", "processor a token",
+    "web process", "upstream", "readers",
 ]  # fmt: skip
 
 
 def by_streams(
     screen: Screen, wanted: argparse.Namespace, server: str, address: str, hone: str, key: str
 ) -> list[list[str]]:
-    process = next(
-        found for found in psutil.Process().children(recursive=True) if "dashboard.asgi:application" in found.cmdline()
-    )
+    processes = [_process("dashboard.asgi:application"), _process("upstream"), psutil.Process()]
     rows = []
     for streams in wanted.streams:
         straight, through = Ways(), Ways()
         for number in range(wanted.rounds + 1):  # the first warms up
             for url, found in ((address, straight), (hone, through)):
-                before = _cpu_seconds(process)
+                before, began = [_cpu_seconds(each) for each in processes], time.monotonic()
                 ways = asyncio.run(ask(url, key, streams, wanted.tokens))
+                seconds = time.monotonic() - began
+                spent = [_cpu_seconds(each) - then for each, then in zip(processes, before, strict=True)]
                 if number:
                     found.first += ways.first
                     found.each += ways.each
                     found.between += ways.between
-                    found.cpu_ms_per_token.append(1000 * (_cpu_seconds(process) - before) / (streams * wanted.tokens))
+                    found.cpu_ms_per_token.append(1000 * spent[0] / (streams * wanted.tokens))
+                    found.shares.append([each / seconds for each in spent])
         screen.line(f"{server}, {streams} streams of {wanted.tokens} tokens, {wanted.rounds} rounds")
         rows.append([server, str(streams), f"{os.getloadavg()[0]:.1f}", *_row(straight, through)])
     return rows
@@ -119,11 +126,17 @@ def _row(straight: Ways, through: Ways) -> list[str]:
         added = [_at(other, share) - _at(one, share) for share in (0.5, 0.95)]
         cells += [f"{value:.2f} ms" for value in (_at(one, 0.5), _at(other, 0.5), *added)]
     between = _at(sorted(through.between), 0.95) - _at(sorted(straight.between), 0.95)
-    return [*cells, f"{between:.2f} ms", f"{statistics.median(through.cpu_ms_per_token):.2f} ms"]
+    shares = [f"{100 * statistics.median(each):.0f} %" for each in zip(*through.shares, strict=True)]
+    return [*cells, f"{between:.2f} ms", f"{statistics.median(through.cpu_ms_per_token):.3f} ms", *shares]
 
 
 def _at(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def _process(word: str) -> psutil.Process:
+    """The one that this has started with that word."""
+    return next(found for found in psutil.Process().children(recursive=True) if word in found.cmdline())
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -182,7 +195,8 @@ async def leave(url: str, upstream: str, key: str, when: str, clients: int) -> l
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as session:
             asked = asyncio.create_task(session.post(f"{url}/v1/chat/completions", json=body))
             if when == "in the answer":
-                await (await asked).content.readline()
+                async with await asked as response:
+                    await response.content.readline()
             else:
                 await asyncio.sleep(0.3)  # it has arrived by then
                 asked.cancel()
