@@ -90,13 +90,13 @@ class AtOnce(tcp.Server):
     in which the socket may be written to, which costs about as much again."""
 
     def writeSequence(self, pieces: Sequence[bytes]) -> None:
+        data = b"".join(pieces)
         waiting = self.dataBuffer or self._tempDataBuffer or self.disconnecting
-        if self.connected and not waiting and not self.TLS:
-            data = b"".join(pieces)
+        if data and self.connected and not waiting and not self.TLS:
             sent = self.writeSomeData(data)
-            pieces = [data[sent:]] if isinstance(sent, int) and sent > 0 else [data]  # an error is met once more there
-        if pieces[0]:
-            super().writeSequence(pieces)
+            data = data[sent:] if isinstance(sent, int) and sent > 0 else data  # an error is met once more below
+        if data:
+            self.write(data)
 
 
 class FlowingServer(server.Server):

@@ -6,6 +6,7 @@ the very command line that starts the real one. A file `fake.json` in the model 
     {"start_seconds": 2}          answers /health only after that
     {"adapters_do_nothing": true} lists adapters but answers with the base (vllm#34186)
     {"token_seconds": 0.01}       pace of streams
+    {"answer_seconds": 1}         a whole answer comes only after that
 It answers `/v1/completions` with the log-probabilities in the probes.json of the model that is asked.
 """
 
@@ -133,6 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         usage["total_tokens"] = sum(usage.values())
         head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body["model"]}
         if not body.get("stream"):
+            time.sleep(bent(self.state.folder).get("answer_seconds", 0))
             message = {"role": "assistant", "content": "".join(words), "refusal": None}
             choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
             return self.answer(head | {"object": "chat.completion", "choices": [choice], "usage": usage})

@@ -275,7 +275,7 @@ async def test_an_answer_that_takes_longer_than_one_may_ends_with_an_error(
     caller: Caller, base: BaseModel, server: vllm.VllmServer, settings: Any
 ) -> None:
     settings.HONE_ANSWER_SECONDS = 0.3
-    (base.path / "fake.json").write_text('{"token_seconds": 600}')
+    (base.path / "fake.json").write_text('{"token_seconds": 600, "answer_seconds": 600}')
     await asyncio.to_thread(make_ready, base, server)
     body = {"model": "tiny", "messages": ASK}
     plain = await caller.post("/chat/completions", body)

@@ -14,7 +14,8 @@ from django.utils import timezone
 
 from accounts.models import ApiKey
 from dashboard.asgi import application
-from playground import gateway
+from playground import fairness, gateway
+from playground.answering import Answering
 from playground.limits.reserving import Grant
 from playground.limits.tally import Tally
 from playground.models import Deployment
@@ -54,8 +55,8 @@ async def read() -> AsyncIterator[Upstream]:
         await server.start_server()
         deployment = Deployment(base_model=BaseModel(name="tiny"), url=str(server.make_url("")).rstrip("/"))
         upstream = await gateway.send(deployment, "/v1/chat/completions", {}, asked)
-        tally = tally or Tally(Grant(), {})
-        written = b"".join([piece async for piece in gateway.relay(upstream, deployment, asked, tally)])
+        answering = Answering(upstream, await fairness.enter(deployment.url, "somebody"), tally or Tally(Grant(), {}))
+        written = b"".join([piece async for piece in gateway.relay(answering, deployment, asked)])
         events = written.decode().removesuffix("\n\n").split("\n\n")
         assert events.pop() == "data: [DONE]" and all(event.startswith("data: ") for event in events)
         return [json.loads(event[6:]) for event in events]
