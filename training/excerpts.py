@@ -35,7 +35,7 @@ def of(value: Any) -> str:
 
 
 def beginning(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[:longest]} …"
+    return text if len(text) <= longest else f"{text[:longest].rstrip()} …"
 
 
 def of_line(line: bytes, longest: int = LONGEST) -> str:
