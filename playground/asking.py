@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 
 from accounts.errors import ApiError
 from accounts.models import Project
-from playground import deployments, gateway
+from playground import bodies, deployments, gateway
 from playground.deployments import Target
 from playground.external import calling
 from playground.external.models import PREFIX, ExternalModel
@@ -88,7 +88,7 @@ async def ask(
 
 def _fitting(target: Target, body: dict[str, Any]) -> dict[str, Any]:
     """As a chat, or for a base model without a chat template as bare text."""
-    if "messages" not in body or gateway.has_chat_template(target):
+    if "messages" not in body or bodies.has_chat_template(target):
         return body
     if body.get("tools"):
         raise ApiError("A base model without a chat template cannot be given tools. Remove them, or it.", param="tools")

@@ -1,6 +1,6 @@
 """From a caller to the vLLM that holds the model, without buffering: waits for a cold one, maps names and errors.
 
-The reader's path: `prepare` makes vLLM's body out of the caller's, `ready` waits until the deployment answers,
+The reader's path: `bodies.prepare` makes vLLM's body out of the caller's, `ready` waits until the deployment answers,
 `send` opens the stream upstream. `stream_chat` is all of it for our own pages; `playground.routers` for /v1.
 """
 
@@ -10,7 +10,6 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -19,9 +18,8 @@ from django.conf import settings
 
 from accounts.errors import ApiError
 from accounts.models import Project
-from playground import deployments, load_times, too_long, tool_calls
+from playground import bodies, deployments, load_times, too_long
 from playground.answering import Answering
-from playground.asked import DROPPED
 from playground.deployments import Target
 from playground.limits.reserving import Grant
 from playground.limits.tally import Tally
@@ -37,8 +35,7 @@ FAILED_FOR_SECONDS = 60.0  # a failed model is tried again for a request after t
 SILENCE_SECONDS = 600.0  # no byte from vLLM for this long: give up
 ENGINE_IS_DEAD = "EngineCore encountered an issue"  # what vLLM's server says of its own engine: it ends, too
 READ_BYTES = 1 << 20  # kept of an answer before vLLM is made to wait for a slow reader
-
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+BAD_SCHEMA = "Grammar error:"  # what vLLM says of a schema that no answer can be made to follow
 
 Progress = Callable[[Deployment], Awaitable[None]]
 _sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
@@ -63,80 +60,6 @@ async def close() -> None:
     found = _sessions.pop(asyncio.get_running_loop(), None)
     if found:
         await found.close()
-
-
-# ---- the body ----
-
-
-def parse(content: bytes) -> dict[str, Any]:
-    """A caller's JSON body. Raises ApiError with OpenAI's words."""
-    try:
-        payload = json.loads(content)
-    except ValueError as error:
-        raise ApiError(
-            f"We could not parse the JSON body of your request. It is not valid JSON: {error}", code="invalid_json"
-        ) from error
-    if not isinstance(payload, dict):
-        raise ApiError("We could not parse the JSON body of your request: it must be an object.", code="invalid_json")
-    if not isinstance(payload.get("model"), str) or not payload["model"]:
-        raise ApiError("you must provide a model parameter", param="model")
-    return payload
-
-
-def chat_body(payload: dict[str, Any], target: Target) -> dict[str, Any]:
-    """The caller's chat in the words of the model's template. Raises ApiError."""
-    messages = payload.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ApiError("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
-    if not all(isinstance(message, dict) for message in messages):
-        raise ApiError("'messages' must be a list of objects with 'role' and 'content'.", param="messages")
-    for place, message in enumerate(messages):
-        if message.get("role") not in ROLES:
-            raise ApiError(
-                f"Invalid value: {message.get('role')!r}. Supported values are: {', '.join(map(repr, ROLES))}.",
-                param=f"messages.{place}.role",
-                code="invalid_value",
-            )
-    if not has_chat_template(target):
-        raise ApiError(
-            f"The model `{payload['model']}` has no chat template, so it cannot chat. Use /v1/completions with a "
-            "prompt instead of messages.",
-            param="model",
-            code="no_chat_template",
-        )
-    try:
-        return tool_calls.arrange(payload, template_folder(target))
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ApiError(f"'messages' or 'tools' are not as the API has them: {error!r}", param="messages") from error
-
-
-def completion_body(payload: dict[str, Any], target: Target) -> dict[str, Any]:
-    """Raises ApiError."""
-    if payload.get("prompt") in (None, "", []):
-        raise ApiError("Missing required parameter: 'prompt'.", param="prompt", code="missing_required_parameter")
-    return payload
-
-
-def has_chat_template(target: Target) -> bool:
-    return bool(deployments.base_of(target).facts_json.get("has_chat_template", True))
-
-
-def template_folder(target: Target) -> Path:
-    """Where its chat template lies; a checkpoint carries its base's."""
-    if isinstance(target, Checkpoint):
-        return target.base_model.path if target.base_model.is_present else target.path
-    return target.path
-
-
-def prepare(payload: dict[str, Any], served_name: str) -> dict[str, Any]:
-    """The body for vLLM: its own model name, without what it does not know; null means absent."""
-    body = {name: value for name, value in payload.items() if name not in DROPPED and value is not None}
-    body["model"] = served_name
-    if body.get("stream"):
-        body["stream_options"] = {"include_usage": True}  # it is always counted; who did not ask for it does not see it
-    else:
-        body.pop("stream_options", None)
-    return body
 
 
 # ---- waiting for the model ----
@@ -281,6 +204,9 @@ def translate(status: int, content: bytes, served_name: str, asked: str) -> ApiE
     if status >= 500:
         return ApiError(f"vLLM failed: {message}", status=500, type="server_error", code="engine_error")
     param = inner.get("param") if isinstance(inner.get("param"), str) else None
+    if message.startswith(BAD_SCHEMA):
+        message = f"Invalid schema for response_format: {message.removeprefix(BAD_SCHEMA).strip()}"
+        param = "response_format"
     return ApiError(
         too_long.plain(message),
         status=400 if status == 422 else status,
@@ -390,9 +316,9 @@ async def stream_chat(
     asked = payload.get("model") or (target.name)
     payload = payload | {"model": asked, "stream": True, "stream_options": {"include_usage": True}}
     chat = "messages" in payload
-    payload = await sync_to_async(chat_body if chat else completion_body)(payload, target)
+    payload = await sync_to_async(bodies.chat_body if chat else bodies.completion_body)(payload, target)
     deployment = await ready(target, wait_seconds, on_progress)
-    body = prepare(payload, deployment.served_name)
+    body = bodies.prepare(payload, deployment.served_name)
     upstream = await send(deployment, "/v1/chat/completions" if chat else "/v1/completions", body, asked)
     tally = Tally(Grant(), payload, account)
     try:

@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from ninja import Router
 
 from accounts.models import ApiKey, Project
-from playground import asked, fairness, gateway
+from playground import asked, bodies, fairness, gateway
 from playground.answering import Answering
 from playground.deployments import Target, base_of
 from playground.limits.reserving import estimate, reserve
@@ -21,8 +21,8 @@ from training.usage.models import Usage
 
 Words = Callable[[dict[str, Any], Target], dict[str, Any]]
 ASKED: dict[str, tuple[type[asked.Asked], Words]] = {
-    "/v1/chat/completions": (asked.AskChat, gateway.chat_body),
-    "/v1/completions": (asked.AskCompletion, gateway.completion_body),
+    "/v1/chat/completions": (asked.AskChat, bodies.chat_body),
+    "/v1/completions": (asked.AskCompletion, bodies.completion_body),
 }
 router = Router()
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no proxy may hold tokens back
@@ -55,7 +55,7 @@ class Admitted:
 def admit(request: HttpRequest) -> Admitted:
     """All that a question needs of the database, for whoever checks its key: in one go, because each change of thread
     delays the first token. Raises ApiError, or ninja's ValidationError."""
-    payload = gateway.parse(request.body)
+    payload = bodies.parse(request.body)
     ask, words = ASKED[request.path_info]
     asked.check(ask, payload)
     project: Project = request.project  # type: ignore[attr-defined]
@@ -72,7 +72,7 @@ async def pass_through(request: HttpRequest, path: str) -> HttpResponseBase:
     name, tally = given.name, given.tally
     with tally.failing(), ExitStack() as ends:
         deployment = given.deployment or await gateway.ready(given.target)
-        body = gateway.prepare(given.body, deployment.served_name)
+        body = bodies.prepare(given.body, deployment.served_name)
         place = await fairness.enter(deployment.url, request.project.pk)  # type: ignore[attr-defined]
         ends.callback(place.close)
         answering = Answering(await gateway.send(deployment, path, body, name), place, tally)

@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from accounts.errors import ApiError
-from playground import deployments, gateway
+from playground import bodies, deployments, gateway
 from playground.claims import is_claimed
 from playground.deployments import Target
 from playground.film import prompts
@@ -131,8 +131,8 @@ async def _ask(deployment: Deployment, target: Target, account: Account, one: Gr
         body = {**one.ask, "model": target.name, "temperature": 0, "max_tokens": MOST_TOKENS, "stream": True}
         chat = "messages" in body
         if chat:
-            body = await sync_to_async(gateway.chat_body)(body, target)
-        body = gateway.prepare(body, deployment.served_name)
+            body = await sync_to_async(bodies.chat_body)(body, target)
+        body = bodies.prepare(body, deployment.served_name)
         path = "/v1/chat/completions" if chat else "/v1/completions"
         upstream = await gateway.send(deployment, path, body, target.name)
         with Tally(Grant(), body, account) as tally:

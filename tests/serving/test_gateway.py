@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.errors import ApiError
 from accounts.models import Project
-from playground import deployments, gateway, load_times, vllm
+from playground import bodies, deployments, gateway, load_times, vllm
 from playground.models import Deployment
 from tests.serving.calling import ASK, Caller, make_ready
 from tests.serving.conftest import Shelf, row_of
@@ -131,7 +131,7 @@ def test_the_body_for_vllm_holds_what_it_knows() -> None:
         "stream": True,
         "stream_options": {"include_usage": True, "include_obfuscation": False},
     }
-    body = gateway.prepare(asked, "served")
+    body = bodies.prepare(asked, "served")
     assert body == {
         "model": "served",
         "messages": ASK,
@@ -172,6 +172,10 @@ async def test_another_projects_checkpoint_is_unknown(caller: Caller, shelf: She
     assert not await Deployment.objects.aexists()
 
 
+TEXT = {"type": "text", "text": "what is this?"}
+PICTURE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -183,6 +187,7 @@ async def test_another_projects_checkpoint_is_unknown(caller: Caller, shelf: She
         ({"model": "tiny", "messages": []}, "messages"),
         ({"model": "tiny", "messages": ["hello"]}, "messages.0"),
         ({"model": "tiny", "messages": [*ASK, {"role": "nobody", "content": "hello"}]}, "messages.1.role"),
+        ({"model": "tiny", "messages": [{"role": "user", "content": [TEXT, PICTURE]}]}, "messages.0.content.1.type"),
     ],
 )
 async def test_a_wrong_body_is_400_and_names_the_field(

@@ -258,6 +258,17 @@ def test_every_field_that_vllm_knows_is_passed_ignored_or_refused_on_purpose(rea
         assert set(described[name]["properties"]) - known == set()
 
 
+def test_a_schema_that_vllm_cannot_follow_is_refused_as_the_response_format(real_stand: Stand) -> None:
+    schema = {"name": "ticket", "schema": {"type": "nonsense"}}
+    ask = {"model": "tiny", "messages": [{"role": "user", "content": "one"}], "max_tokens": 4}
+    said = httpx2.post(
+        f"{real_stand.server.url}/v1/chat/completions",
+        json=ask | {"response_format": {"type": "json_schema", "json_schema": schema}},
+    )
+    error = gateway.translate(said.status_code, said.content, "tiny", "tiny")
+    assert (error.status, error.param) == (400, "response_format") and "Invalid schema" in error.message
+
+
 def test_merged_weights_answer_as_the_adapter_in_a_server_that_knows_no_adapter(
     real_stand: Stand, trained: Path, tmp_path: Path
 ) -> None:
