@@ -13,7 +13,16 @@ from training.nulls import NullIsAbsent
 
 # Fields of OpenAI's API that mean nothing here, and those of vLLM's that a caller must not set. Dropped, never refused.
 DROPPED = {
-    *("audio", "metadata", "modalities", "moderation", "prediction", "prompt_cache_key", "prompt_cache_options"),
+    *(
+        "audio",
+        "best_of",
+        "metadata",
+        "modalities",
+        "moderation",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+    ),
     *("prompt_cache_retention", "reasoning_effort", "safety_identifier", "service_tier", "store", "user", "verbosity"),
     *("web_search_options", "chat_template", "chat_template_kwargs", "kv_transfer_params", "priority", "request_id"),
     "vllm_xargs",
@@ -27,11 +36,6 @@ PASSED = {
     *("return_tokens_as_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "stop_token_ids"),
     *("structured_outputs", "thinking_token_budget", "top_k", "truncate_prompt_tokens", "truncation_side"),
     *("echo", "response_format", "use_beam_search"),
-}
-# What vLLM has for servers of its own kind and for media: refused like a name that nobody knows.
-INTERNAL = {
-    *("ec_transfer_params", "media_io_kwargs", "mm_payload", "mm_processor_kwargs", "prompt_embeds"),
-    *("return_mm_kwargs", "routed_experts_prompt_start", "session_id", "stream_interval", "watermarking"),
 }
 
 Sampled = Annotated[float, Field(ge=0, le=2, description="0 is always the likeliest token")]

@@ -18,7 +18,7 @@ def parse(content: bytes) -> dict[str, Any]:
     """A caller's JSON body. Raises ApiError with OpenAI's words."""
     try:
         payload = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(
             f"We could not parse the JSON body of your request. It is not valid JSON: {error}", code="invalid_json"
         ) from error
@@ -31,12 +31,7 @@ def parse(content: bytes) -> dict[str, Any]:
 
 def chat_body(payload: dict[str, Any], target: Target) -> dict[str, Any]:
     """The caller's chat in the words of the model's template. Raises ApiError."""
-    messages = payload.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ApiError("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
-    if not all(isinstance(message, dict) for message in messages):
-        raise ApiError("'messages' must be a list of objects with 'role' and 'content'.", param="messages")
-    for place, message in enumerate(messages):
+    for place, message in enumerate(payload["messages"]):
         if message.get("role") not in ROLES:
             raise ApiError(
                 f"Invalid value: {message.get('role')!r}. Supported values are: {', '.join(map(repr, ROLES))}.",
@@ -70,9 +65,7 @@ def _only_text(content: Any, where: str) -> None:
 
 
 def completion_body(payload: dict[str, Any], target: Target) -> dict[str, Any]:
-    """Raises ApiError."""
-    if payload.get("prompt") in (None, "", []):
-        raise ApiError("Missing required parameter: 'prompt'.", param="prompt", code="missing_required_parameter")
+    """A text to continue needs no template."""
     return payload
 
 

@@ -1,6 +1,5 @@
 """The nouns: base models, dataset files, training jobs, their metrics, events and checkpoints."""
 
-import re
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -434,9 +433,6 @@ class CheckpointQuerySet(models.QuerySet["Checkpoint"]):
         of_job = Q(final_name=name) | Q(step_name=name) | Q(step_name__startswith=f"{name}:ckpt-step-") | Q(job=name)
         of_same = self.filter(job__in=self.filter(of_job).values("job")[:1]).exclude(full_valid_loss=None)
         return of_same.filter(pk__in=of_same.order_by("full_valid_loss", "step").values("pk")[:1])
-
-
-CHECKPOINT_NAME = re.compile(r"^ft:[^:/]+:[^:/]+:[^:/]*:[A-Za-z0-9]{8}(:ckpt-step-\d+)?$")
 
 
 class Checkpoint(models.Model):

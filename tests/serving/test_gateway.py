@@ -181,6 +181,7 @@ PICTURE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"
     [
         (b"{", None),
         (b"[]", None),
+        (b'{"messages":' + b"[" * 100_000, None),
         ({"messages": ASK}, "model"),
         ({"model": 3, "messages": ASK}, "model"),
         ({"model": "tiny"}, "messages"),
