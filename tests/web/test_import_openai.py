@@ -1,6 +1,5 @@
 """`manage.py import_openai` against a stand-in of OpenAI's platform: what comes, what cannot, and how often."""
 
-from collections.abc import Iterator
 from io import StringIO
 
 import pytest
@@ -8,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import Project
 from tests import makers
-from tests.fakes import openai_data, openai_platform
+from tests.fakes import openai_data
 from tests.fakes.openai_data import BASE, MODEL
 from tests.fakes.openai_platform import Platform
 from training.aliases import pointing
@@ -17,13 +16,6 @@ from training.metadata_pair import MetadataPair
 from training.models import DatasetFile, ImportedCheckpoint, ImportedJob, JobEvent, Metric, TrainingJob
 
 SFT, MORE, DPO, RFT, FAILED, RUNS = (f"ftjob-{name:0<23}1" for name in ("Sft", "More", "Dpo", "Rft", "Fail", "Runs"))
-
-
-@pytest.fixture
-def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
-    monkeypatch.setenv("OPENAI_API_KEY", openai_platform.KEY)
-    with openai_platform.running(openai_data.organisation()) as platform:
-        yield platform
 
 
 @pytest.fixture(autouse=True)

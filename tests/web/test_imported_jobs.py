@@ -1,6 +1,5 @@
 """Jobs that came from OpenAI: their page, the API, the form of a rerun, and the old names."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from dashboard.views.job_page import TAB_NAMES
 from playground.deployments import find_target
 from tests import makers
 from tests.factories import tiny_model
-from tests.fakes import openai_data, openai_platform
 from tests.fakes.openai_data import BASE, CONTINUED, EARLY, MODEL
 from tests.fakes.openai_platform import Platform
 from training.aliases.models import Alias
@@ -25,18 +23,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def platform(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+def imported(project: Project, platform: Platform) -> None:
     makers.make_base_model("tiny")
-    monkeypatch.setenv("OPENAI_API_KEY", openai_platform.KEY)
-    with openai_platform.running(openai_data.organisation()) as platform:
-        call_command("import_openai", "--base-url", platform.url, "--map", "*=tiny", verbosity=0)
-        yield platform
-
-
-@pytest.fixture
-def api(client: Client, api_key: str) -> Client:
-    client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {api_key}"
-    return client
+    call_command("import_openai", "--base-url", platform.url, "--map", "*=tiny", verbosity=0)
 
 
 @pytest.fixture
