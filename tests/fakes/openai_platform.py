@@ -28,6 +28,7 @@ class Platform:
     most: int = 7
     busy: int = 0  # so many answers are 429 first
     revoked_after: int = 10**9  # answers until the key works no more
+    breaks_off: str = ""  # the file whose content comes by half; then the connection is gone
     asked: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -92,6 +93,8 @@ def _handler(platform: Platform) -> type[BaseHTTPRequestHandler]:
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.end_headers()
+            if platform.breaks_off and self.path == f"/v1/files/{platform.breaks_off}/content":
+                content, self.close_connection = content[: len(content) // 2], True
             self.wfile.write(content)
 
     return Handler

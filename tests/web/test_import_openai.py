@@ -10,8 +10,10 @@ from tests import makers
 from tests.fakes import openai_data
 from tests.fakes.openai_data import BASE, MODEL
 from tests.fakes.openai_platform import Platform
+from training import files
 from training.aliases import pointing
 from training.aliases.models import Alias
+from training.imported import reading
 from training.metadata_pair import MetadataPair
 from training.models import DatasetFile, ImportedCheckpoint, ImportedJob, JobEvent, Metric, TrainingJob
 
@@ -130,6 +132,42 @@ def test_a_run_that_was_broken_off_goes_on_where_it_stopped(platform: Platform) 
     assert len(contents) <= 7, "what had come was not fetched again"
 
 
+def test_a_download_that_breaks_off_ends_in_words_and_leaves_no_half_of_a_file(platform: Platform) -> None:
+    platform.breaks_off = "file-Valid000000000000000001"
+    with pytest.raises(CommandError, match=r"cannot be reached .*What came stays; run this again"):
+        run(platform)
+    assert list(DatasetFile.objects.values_list("pk", flat=True)) == ["file-Train000000000000000001"]
+    platform.breaks_off = ""
+    run(platform)
+    assert DatasetFile.objects.count() == 6
+
+
+def test_deleted_files_come_again_and_their_jobs_name_them_again(platform: Platform) -> None:
+    run(platform)
+    before = TrainingJob.objects.get(pk=SFT)
+    for file in (before.training_file, before.validation_file, before.result_file):
+        files.delete(file)
+    assert TrainingJob.objects.get(pk=SFT).training_file is None
+    assert "files                  3" in run(platform)
+    after = TrainingJob.objects.get(pk=SFT)
+    names = ("training_file_id", "validation_file_id", "result_file_id")
+    assert [getattr(after, name) for name in names] == [getattr(before, name) for name in names]
+
+
+def test_a_job_of_hones_own_is_never_written_over(platform: Platform, project: Project) -> None:
+    """As it would be where the address is Hone's, which lists its jobs as OpenAI does."""
+    makers.make_job(project, id=SFT, steps=3, status="succeeded")
+    own = TrainingJob.objects.filter(pk=SFT).values().get()
+    assert f"{SFT}: {SFT} is a job of Hone's own" in run(platform)
+    assert TrainingJob.objects.filter(pk=SFT).values().get() == own
+    assert Metric.objects.filter(job=SFT).count() == 3 and not ImportedJob.objects.filter(pk=SFT).exists()
+
+
+def test_the_address_is_openais_whatever_the_sdk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1")
+    assert str(reading.Source("sk-any").client.base_url) == "https://api.openai.com/v1/"
+
+
 def test_a_platform_that_is_busy_is_asked_again(platform: Platform) -> None:
     platform.busy = 2
     run(platform)
@@ -166,6 +204,13 @@ def test_a_map_may_be_a_file_and_sets_up_names_that_it_never_takes_from_people(
     run(platform, "--map", "*=other")
     assert Alias.objects.get(name=BASE).current.model_name == "other", "a new map moves what the import made"
     assert TrainingJob.objects.get(pk=SFT).base_model == other
+
+
+def test_a_name_that_hone_cannot_give_is_told_and_the_others_are_set_up(platform: Platform) -> None:
+    platform.job(FAILED)["model"] = "acme/odd"
+    said = run(platform)
+    assert "acme/odd: A name has 1 to 64 letters" in said and f"{BASE} → tiny" in said
+    assert not Alias.objects.filter(name="acme/odd").exists() and Alias.objects.filter(name="o4-mini").exists()
 
 
 def test_what_came_into_one_project_does_not_come_into_another(platform: Platform, project: Project) -> None:

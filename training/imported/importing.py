@@ -53,8 +53,8 @@ def run(source: Source, project: Project, models: ModelMap, jobs: list[dict[str,
     if not dry:
         bases = {mapping.base_of(job["model"]) for job in jobs}
         report.names, kept = mapping.set_up_names(project, models, bases)
-        for name in kept:
-            report.leave_out(name, "the name points elsewhere in Hone and was left as it is")
+        for name, why in kept.items():
+            report.leave_out(name, why)
         notify.project_changed(project.pk)
     return report
 

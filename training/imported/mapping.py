@@ -70,10 +70,9 @@ def _from_file(path: Path) -> dict[str, str]:
 
 
 def _find(theirs: str, ours: str) -> BaseModel:
-    models = BaseModel.objects
-    found = models.filter(name__iexact=ours).first() or models.filter(source="hub", source_id__iexact=ours).first()
+    found = BaseModel.objects.called(ours)
     if found is None:
-        known = ", ".join(models.values_list("name", flat=True)) or "none yet"
+        known = ", ".join(BaseModel.objects.values_list("name", flat=True)) or "none yet"
         raise ApiError(
             f"--map {theirs}={ours}: {ours} is not in Hone's catalogue (there are: {known}). Add it with"
             f" `manage.py add_model`, or on the Models page."
@@ -81,22 +80,26 @@ def _find(theirs: str, ours: str) -> BaseModel:
     return found
 
 
-def set_up_names(project: Project, models: ModelMap, bases: Iterable[str]) -> tuple[list[str], list[str]]:
+def set_up_names(project: Project, models: ModelMap, bases: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     """Each base of OpenAI and its family as names of the local base: what was made or moved, and what was left alone
-    because somebody points it elsewhere."""
+    and why."""
     wanted: dict[str, BaseModel] = {}
     for base in sorted({*bases, *models.pairs} - {ALL}):
         if local := models.local(base):
             wanted[base] = local
             wanted.setdefault(family(base), models.local(family(base)) or local)
-    made, left = [], []
+    made, left = list[str](), dict[str, str]()
     for name, local in wanted.items():
         alias = Alias.objects.of(project).filter(name=name).prefetch_related("promotions").first()
         if alias and alias.current.target == local:
             continue
         if (alias and alias.current.reason != REASON) or BaseModel.objects.filter(name__iexact=name).exists():
-            left.append(name)
+            left[name] = "the name points elsewhere in Hone and was left as it is"
             continue
-        pointing.promote(project, None, name, local, REASON)
+        try:
+            pointing.promote(project, None, name, local, REASON)
+        except ApiError as error:  # no name that Hone can give; the others still come
+            left[name] = error.message
+            continue
         made.append(f"{name} → {local.name}")
     return made, left

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from openai import APIStatusError, OpenAI
+import httpx2
+from openai import APIConnectionError, APIStatusError, OpenAI
 
+OPENAI = "https://api.openai.com/v1"  # told to the SDK, which else takes OPENAI_BASE_URL: that may lead to Hone itself
 PAGE = 100
 OF_ONE_THING = {400, 403, 404, 410}  # statuses that tell of this file or job, not of all of them
 
@@ -16,7 +18,7 @@ OF_ONE_THING = {400, 403, 404, 410}  # statuses that tell of this file or job, n
 class Source:
     """One organisation at OpenAI, or whatever speaks its API. The SDK waits and asks again after 429 and 5xx."""
 
-    def __init__(self, api_key: str, base_url: str | None = None, max_retries: int = 8) -> None:
+    def __init__(self, api_key: str, base_url: str = OPENAI, max_retries: int = 8) -> None:
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for each request between our own
         self.client = OpenAI(api_key=api_key, base_url=base_url, max_retries=max_retries)
 
@@ -38,9 +40,13 @@ class Source:
 
     @contextmanager
     def content(self, file_id: str) -> Iterator["Content"]:
-        """Its bytes as they arrive. Raises APIStatusError where they are not given out (any more)."""
+        """Its bytes as they arrive. Raises APIStatusError where they are not given out (any more), APIConnectionError
+        where they break off."""
         with self.client.files.with_streaming_response.content(file_id) as response:
-            yield Content(response.iter_bytes(1 << 20))
+            try:
+                yield Content(response.iter_bytes(1 << 20))
+            except httpx2.HTTPError as error:  # the SDK lets those of a body pass that is read in pieces
+                raise APIConnectionError(request=response.http_request) from error
 
 
 class Content(io.RawIOBase):

@@ -65,16 +65,26 @@ def write_file(project: Project, told: dict[str, Any], source: BinaryIO) -> Data
 
 def is_unchanged(project: Project, told: dict[str, Any], local: BaseModel | None, names: dict[str, str]) -> bool:
     """Whether this job came before just as it is told now, for the same local base, and no file of it has come since.
-    Raises ApiError where it came into another project."""
+    Raises ApiError where it came into another project, or is a job of Hone's own."""
     refuse_odd_id(told["id"])
     row = TrainingJob.objects.filter(pk=told["id"]).select_related("imported").first()
     if row and row.project_id != project.pk:
         raise ApiError(f"{row.pk} has come into the project {row.project} ({row.project_id}) before.")
-    if row is None or not hasattr(row, "imported"):
+    if row is None:
         return False
+    if not hasattr(row, "imported"):
+        raise ApiError(f"{row.pk} is a job of Hone's own, which nothing that comes writes over.")
     same_base = local is None or row.base_model_id == local.pk
     gone = [note for note in row.imported.notes if note.startswith(GONE)]
-    return same_base and row.imported.answer == told and gone == _notes_on_files(project, told, names)
+    same_files = _is_linked(row, project, told) and gone == _notes_on_files(project, told, names)
+    return same_base and row.imported.answer == told and same_files
+
+
+def _is_linked(row: TrainingJob, project: Project, told: dict[str, Any]) -> bool:
+    """To all of its files that are here: one that was deleted and came again is linked to no job."""
+    found = [_file(project, told.get(role)) for role in ("training_file", "validation_file")]
+    linked = [row.training_file_id, row.validation_file_id, row.result_file_id]
+    return linked == [file and file.pk for file in (*found, _result(project, told))]
 
 
 def write_job(

@@ -29,7 +29,7 @@ class Command(BaseCommand):
             help="which local base stands for a model of OpenAI, such as gpt-4o-mini=Qwen3-0.6B; '*=…' for all others."
             " Repeat it, or name a YAML file of such pairs",
         )
-        parser.add_argument("--base-url", default=None, help="another address than OpenAI's")
+        parser.add_argument("--base-url", default=reading.OPENAI, help="another address than OpenAI's")
         parser.add_argument("--dry-run", action="store_true", help="say what would come and store nothing")
 
     def handle(self, *args: Any, **options: Any) -> None:
