@@ -92,7 +92,9 @@ def reset_link(*, user: User, by: User | None = None) -> str:
 
 
 def may_reset(*, by: User, user: User) -> bool:
-    """An owner may reset a member only where that opens no project that is not the owner's own."""
+    """An owner may reset a member only where that opens no project, and no server, that is not the owner's own."""
+    if user.is_superuser and not by.is_superuser:
+        return False
     owned = Membership.objects.filter(user=by, role=Membership.Role.OWNER).values("project")
     theirs = Membership.objects.filter(user=user)
     return theirs.exists() and not theirs.exclude(project__in=owned).exists()

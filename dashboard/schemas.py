@@ -231,7 +231,8 @@ class Job(Schema):
     lora: dict[str, Any] | None = Field(description="Hone's own: the adapter's settings; null for full weights")
     training: dict[str, Any] = Field(description="Hone's own: the other settings")
     hone: dict[str, Any] = Field(
-        description="Hone's own: label, status_text, phase, step, total_steps, queue_position, cost"
+        description="Hone's own: label, status_text, phase, step, total_steps, best_model, queue_position,"
+        " device_seconds, cost, trackers; of a job that was brought over from OpenAI also imported"
     )
 
 

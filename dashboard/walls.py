@@ -156,7 +156,7 @@ RULES: Final = (  # the first that fits
     Rule("POST", "v1/moderations", Role.EVALUATOR, (SERVE,)),
     Rule("DELETE", "v1/models", Role.OWNER, (TRAIN,)),
     Rule("any", "v1/webhook_endpoints", Role.OWNER),
-    Rule("any", "v1/fine_tuning/checkpoints", Role.OWNER),
+    Rule("any", "v1/fine_tuning/checkpoints", Role.OWNER, (TRAIN,)),
     Rule("any", "v1/files", Role.MEMBER, (TRAIN,)),
     Rule("any", "v1/uploads", Role.MEMBER, (TRAIN,)),
     Rule("any", "v1/fine_tuning/jobs", Role.MEMBER, (TRAIN,)),

@@ -191,7 +191,9 @@ def _act_on_member(request: HttpRequest, membership: Membership, action: str) ->
     if action == "reset":
         if not actions.may_reset(by=request.user, user=membership.user):
             raise ApiError(
-                f"{membership.user} is also in projects that are not yours, so you cannot reset it.", status=403
+                f"{membership.user} is also in projects that are not yours, or looks after the server, so you cannot "
+                "reset it.",
+                status=403,
             )
         token = actions.reset_link(user=membership.user, by=request.user)
         link = request.build_absolute_uri(reverse("link", args=[token]))

@@ -23,8 +23,9 @@ is not written there needs a member, a call a member's key with the scope `all`.
   rows changes, and that no row elsewhere leads to one of its rows.
 
 Models are an owner's to delete, on their job's page as in the API (`DELETE /v1/models/{name}`), and with them a job
-that has any; a member archives them. Base models are of all projects: whoever looks after the server (in the walk the
-owner does) takes them away, and alone adds one from a folder of the server.
+that has any; a member archives them, and who stops a job before its end may drop what it had saved. Base models are of
+all projects: whoever looks after the server (in the walk the owner does) takes them away, and alone adds one from a
+folder of the server.
 """
 
 

@@ -145,6 +145,14 @@ def test_a_reset_link_for_a_member_works_but_not_into_projects_of_others(owner_c
     assert refused.status_code == 403 and b"not yours" in refused.content
 
 
+def test_an_owner_gets_no_link_into_the_account_of_who_looks_after_the_server(teammate, owner, project):
+    actions.change_role(membership=membership(teammate, project), role="owner")
+    client = Client()
+    client.force_login(teammate)
+    refused = act(client, membership(owner, project), "reset")
+    assert refused.status_code == 403 and b"looks after the server" in refused.content
+
+
 def test_a_new_password_needs_the_old_one_and_ends_other_sessions(owner_client, owner):
     other = Client()
     other.force_login(owner)
