@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from playground.fairness import Door
 from playground.models import Deployment
 from tests.serving.calling import ASK, Caller, counted, make_ready
 from tests.serving.conftest import PATIENCE_SECONDS
+from tests.waiting import until
 from training.models import BaseModel
 
 BODY = {"model": "tiny", "messages": ASK}
@@ -45,14 +46,6 @@ async def door(server: vllm.VllmServer) -> Door:
 def another_key(stranger: User) -> str:
     """Of another project."""
     return ApiKey.make(project=Project.objects.get(name="Elsewhere"), user=stranger, name="test")[1]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it did not come to be")
 
 
 async def asks(key: str, body: dict[str, Any]) -> ApplicationCommunicator:

@@ -25,6 +25,7 @@ from tests.fakes.vllm import Handler, State
 from tests.http_serving import serving
 from tests.playground_cast import make_base, make_checkpoint
 from tests.stand_in import KEY, standing
+from tests.waiting import until
 from training.models import BaseModel, Checkpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -224,14 +225,6 @@ async def test_a_page_that_goes_away_stops_everything_and_finds_what_had_come(
     await until(lambda: vllm.state.left == 3)
     stored = [response async for response in Response.objects.all()]
     assert len(stored) == 3 and all(response.stop_reason == "stopped" for response in stored)
-
-
-async def until(true: Any, seconds: float = 10) -> None:
-    for _ in range(int(seconds / 0.05)):
-        if true():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("it did not come to that")
 
 
 async def test_a_column_that_fails_says_why_in_its_place_and_can_be_retried(
