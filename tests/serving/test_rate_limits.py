@@ -61,14 +61,18 @@ async def test_a_model_that_is_not_there_yet_counts_for_nothing(
     assert (await asyncio.to_thread(counted, base, project)).used(1) == 0
 
 
-async def test_a_wrong_request_counts_as_one_without_tokens(
-    caller: Caller, base: BaseModel, server: vllm.VllmServer, project: Any
+async def test_what_the_model_refuses_counts_as_a_request_without_tokens_and_what_never_reached_it_does_not_count(
+    caller: Caller, base: BaseModel, server: vllm.VllmServer, project: Any, settings: Any
 ) -> None:
+    settings.HONE_RATE_TOKENS_PER_MINUTE = 10_000
     await asyncio.to_thread(make_ready, base, server)
-    for body in ({"messages": []}, {"messages": [{"role": "user", "content": "x" * 300}], "max_tokens": "wrong"}):
-        await caller.post("/chat/completions", {"model": "tiny", **body})
+    assert (await caller.post("/chat/completions", {"model": "tiny", "messages": []})).status_code == 400
+    too_long = {"model": "tiny", "messages": [{"role": "user", "content": "word " * 600}]}
+    for stream in (False, True):
+        answer = await caller.post("/chat/completions", too_long | {"stream": stream})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
     taken = await asyncio.to_thread(counted, base, project)
-    assert taken.used(0) <= 2
+    assert (taken.used(0), taken.used(1)) == (2 + 1, 0), "the two, and the one that counts them"
 
 
 async def test_a_caller_who_leaves_is_counted_with_what_was_relayed(
