@@ -294,14 +294,6 @@ def rename_checkpoint(checkpoint: Checkpoint, label: str) -> Checkpoint:
     return checkpoint
 
 
-def archive_checkpoint(checkpoint: Checkpoint, archived: bool = True) -> Checkpoint:
-    """Out of the lists and back."""
-    checkpoint.archived_at = timezone.now() if archived else None
-    checkpoint.save(update_fields=["archived_at"])
-    notify.job_changed(checkpoint.job_id)
-    return checkpoint
-
-
 def delete_checkpoint(checkpoint: Checkpoint) -> None:
     """Its weights leave the disk and its name stops answering; the curves stay."""
     from training import exports

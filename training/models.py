@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from accounts.ids import new_id
@@ -506,13 +506,6 @@ class Checkpoint(models.Model):
     @property
     def path(self) -> Path:
         return self.job.folder / self.path_in_run
-
-
-def next_revisions(job: TrainingJob, count: int) -> int:
-    """Reserves `count` metric revisions of this job and returns the first. Call inside a transaction."""
-    TrainingJob.objects.filter(pk=job.pk).update(revision=F("revision") + count)
-    last: Any = TrainingJob.objects.values_list("revision", flat=True).get(pk=job.pk)
-    return last - count + 1
 
 
 from training.aliases.models import Alias, Promotion  # noqa: E402, F401 - Django looks for models here
