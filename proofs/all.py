@@ -9,8 +9,9 @@
     recipe         text, examples and preferences in a row on the starter model
     loop           examples, votes through an evaluator's link, preferences, and the next model in the same campaign
     calls          function calling taught and asked for
+    refusals       a model that learned to go along with everything is flagged, one that learned tickets is not
     scratch        a few million random weights learn a small language; served by vLLM, then taught to chat
-    live curve     trainer to drawn point in a browser, 10,000 points, a job of 100,000 steps
+    live_curve     trainer to drawn point in a browser, 10,000 points, a job of 100,000 steps
     campaign_statistics  1,000 simulated campaigns for each rule of pairing: how often intervals hold what was planted
     judging        three evaluators in three browsers judge 60 prompts blind; a planted order comes out
     fuzz           10,000 malformed dataset files: no crash, no hang, words every time
