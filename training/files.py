@@ -51,10 +51,14 @@ def create_file(
     purpose: str,
     source: BinaryIO | bytes,
     expires_after: dict[str, Any] | int | None = None,
+    *,
+    counted_bytes: int = 0,
     **given: Any,
 ) -> DatasetFile:
-    """A whole file at once. Small ones are checked before this returns, larger ones by the worker. `given`: columns of
-    a file that had them elsewhere, such as its id."""
+    """A whole file at once. Small ones are checked before this returns, larger ones by the worker.
+
+    `counted_bytes`: what the quota counts already and is freed afterwards, such as parts of an upload; `given`: columns
+    of a file that had them elsewhere, such as its id."""
     if "id" in given and DatasetFile.objects.filter(pk=given["id"]).exists():
         raise ApiError(f"There is a file {given['id']} already.", status=409, code="file_exists")
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
@@ -68,7 +72,7 @@ def create_file(
         expires_at=_expiry(expires_after),
     )
     if purpose != RESULTS:  # a finished job's figures, a few kilobytes that nobody could make again
-        limits.refuse_bytes(project, _length(stream), f"{file.filename} was not stored")
+        limits.refuse_bytes(project, _length(stream), f"{file.filename} was not stored", counted=counted_bytes)
     folder = home.file_folder(file.id)
     try:
         with disk_errors(file.filename):

@@ -12,6 +12,7 @@ from training.disk import disk_errors, sha256_of
 from training.file_tasks import Progress
 from training.files import arrived, clean_name
 from training.models import DatasetFile, FileTask
+from training.quotas import limits
 from training.splitting import CannotSplit, Chosen, Plan
 
 Status = DatasetFile.Status
@@ -37,6 +38,7 @@ def split(
     The same split made before is found again, so that reruns do not fill the list with twins.
     """
     plan = planned(file, share=share, count=count, seed=seed, stratify=stratify, group=group)
+    limits.refuse_bytes(file.project, file.bytes, f"{file.filename} was not split")  # the parts together hold as much
     stem = PurePath(file.filename).stem
     pair = [
         DatasetFile(

@@ -17,6 +17,7 @@ from training import home
 from training.disk import disk_errors, free_bytes, no_room, refuse_too_large, sha256_of
 from training.files import arrived, clean_name
 from training.models import DatasetFile
+from training.quotas import limits
 from training.uploads import SPARE_BYTES
 
 TRIES = 10  # for a number, while others make versions of the same dataset
@@ -36,7 +37,8 @@ def new_version(
 
     `kind` and `words` (one plain sentence of what was done) stand in its `origin`, and so do the `figures`. Made twice
     from the same version in the same way, the first one is returned. Raises ApiError when nothing would change
-    (`same_content`), nothing is left (`no_rows`), or the disk is full; then nothing is kept.
+    (`same_content`), nothing is left (`no_rows`), the project may not keep as much again as `file` holds
+    (`quota_exceeded`), or the disk is full; then nothing is kept.
     """
     made = DatasetFile(
         project=file.project,
@@ -48,6 +50,7 @@ def new_version(
         status=DatasetFile.Status.UPLOADING,
         expires_at=file.expires_at,
     )
+    limits.refuse_bytes(file.project, file.bytes, f"The next version of {file.filename} was not made")
     folder = home.file_folder(made.id)
     try:
         if free_bytes() < file.bytes + SPARE_BYTES:

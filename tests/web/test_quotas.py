@@ -1,7 +1,10 @@
 """What a project may use: jobs at once, jobs that wait, disk; and projects that take turns in the queue."""
 
+import io
 import json
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +17,10 @@ from accounts.audit import AuditEntry
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from tests import makers
-from training import actions, files, supervisor, uploads
+from training import actions, files, home, supervisor, uploads, versions
 from training.job_log import refresh_queue
 from training.models import DatasetFile, TrainingJob
+from training.parts import joining
 from training.quotas import limits, turns
 from training.quotas.models import Quota
 
@@ -136,6 +140,30 @@ def test_what_the_disk_of_a_project_does_not_hold_is_refused_before_a_byte_is_wr
         limits.refuse_another_job(project)
 
 
+def test_what_is_made_of_a_dataset_is_refused_where_the_disk_of_its_project_is_used_up(
+    owner_client: Client, project: Project, owner: User
+) -> None:
+    file = files.create_file(project, owner, "a.jsonl", "fine-tune", LINE * 20)
+    Quota.objects.create(project=project, disk_gb=1.5 * file.bytes / 1e9)
+    with pytest.raises(ApiError, match=r"The next version of a\.jsonl was not made: the project holds"):
+        versions.new_version(file, kind="sampled", words="", user=owner, write=lambda out: pytest.fail("written"))
+    page = owner_client.post(reverse("split-dataset", args=[file.pk]), {"percent": "10"}, follow=True)
+    assert page.status_code == 200 and "a.jsonl was not split: the project holds" in page.text
+    assert DatasetFile.objects.get() == file
+
+
+def test_the_parts_of_an_upload_do_not_count_beside_the_file_made_of_them(project: Project) -> None:
+    files.create_file(project, None, "held.txt", "user_data", b"1234")
+    Quota.objects.create(project=project, disk_gb=14.5e-9)
+    first, second = (joining.begin(project, None, "b.txt", "user_data", 10, "text/plain") for _ in range(2))
+    parts = [joining.add_part(upload, io.BytesIO(bytes(10)), 10).id for upload in (first, second)]
+    with pytest.raises(ApiError, match=r"b\.txt was not stored"):
+        joining.complete(first, parts[:1])
+    joining.cancel(second)
+    assert joining.complete(first, parts[:1]).bytes == 10
+    assert limits.usage(project).state == "full" and limits.usage(project).total == 14
+
+
 def test_runs_count_as_they_were_measured(project: Project) -> None:
     job = makers.make_job(project, attempt=1)
     assert limits.usage(project).unmeasured == 1
@@ -144,6 +172,22 @@ def test_runs_count_as_they_were_measured(project: Project) -> None:
     limits.measure_changing()
     used = limits.usage(project)
     assert (used.runs, used.unmeasured) == (5_000, 0)
+
+
+def test_a_folder_that_goes_while_its_run_is_measured_counts_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, scandir = makers.make_job(project, attempt=1), os.scandir
+    (job.folder / "checkpoints").mkdir(parents=True)
+    (job.folder / "events.jsonl").write_bytes(b"x" * 7)
+
+    def late(path: Any) -> Any:
+        if Path(path).name == "checkpoints":  # somebody was faster
+            Path(path).rename(home.home() / f"{job.pk}.deleted")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert limits.measure(job) == 7
 
 
 def test_without_limits_nothing_is_counted_or_refused(project: Project, django_assert_num_queries: Any) -> None:

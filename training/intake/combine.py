@@ -20,6 +20,7 @@ from training.intake import making
 from training.intake.making import Progress
 from training.intake.models import Making
 from training.models import DatasetFile
+from training.quotas import limits
 from training.rules import FORMAT_NAMES
 
 MOST_SOURCES = 50
@@ -98,6 +99,7 @@ def make(row: Making, progress: Progress) -> DatasetFile:
     refuse(sources)
     size = sum(each.file.bytes for each in sources)
     refuse_too_large(size, row.name)
+    limits.refuse_bytes(row.project, size, f"{row.name} was not made")
     if free_bytes() < size:
         raise no_room(row.name, size)
     file = DatasetFile(

@@ -15,6 +15,7 @@ from training.intake.making import Progress
 from training.intake.models import Making
 from training.intake.packed import SUFFIXES
 from training.models import DatasetFile
+from training.quotas import limits
 
 READABLE = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt", ".md")
 PACKINGS = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
@@ -61,6 +62,7 @@ def make(row: Making, progress: Progress) -> DatasetFile:
     """`asked`: as `ask` wrote it. Half a file is kept and continued when it is tried again."""
     asked = row.asked
     refuse_too_large(asked["size"], row.name)
+    limits.refuse_bytes(row.project, asked["size"], f"{row.name} was not made")
     if free_bytes() < asked["size"]:
         raise no_room(row.name, asked["size"])
     folder = making.folder(row.pk)

@@ -59,7 +59,7 @@ def add_part(upload: Upload, data: BinaryIO, size: int) -> UploadPart:
         raise ApiError("The part is empty.", param="data")
     if size > LARGEST_PART:
         raise ApiError(f"A part holds at most {LARGEST_PART >> 20} MB; this one has {size:,} bytes.", param="data")
-    here = upload.parts.aggregate(total=Sum("bytes"))["total"] or 0
+    here = _held_bytes(upload)
     if here + size > 2 * max(upload.bytes, LARGEST_PART):  # a part that was sent again is not a mistake, many are
         text = f"The parts sent so far hold {here:,} bytes, far more than the {upload.bytes:,} bytes announced."
         raise ApiError(text, param="data")
@@ -100,6 +100,7 @@ def complete(upload: Upload, part_ids: Sequence[str], md5: str | None = None) ->
             upload.purpose,
             io.BufferedReader(_Joined(paths), 1 << 20),
             upload.keep_seconds,
+            counted_bytes=_held_bytes(upload),
         )
         upload.status, upload.file = Status.COMPLETED, file
         upload.save(update_fields=["status", "file"])
@@ -136,6 +137,10 @@ def remove_stale() -> int:
         words = f"Removed the parts of the upload {upload.filename}: nobody completed it in time"
         audit.by_hone(words, project=upload.project, kind="upload", object_id=upload.pk)
     return len(late)
+
+
+def _held_bytes(upload: Upload) -> int:
+    return upload.parts.aggregate(total=Sum("bytes"))["total"] or 0
 
 
 def _in_order(upload: Upload, part_ids: Sequence[str]) -> list[Path]:

@@ -1,8 +1,12 @@
 """What a project may use, what it does use, and the refusal of what would be more."""
 
+import os
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Final
 
 from django.conf import settings
@@ -117,11 +121,11 @@ def usage(project: Project) -> Usage:
 def measure(job: TrainingJob) -> int:
     """Walks the run folder (checkpoints, exports, logs) and keeps the sum. Whoever changes it much calls this."""
     found = 0
-    for path in job.folder.rglob("*"):
-        try:
-            found += path.lstat().st_size if path.is_file() and not path.is_symlink() else 0
-        except OSError:  # a trainer is at work in it
-            continue
+    for folder, _, names in os.walk(job.folder):  # passes over folders that vanish meanwhile
+        for name in names:
+            with suppress(OSError):  # a trainer is at work in it
+                about = Path(folder, name).lstat()
+                found += about.st_size if stat.S_ISREG(about.st_mode) else 0
     TrainingJob.objects.filter(pk=job.pk).update(disk_bytes=found)
     return found
 
@@ -133,15 +137,16 @@ def measure_changing() -> None:
         measure(job)
 
 
-def refuse_bytes(project: Project, more: int, what: str) -> None:
+def refuse_bytes(project: Project, more: int, what: str, *, counted: int = 0) -> None:
     """Raises ApiError (403) where `more` bytes would be beyond what the project may keep. `what`: "a.jsonl was not
-    stored"."""
+    stored"; `counted`: bytes that are counted now and freed once the more are there."""
     if not of(project).disk_bytes:
         return
     used = usage(project)
-    if used.total + more > used.limit or used.total >= used.limit:
+    held = used.total - counted
+    if held + more > used.limit or held >= used.limit:
         wants = f" {_gb(more)} more were needed." if more else ""
-        text = f"{what}: the project holds {_gb(used.total)} of the {_gb(used.limit)} that it may keep on this server."
+        text = f"{what}: the project holds {_gb(held)} of the {_gb(used.limit)} that it may keep on this server."
         raise _refusal(f"{text}{wants} Delete datasets, jobs, checkpoints or exports, {ASK}.", status=403)
 
 
