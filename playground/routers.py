@@ -76,6 +76,7 @@ async def pass_through(request: HttpRequest, path: str) -> HttpResponseBase:
         place = await fairness.enter(deployment.url, request.project.pk)  # type: ignore[attr-defined]
         ends.callback(place.close)
         answering = Answering(await gateway.send(deployment, path, body, name), place, tally)
+        tally.has_begun = True
         if not body.get("stream"):
             content = await gateway.whole(answering.upstream, name, tally)
             tally.close()

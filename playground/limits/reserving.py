@@ -5,6 +5,7 @@ import math
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
@@ -40,7 +41,8 @@ class Grant:
         """What it really took; one that was not answered does not count at all. Returns at once."""
         requests, more = (0, tokens - self.tokens) if answered else (-1, -self.tokens)
         if self.key and (requests or more):
-            _afterwards.submit(_correct, self.key, self.second, requests, more)
+            with suppress(RuntimeError):  # the process is ending: the estimate stays
+                _afterwards.submit(_correct, self.key, self.second, requests, more)
 
 
 def reserve(project: Project, family: str, asked: str, tokens: int) -> Grant:

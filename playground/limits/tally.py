@@ -23,6 +23,7 @@ class Tally:
         self.shows_usage = bool((payload.get("stream_options") or {}).get("include_usage"))
         self.usage: dict[str, Any] | None = None
         self.relayed = 0  # chunks; vLLM writes one for each token, fewer where it writes faster than they are taken
+        self.has_begun = False  # the model answers
         self.closed = False
 
     def see(self, chunk: dict[str, Any]) -> None:
@@ -50,18 +51,25 @@ class Tally:
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """Around all that may fail before the first token. A model that could not be asked counts for nothing, a
-        request that it refused as a request without tokens."""
+        """Around all that may fail before the first token. A model that could not be asked, and a caller
+        who left before it had begun to answer, count for nothing; a request that it refused as one without tokens."""
         try:
             yield
         except ApiError as error:
-            self.closed = True
-            self.grant.settle(0, answered=error.status < 429)
+            self._drop(answered=error.status < 429)
             error.headers = self.headers | error.headers
             raise
         except BaseException:  # the caller left
-            self.close()
+            if self.has_begun:
+                self.close()
+            else:
+                self._drop(answered=False)
             raise
+
+    def _drop(self, *, answered: bool) -> None:
+        """Nothing is recorded of it."""
+        self.closed = True
+        self.grant.settle(0, answered=answered)
 
     def close(self) -> None:
         """The answer is whole, broke off, or its caller left: then what was relayed counts, with the prompt."""
@@ -70,11 +78,11 @@ class Tally:
         self.closed = True
         usage = self.usage or self._relayed()
         prompt, completion = (usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
-        self.grant.settle(prompt + completion)
         if self.account:
             cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
             figures = {"prompt_tokens": prompt, "cached_tokens": cached, "completion_tokens": completion}
             book.note(self.account, requests=1, **figures)
+        self.grant.settle(prompt + completion)
 
     def _relayed(self) -> dict[str, int]:
         """Of an answer that was not told to its end. The first chunk of a chat only says who speaks."""

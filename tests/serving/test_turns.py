@@ -19,6 +19,7 @@ from tests.serving.calling import ASK, Caller, counted, make_ready
 from tests.serving.conftest import PATIENCE_SECONDS
 from tests.waiting import until
 from training.models import BaseModel
+from training.usage import book
 
 BODY = {"model": "tiny", "messages": ASK}
 STREAM = BODY | {"stream": True}
@@ -123,12 +124,18 @@ async def test_who_waits_too_long_is_429_with_the_time_to_come_again_and_counts_
 # ---- each place comes back ----
 
 
-async def test_a_client_gone_while_waiting_leaves_the_queue(api_key: str, server: vllm.VllmServer, door: Door) -> None:
+async def test_a_client_gone_while_waiting_leaves_the_queue_and_counts_for_nothing(
+    api_key: str, base: BaseModel, project: Project, server: vllm.VllmServer, door: Door, settings: Any
+) -> None:
+    settings.HONE_RATE_REQUESTS_PER_MINUTE = 5
     place = await fairness.enter(server.url, "whoever is answered now")
     client = await asks(api_key, STREAM)
     await until(lambda: door.count_waiting() == 1)
     await leaves(client)
     assert door.count_waiting() == 0
+    taken = await asyncio.to_thread(counted, base, project)
+    assert (taken.used(0), taken.used(1)) == (1, 0)  # this look itself
+    assert not book._sums
     place.close()
     await until(lambda: door.inside == 0)
 
