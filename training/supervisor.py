@@ -248,10 +248,11 @@ class Attempt:
     def _count_seconds(self) -> int:
         """The trainer's time since it was counted last, and a sign of life; 0: the job is not ours any more."""
         now, before = time.monotonic(), self.counted_at
-        self.counted_at = now
-        return TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim).update(
+        changed = TrainingJob.objects.filter(pk=self.job.pk, claim=self.claim).update(
             heartbeat_at=timezone.now(), trainer_seconds=F("trainer_seconds") + (now - before)
         )
+        self.counted_at = now  # only now: while the database is away the seconds are still to be counted
+        return changed
 
     def _look_at_wishes(self) -> None:
         """A cancelled job's trainer is told to stop, a paused one's to pause, any one's to save when we must end."""

@@ -1,13 +1,20 @@
 """What was used becomes rows of an hour: nothing is counted twice, and nothing is lost while the database is away."""
 
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
 from accounts.models import ApiKey, Project, User
+from playground.limits import reserving
+from playground.limits.reserving import Grant
+from playground.limits.tally import Tally
 from tests import makers
-from training import endings
+from training import endings, supervisor
 from training.engine.spec import End
 from training.models import Metric, TrainingJob, Usage
 from training.usage import book, jobs
@@ -72,13 +79,60 @@ def test_what_cannot_be_written_is_written_later(project: Project, monkeypatch: 
     book.note(account, requests=1)
     with monkeypatch.context() as away:
         away.setattr(Usage.objects, "create", _away)
-        assert not book.write()
+        asked: list[float] = []
+        away.setattr(book, "later", lambda *seconds: asked.extend(seconds))
+        book._soon(0)
+        assert asked == [book.AGAIN_SECONDS]
     book.note(account, requests=1)
     assert book.write() and Usage.objects.get().requests == 2
 
 
 def _away(**fields: Any) -> None:
     raise OperationalError("database is locked")
+
+
+ENDS = """
+import os, django
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+django.setup()
+from django.db import OperationalError
+from training.usage import book
+
+tries = []
+
+def store(sums):
+    tries.append(len(sums))
+    if len(tries) < 3:
+        raise OperationalError("database is locked")
+    print("written", list(sums.values()))
+
+book._store = store
+book.note(book.Account("proj_a", "chat", "tiny"), requests=1)
+"""
+
+
+def test_a_process_that_ends_tries_once_more() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=True)
+    assert done.stdout == "written [{'requests': 1}]\n", done.stderr
+
+
+def test_an_answer_that_ends_with_the_process_is_recorded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = ThreadPoolExecutor(1)
+    ended.shutdown()
+    monkeypatch.setattr(reserving, "_afterwards", ended)
+    Tally(Grant("window", 1, tokens=9), {"prompt": "four"}, Account(project.pk, "completion", "tiny")).close()
+    assert book.write() and Usage.objects.get().requests == 1
+
+
+def test_seconds_that_could_not_be_written_are_written_later(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = supervisor.Attempt(job, slot=None)  # type: ignore[arg-type]
+    attempt.counted_at = time.monotonic() - 100
+    with monkeypatch.context() as away, pytest.raises(OperationalError):
+        away.setattr(TrainingJob.objects, "filter", _away)
+        attempt._count_seconds()
+    attempt._count_seconds()
+    job.refresh_from_db()
+    assert job.trainer_seconds >= 130
 
 
 def test_what_a_deleted_project_used_is_nobodys(project: Project) -> None:

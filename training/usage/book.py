@@ -1,9 +1,10 @@
 """What answers took: gathered in memory and written by a thread of its own, so that no answer waits for the database.
 
-A second after the first it is all written, as one row for each key, model and hour. A process that ends writes before
-it goes; one that is killed loses the last second or two.
+A second after the first it is all written, as one row for each key, model and hour; what cannot be written is tried
+again every few seconds. A process that ends writes before it goes; one that is killed loses the last second or two.
 """
 
+import atexit
 import logging
 import threading
 import time
@@ -50,7 +51,7 @@ def note(account: Account, **figures: int) -> None:
     later()
 
 
-def later() -> None:
+def later(seconds: float = WRITE_SECONDS) -> None:
     """Has it written soon, if that is not on its way."""
     global _is_coming
     with _lock:
@@ -58,8 +59,10 @@ def later() -> None:
             return
         _is_coming = True
     try:
-        _writer.submit(_soon, WRITE_SECONDS)
+        _writer.submit(_soon, seconds)
     except RuntimeError:  # the process is ending
+        with _lock:
+            _is_coming = False
         write()
 
 
@@ -68,14 +71,18 @@ def _soon(seconds: float) -> None:
     time.sleep(seconds)
     with _lock:
         _is_coming = False
-    write()
+    if not write():
+        later(AGAIN_SECONDS)
 
 
+@atexit.register  # the last try, after the writer's own
 def write() -> bool:
-    """All of it; False: it could not be, and is tried again with what comes next."""
+    """All of it; False: it could not be, and stays to be written."""
     global _sums
     with _lock:
         taken, _sums = _sums, {}
+    if not taken:
+        return True
     close_old_connections()
     try:
         _store(taken)
