@@ -20,6 +20,7 @@ from accounts.errors import ApiError
 from playground.vllm import SEQUENCES
 
 WAIT_SECONDS = 60.0
+MOST_SECONDS = 600  # that anybody is told to stay away
 REMEMBERED = 32  # places that became free, from which the wait of others is told
 
 
@@ -35,6 +36,7 @@ class Door:
     async def enter(self, project: str) -> "Place":
         """A place, once there is one. Raises ApiError 429."""
         if self.inside < self.places:
+            self.left_at.clear()  # it was not full: the time between those who left says nothing of a wait
             self.inside += 1
         else:
             await self._wait(project)
@@ -86,7 +88,7 @@ class Door:
         before = len(self.waiting.get(project, ()))
         others = sum(min(len(queue), before + 1) for name, queue in self.waiting.items() if name != project)
         each = (time.monotonic() - self.left_at[0]) / len(self.left_at)
-        return max(1, math.ceil(each * (before + others + 1)))
+        return min(MOST_SECONDS, max(1, math.ceil(each * (before + others + 1))))
 
 
 class Place:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections import deque
 
 import pytest
@@ -134,6 +135,15 @@ async def test_the_wait_is_told_from_how_fast_places_became_free(monkeypatch: py
     assert door.seconds_for("c") == 15  # after the first of a and of b
     assert door.seconds_for("b") == 20  # after its own, and two of a
     assert door.seconds_for("a") == 25  # after its own three and b's
+
+
+async def test_nobody_is_told_of_the_hours_in_which_nobody_waited() -> None:
+    door = Door(1)
+    door.left_at.extend([time.monotonic() - 30_000] * 2)
+    assert door.seconds_for("a") == fairness.MOST_SECONDS
+    place = await door.enter("a")
+    assert door.seconds_for("b") == fairness.WAIT_SECONDS, "it was free: the hours before say nothing"
+    place.close()
 
 
 def test_each_event_loop_has_places_of_its_own() -> None:
