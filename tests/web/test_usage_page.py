@@ -13,7 +13,7 @@ from accounts.models import ApiKey, Project, User
 from playground.limits import reserving
 from tests import makers
 from training.models import BaseModel, ModelTerms, Usage
-from training.usage import terms
+from training.usage import report, terms
 
 
 @pytest.fixture
@@ -47,6 +47,12 @@ def test_an_owner_sees_sums_by_model_key_and_person(owner_client: Client, used: 
     for said in ("nightly", "owner@example.com", "teammate@example.com", "ft:tiny:hone:bot:abcdefgh", "2 M", "2 h 00"):
         assert said in page, said
     assert ":old:" not in page and ":old:" in read(owner_client, "?days=90")
+
+
+def test_two_people_of_the_same_name_are_two_lines(project: Project, owner: User, teammate: User, used: None) -> None:
+    User.objects.filter(pk__in=[owner.pk, teammate.pk]).update(name="Kim")
+    lines = report.Report(project, report.rows(project, 30)).by_person()
+    assert [(line.name, line.note) for line in lines] == [("Kim", owner.email), ("Kim", teammate.email)]
 
 
 def test_a_member_sees_the_sums_and_of_keys_only_their_own(teammate: User, used: None) -> None:

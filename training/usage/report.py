@@ -71,7 +71,7 @@ class Report:
 
     def by_person(self) -> list[Line]:
         names = ("user", "user__name", "user__email")
-        return self._lines(names, lambda row: (row["user__name"] or row["user__email"] or "Nobody any more", ""))
+        return self._lines(names, lambda row: _person(row["user__name"], row["user__email"]))
 
     def by_day(self) -> dict[date, dict[str, Line]]:
         """For each day with use its models."""
@@ -84,10 +84,13 @@ class Report:
         return list(self.found.order_by().values(*{*names, "base"}).annotate(**SUMS))
 
     def _lines(self, names: Any, named: Any) -> list[Line]:
-        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self._grouped(*([names] if isinstance(names, str) else names)):
-            groups.setdefault(named(row), []).append(row)
-        lines = [self._sum(name, group, note) for (name, note), group in groups.items()]
+        """`named`: a row's name and note; `names`: the columns that tell one line from another, whatever they are
+        called."""
+        groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        columns = [names] if isinstance(names, str) else names
+        for row in self._grouped(*columns):
+            groups.setdefault((*named(row), *(row[column] for column in columns)), []).append(row)
+        lines = [self._sum(name, group, note) for (name, note, *_), group in groups.items()]
         return sorted(lines, key=lambda line: (-line.tokens, -line.figures["requests"], line.name))
 
     def _sum(self, name: str, group: Iterable[dict[str, Any]], note: str = "") -> Line:
@@ -99,6 +102,11 @@ class Report:
 
     def prices_for(self, base: str) -> Prices:
         return self.prices.get(base, self.server) if base else Prices()
+
+
+def _person(name: str | None, email: str | None) -> tuple[str, str]:
+    """Name and note: several people may have the same name, but never the same e-mail."""
+    return (name, email or "") if name else (email or "Nobody any more", "")
 
 
 SUMS: Final = {f"sum_{name}": Sum(name) for name in FIGURES}
