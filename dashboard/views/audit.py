@@ -19,11 +19,11 @@ from django.views.decorators.http import require_GET
 from accounts.audit import AuditEntry, AuditQuerySet
 from accounts.first_start import looks_after_server
 from dashboard.audit import objects
+from training.spreadsheets import plain
 
 ROWS_A_PAGE: Final = 50
 ROWS_AT_ONCE: Final = 2000
 COLUMNS: Final = (*("time", "who", "key", "what", "kind", "id", "outcome", "reason", "address", "program", "action"),)
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Filter(forms.Form):
@@ -120,7 +120,7 @@ async def _csv(found: AuditQuerySet) -> AsyncIterator[str]:
     yield writer.writerow(COLUMNS)
     last: int | None = None
     while rows := await sync_to_async(list)((found.filter(pk__lt=last) if last else found)[:ROWS_AT_ONCE]):
-        yield "".join(writer.writerow([_plain(value) for value in _cells(row)]) for row in rows)
+        yield "".join(writer.writerow(map(plain, _cells(row))) for row in rows)
         last = rows[-1].pk
 
 
@@ -129,11 +129,6 @@ def _cells(row: AuditEntry) -> list[str]:
     key = f"{row.key_name} ({row.key_hint})" if row.key_hint else ""
     about = [row.words, row.kind, row.object_id, row.outcome, row.reason]
     return [at, row.who, key, *about, row.address, row.agent, row.action]
-
-
-def _plain(cell: str) -> str:
-    """No cell is a formula to a spreadsheet: names of files and programs are written by strangers."""
-    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 urlpatterns: list[URLPattern] = [

@@ -15,14 +15,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.first_start import looks_after_server
-from dashboard.views.audit import FORMULA
 from training.models import BaseModel, ModelTerms
+from training.spreadsheets import plain
 from training.usage import report, terms
 from training.usage.models import FIGURES, UsageQuerySet
 
 COLUMNS: Final = ("hour", "kind", "model", "base", "key", "person", "job", *FIGURES, "cost", "currency")
 PRICES: Final = ("training_price", "input_price", "output_price")
-LIMITS: Final = {"requests_per_minute": "requests", "tokens_per_minute": "tokens"}
+LIMITS: Final = ("requests_per_minute", "tokens_per_minute")
 
 
 @require_GET
@@ -55,8 +55,7 @@ def usage(request: HttpRequest) -> HttpResponse:
 
 
 def _days(request: HttpRequest) -> int:
-    given = request.GET.get("days", "")
-    return int(given) if given.isdecimal() and int(given[:6]) in report.PERIODS else 30
+    return {str(days): days for days in report.PERIODS}.get(request.GET.get("days", ""), 30)
 
 
 def _measure(request: HttpRequest) -> str:
@@ -73,21 +72,15 @@ def _all_terms(request: HttpRequest, used: Any) -> list[dict[str, Any]]:
         {
             "model": model,
             "prices": prices.get(model.name, server),
-            "requests": _limit(own.get(model.pk), "requests_per_minute"),
-            "tokens": _limit(own.get(model.pk), "tokens_per_minute"),
+            **_limits(own.get(model.pk)),
         }
         for model in models.order_by("name")
     ]
 
 
-def servers_limit(name: str) -> int:
-    """0: none."""
-    return int(getattr(settings, f"HONE_RATE_{name.upper()}"))
-
-
-def _limit(own: ModelTerms | None, name: str) -> int:
-    given = getattr(own, name) if own else None
-    return servers_limit(name) if given is None else given
+def _limits(own: ModelTerms | None) -> dict[str, int]:
+    requests, tokens = terms.limits(own and own.requests_per_minute, own and own.tokens_per_minute)
+    return {"requests": requests, "tokens": tokens}
 
 
 # ---- the terms of one model ----
@@ -105,18 +98,18 @@ class TermsForm(forms.Form):
     def __init__(self, *args: Any, may_lift: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.may_lift = may_lift
+        self.servers = dict(zip(LIMITS, terms.limits(), strict=True))
         for name, field in self.fields.items():
             field.widget.attrs |= {"class": "input input--number", "step": "any" if name in PRICES else "1"}
-            if name in LIMITS:
-                most = servers_limit(name)
-                field.help_text = f"The server's: {f'{most:,}' if most else 'none'}. 0 is no limit."
+        for name, most in self.servers.items():
+            self.fields[name].help_text = f"The server's: {f'{most:,}' if most else 'none'}. 0 is no limit."
 
     def clean(self) -> dict[str, Any]:
-        """A project does not lift a limit that the server gives it."""
+        """A project does not lift a limit that the server gives it; one that was lifted for it stays as it is."""
         given = super().clean() or {}
-        for name in LIMITS:
-            most, asked = servers_limit(name), given.get(name)
-            if asked is not None and most and not self.may_lift and (asked == 0 or asked > most):
+        for name in () if self.may_lift else set(LIMITS) & set(self.changed_data):
+            most, asked = self.servers[name], given.get(name)
+            if asked is not None and most and (asked == 0 or asked > most):
                 self.add_error(name, f"At most {most:,}: only whoever looks after the server can give more.")
         return given
 
@@ -157,7 +150,7 @@ def download(request: HttpRequest) -> HttpResponse:
         writer.writerow(
             [
                 row.hour.astimezone(UTC).isoformat(timespec="minutes"),
-                *(f"'{cell}" if cell.startswith(FORMULA) else cell for cell in about),  # no cell is a formula
+                *map(plain, about),
                 *figures.values(),
                 *(["", ""] if cost is None else [f"{cost:.6f}", settings.HONE_PRICE_CURRENCY]),
             ]

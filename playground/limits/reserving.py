@@ -17,6 +17,7 @@ from accounts.errors import ApiError
 from accounts.models import Project
 from playground.limits.windows import Rates, RedisWindows, SQLiteWindows, Taken, Windows
 from training.models import ModelTerms
+from training.usage import terms
 
 log = logging.getLogger(__name__)
 CHARACTERS_A_TOKEN: Final = 4  # as OpenAI estimates a prompt
@@ -72,8 +73,7 @@ def rates_of(project: Project, family: str) -> Rates:
         if len(_terms) > MOST_REMEMBERED:
             _terms.clear()
         known = _terms[project.pk, family] = (time.monotonic() + REMEMBERED_SECONDS, found)
-    server = (settings.HONE_RATE_REQUESTS_PER_MINUTE, settings.HONE_RATE_TOKENS_PER_MINUTE)
-    return Rates(*(limit if given is None else given for given, limit in zip(known[1], server, strict=True)))
+    return Rates(*terms.limits(*known[1]))
 
 
 @cache

@@ -9,9 +9,9 @@ from typing import Any
 from playground.matrix import scoring
 from playground.matrix.scores import Score
 from playground.matrix.table import Cell, Table
+from training.spreadsheets import plain
 
 FIGURES = ("prompt_tokens", "completion_tokens", "first_token_seconds", "seconds", "stop_reason")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute what begins so
 
 
 def as_json(table: Table) -> str:
@@ -64,11 +64,7 @@ def as_csv(table: Table) -> Iterator[str]:
                 texts = [prompt.text, prompt.expected, ", ".join(prompt.tags), cell.column.label, answer.model]
                 figures = [getattr(answer, name) for name in FIGURES]
                 values = [mark.value for mark in scoring.marks(scores, prompt, cell)]
-                yield _line([*map(_plain, [*texts, cell.text, answer.error]), *figures, *values])
-
-
-def _plain(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA) else text
+                yield _line([*map(plain, [*texts, cell.text, answer.error]), *figures, *values])
 
 
 def _line(values: list[Any]) -> str:

@@ -73,6 +73,8 @@ def test_another_project_sees_nothing_of_it(stranger_client: Client, used: None)
 def test_each_model_has_a_bar_on_its_day(owner_client: Client, used: None) -> None:
     page = read(owner_client, "?days=7")
     assert page.count("<rect class=") == 2 and 'class="run-0"' in page and 'class="run-1"' in page
+    for odd in ("0000309999999", "000030999", "²"):
+        assert owner_client.get(f"/usage/?days={odd}").context["days"] == 30
     assert read(owner_client, "?days=x&show=y").count('aria-current="true"') >= 2
 
 
@@ -109,3 +111,15 @@ def test_a_project_does_not_lift_the_servers_limit(owner: User, stranger_client:
         assert answer.status_code == 422 and "At most 10,000:" in answer.content.decode()
     assert stranger_client.post("/usage/terms/tiny", {"requests_per_minute": "9"}).status_code == 302
     assert ModelTerms.objects.get().requests_per_minute == 9
+
+
+def test_prices_are_saved_beside_a_limit_that_was_lifted(
+    stranger: User, stranger_client: Client, base: BaseModel
+) -> None:
+    project = Project.objects.of(stranger).get()
+    own = ModelTerms.objects.create(project=project, base_model=base, requests_per_minute=50_000)
+    given = {"requests_per_minute": "50000", "input_price": "2"}
+    assert stranger_client.post("/usage/terms/tiny", given).status_code == 302
+    own.refresh_from_db()
+    assert (own.input_price, own.requests_per_minute) == (2, 50_000)
+    assert stranger_client.post("/usage/terms/tiny", given | {"requests_per_minute": "40000"}).status_code == 422

@@ -41,6 +41,14 @@ def servers_prices() -> Prices:
     )
 
 
+def limits(requests: int | None = None, tokens: int | None = None) -> tuple[int, int]:
+    """Requests and tokens a minute: the project's own, else the server's (for None); 0 is none."""
+    return (
+        settings.HONE_RATE_REQUESTS_PER_MINUTE if requests is None else requests,
+        settings.HONE_RATE_TOKENS_PER_MINUTE if tokens is None else tokens,
+    )
+
+
 def prices_of(project: Project) -> dict[str, Prices]:
     """By name of the base model; those that are not in it have the server's."""
     found = ModelTerms.objects.filter(project=project).select_related("base_model")
