@@ -97,6 +97,13 @@ def tell(request: HttpRequest, words: str = "", **known: Any) -> None:
     request.audit_told = getattr(request, "audit_told", {}) | known | ({"words": words} if words else {})  # type: ignore[attr-defined]
 
 
+def tell_one(request: HttpRequest, *, refused: str = "", **known: Any) -> None:
+    """From a view that changes several things at once: a row for this one of them, done or `refused` (a code), whatever
+    became of the others. `known`: the objects that the sentence of the route names."""
+    told = {"refused": refused, **known}
+    request.audit_each = [*getattr(request, "audit_each", ()), told]  # type: ignore[attr-defined]
+
+
 def remove_old(now: datetime | None = None) -> int:
     """Rows of days that are HONE_AUDIT_DAYS past; 0 keeps all. Returns how many went."""
     if not settings.HONE_AUDIT_DAYS:

@@ -114,7 +114,11 @@ def _record(
         watched = watched or Watched(name, WORDS[name], {})
         users = (told.pop("user", None), getattr(request, "auth_user", None), getattr(request, "user", None), before)
         user = next((each for each in users if isinstance(each, User)), None)
-        _write(request, response, watched, named, told, user)
+        each = getattr(request, "audit_each", [])
+        for one in each:
+            _write(request, response, watched, named, dict(one), user)
+        if not each or response.status_code >= 400:  # it may have broken off among them
+            _write(request, response, watched, named, told, user)
     except Exception:
         logger.exception("not in the audit log: %s %s", request.method, request.path)
 
@@ -132,7 +136,7 @@ def _write(
     if user is None and (watched.name not in NOBODYS or is_too_often(f"audit {address}", *NOBODYS_ROWS)):
         return
     project: Project | None = told.pop("project", getattr(request, "project", None))
-    outcome, reason = _outcome(request, response, told.pop("refused", ""))
+    outcome, reason = _outcome(request, response, told.pop("refused", None))
     for kind, row in named.items():
         if row is not None and not objects.belongs(row, project):
             named[kind] = None
@@ -158,13 +162,16 @@ def _write(
     )
 
 
-def _outcome(request: HttpRequest, response: HttpResponseBase, told: str) -> tuple[AuditEntry.Outcome, str]:
-    """Pages tell a refusal by their status, or by an error message on the page they lead to; the API by its error."""
+def _outcome(request: HttpRequest, response: HttpResponseBase, told: str | None) -> tuple[AuditEntry.Outcome, str]:
+    """Pages tell a refusal by their status, or by an error message on the page they lead to; the API by its error.
+    `told`: what the view said of it, a code or, for done, nothing."""
+    if told is not None:
+        return (AuditEntry.Outcome.REFUSED, told) if told else (AuditEntry.Outcome.DONE, "")
     status = response.status_code
     if status >= 500:
         return AuditEntry.Outcome.FAILED, CODES.get(status, "internal_error")
-    if status >= 400 or told:
-        return AuditEntry.Outcome.REFUSED, told or _code(response) or CODES.get(status, "invalid")
+    if status >= 400:
+        return AuditEntry.Outcome.REFUSED, _code(response) or CODES.get(status, "invalid")
     queued = getattr(messages.get_messages(request), "_queued_messages", ())  # looking at them otherwise empties them
     if any(message.level >= messages.ERROR for message in queued):
         return AuditEntry.Outcome.REFUSED, "refused"

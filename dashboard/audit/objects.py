@@ -129,14 +129,15 @@ def belongs(row: Any, project: Project | None) -> bool:
     return not path or (project is not None and row is not None and row.pk == project.pk)
 
 
-def links(entries: Iterable[Any]) -> dict[tuple[str, str], str]:
-    """The pages of what these rows speak of, as (kind, id), for what still exists: one query a kind."""
+def links(entries: Iterable[Any], project: Project) -> dict[tuple[str, str], str]:
+    """The pages of what these rows speak of, as (kind, id), for what still exists in the project: one query a kind. An
+    id that somebody only guessed leads nowhere, so that no row tells whether another project has it."""
     asked: dict[str, set[str]] = {}
     for entry in entries:
         if entry.object_id and entry.kind in KINDS and KINDS[entry.kind].page:
             asked.setdefault(entry.kind, set()).add(entry.object_id)
     found = {}
     for kind, ids in asked.items():
-        there = apps.get_model(KINDS[kind].table)._default_manager.filter(pk__in=ids).values_list("pk", flat=True)
-        found |= {(kind, str(pk)): reverse(KINDS[kind].page, args=[pk]) for pk in there}
+        there = belonging.rows(apps.get_model(KINDS[kind].table), project).filter(pk__in=ids)
+        found |= {(kind, str(pk)): reverse(KINDS[kind].page, args=[pk]) for pk in there.values_list("pk", flat=True)}
     return found

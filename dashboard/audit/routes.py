@@ -16,7 +16,7 @@ class Words:
     the object of this kind in the address. `tried`: where it was refused and there is no `made` to speak of. `by`: a
     sentence for each value of the address's `action` (or `verb`). `of`: parts of this address that are ids of something
     else than everywhere. `reads`: by GET, too: data leaves the server. `draft`: a form that goes back and forth until
-    something is made of it; no row before."""
+    something is made of it, or marks that are only compared; no row before."""
 
     kind: str
     sentence: str = ""
@@ -91,7 +91,7 @@ WORDS: Final[dict[str, Words]] = {
     "train-sample": _made("job", _JOB, "make a job on a sample dataset"),
     "job-from-file": Words("job", "fill in a new job from a configuration file"),
     "api:create_job": _made("job", _JOB, "make a job"),
-    "act-on-jobs": Words("job", "{posted[action]} jobs {posted[ids]}"),
+    "act-on-jobs": _draft("job", "{posted[action]} job {job}", "{posted[action]} jobs"),  # a row for each
     "act-on-job": _by(
         "job",
         pause="pause job {job}",
@@ -223,6 +223,8 @@ WORDS: Final[dict[str, Words]] = {
         remove="remove {person} from the project",
         owner="make {person} an owner",
         member="make {person} a member",
+        evaluator="make {person} an evaluator",
+        reader="make {person} a reader",
     ),
     "make-key": Words("key", "make API key “{key}” ({key.hint})", tried="make an API key"),
     "revoke-key": Words("key", "revoke API key “{key}” ({key.hint})"),
@@ -252,6 +254,7 @@ WORDS: Final[dict[str, Words]] = {
     "new-project": Words("project", "begin project “{posted[name]}”"),
     "delete-project": Words("project", "delete the project"),
     "audit-csv": _out("audit", "download the audit log"),
+    "usage-csv": _out("project", "download the usage of the project"),
 }
 
 _SHOWS = "it only shows something, however it is asked"

@@ -86,7 +86,7 @@ def log(request: HttpRequest) -> HttpResponse:
         found = found.filter(pk__lt=int(before))
     rows = list(found.select_related("user")[: ROWS_A_PAGE + 1])
     more, rows = len(rows) > ROWS_A_PAGE, rows[:ROWS_A_PAGE]
-    pages = objects.links(rows)
+    pages = objects.links(rows, request.project)
     context: dict[str, Any] = {
         "chosen": chosen,
         "rows": [{"entry": row, "page": pages.get((row.kind, row.object_id), "")} for row in rows],

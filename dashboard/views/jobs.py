@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
+from accounts import audit
 from accounts.errors import ApiError
 from accounts.roles import Role, may
 from dashboard import differences
@@ -266,8 +267,10 @@ def act_on_many(request: HttpRequest) -> HttpResponse:
     for job in TrainingJob.objects.of(request.project).filter(pk__in=ids):
         try:
             JOB_ACTIONS[action](job, request)
+            audit.tell_one(request, job=job)
         except ApiError as refused:
             messages.error(request, f"{job.display_name}: {refused.message}")
+            audit.tell_one(request, job=job, refused=refused.code or "refused")
     return redirect("jobs")
 
 

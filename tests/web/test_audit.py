@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import AuditEntry
 from accounts.models import ApiKey, Membership, Project, User
+from accounts.roles import ARTICLE
 from dashboard.audit import objects
 from dashboard.audit.middleware import SAFE
 from dashboard.audit.routes import NOT_RECORDED, WORDS, operations
@@ -125,6 +126,28 @@ def test_a_refusal_that_a_page_tells_by_a_message_is_one(owner_client: Client, f
     assert (last().outcome, last().words) == ("done", "Renamed dataset train.jsonl to “better.jsonl”")
 
 
+def test_of_marked_jobs_each_leaves_a_row_done_or_refused(owner_client: Client, project: Project) -> None:
+    jobs = [makers.make_job(project, status=status) for status in ("failed", "running", "cancelled")]
+    ids = [job.pk for job in jobs]
+    owner_client.post(reverse("act-on-jobs"), {"ids": ids, "action": "compare"})
+    assert not AuditEntry.objects.exists(), "it only shows something"
+    owner_client.post(reverse("act-on-jobs"), {"ids": ids, "action": "delete"})
+    rows = AuditEntry.objects.all()
+    assert {row.object_id: (row.words, row.outcome, row.reason) for row in rows} == {
+        ids[0]: (f"Deleted job {ids[0]}", "done", ""),
+        ids[1]: (f"Tried to delete job {ids[1]}", "refused", "job_not_finished"),
+        ids[2]: (f"Deleted job {ids[2]}", "done", ""),
+    }
+
+
+def test_every_role_that_somebody_gets_is_told(owner_client: Client, project: Project, teammate: User) -> None:
+    row = Membership.objects.get(user=teammate)
+    for role, article in ARTICLE.items():
+        owner_client.post(reverse("act-on-member", args=[row.pk, role]))
+        assert last().words == f"Made {teammate.email} {article}"
+    assert set(ARTICLE) == set(Membership.Role.values)
+
+
 def test_a_strangers_try_is_told_in_the_strangers_project_and_without_the_name(
     stranger_client: Client, stranger: User, file: DatasetFile
 ) -> None:
@@ -164,6 +187,8 @@ def test_downloads_of_data_are_told_and_looking_is_not(owner_client: Client, fil
     assert not AuditEntry.objects.exists()
     owner_client.get(reverse("dataset-content", args=[file.pk]))
     assert last().words == "Downloaded dataset train.jsonl"
+    owner_client.get(reverse("usage-csv"))
+    assert last().words == "Downloaded the usage of the project"
 
 
 def test_nobody_leaves_no_row(client: Client, file: DatasetFile) -> None:
@@ -265,6 +290,14 @@ def test_a_row_leads_to_what_it_speaks_of_while_that_exists(owner_client: Client
     assert f'href="{address}"' in owner_client.get(reverse("audit")).content.decode()
     files.delete(file)
     assert f'href="{address}"' not in owner_client.get(reverse("audit")).content.decode()
+
+
+def test_a_row_never_tells_that_another_project_has_what_was_guessed(
+    stranger_client: Client, file: DatasetFile
+) -> None:
+    stranger_client.post(reverse("delete-dataset", args=[file.pk]))
+    page = stranger_client.get(reverse("audit")).content.decode()
+    assert file.pk in page and reverse("dataset", args=[file.pk]) not in page
 
 
 def test_the_download_holds_what_the_filters_leave_and_no_formula(busy: Client, project: Project) -> None:
