@@ -6,18 +6,17 @@ from dashboard.judged import Judged, best_of, judged
 from dashboard.templatetags.figures import loss
 from training import preparation
 from training.models import TrainingJob
-from training.quotas import turns
 
 TREND_ROWS = 20
 
 
-def headline(job: TrainingJob) -> str:
-    """Plain words, no full stop."""
+def headline(job: TrainingJob, places: dict[str, str]) -> str:
+    """Plain words, no full stop. `places`: what is said of those in the queue, as of turns.places."""
     match job.status:
         case "validating_files":
             return "Checking the files"
         case "queued":
-            return _queued(job)
+            return places.get(job.pk, "Waiting in the queue")
         case "running":
             return _running(job)
         case "paused":
@@ -28,10 +27,6 @@ def headline(job: TrainingJob) -> str:
             return f"Stopped at step {job.step:,} of {job.total_steps:,}" if job.step else "Stopped before it began"
         case _:
             return f"Failed at step {job.step:,} of {job.total_steps:,}" if job.step else "Failed before it began"
-
-
-def _queued(job: TrainingJob) -> str:
-    return turns.places().get(job.pk, "Waiting in the queue")
 
 
 def _running(job: TrainingJob) -> str:

@@ -116,16 +116,16 @@ def _moment(unix_seconds: float) -> datetime:
 # ---- the queue ----
 
 
-def waiting(job: TrainingJob) -> Waiting | None:
-    """None for a job that waits for nothing. Jobs of other projects have no name here."""
+def waiting(job: TrainingJob, ordered: list[turns.Place]) -> Waiting | None:
+    """None for a job that waits for nothing. Jobs of other projects have no name here. `ordered`: the queue."""
     if job.status == "validating_files":
         return Waiting(_checking(job), None)
     if job.status != "queued" or not job.queued_at:
         return None
     running = list(TrainingJob.objects.filter(status="running").select_related("base_model").order_by("started_at"))
-    if (said := turns.places().get(job.pk, "")).startswith("Waits"):
+    if (said := turns.places(ordered).get(job.pk, "")).startswith("Waits"):
         return Waiting(f"{said}, and so many run.", None)
-    ahead = turns.ahead_of(job)
+    ahead = turns.ahead_of(job, ordered)
     if not running and not ahead:
         return Waiting("Nothing is before it: a worker takes it in a moment.", None)
     named = [_named(each, job.project_id) for each in [*running, *ahead]]

@@ -27,6 +27,7 @@ from playground.refusals.checking import Finding, findings
 from training import checks
 from training.engine.spec import Recipe
 from training.models import Checkpoint, DatasetFile, Export, TrainingJob
+from training.quotas import turns
 from training.standing import Stood, stood
 from training.trackers import tending
 from training.unjudged import saved_because, unjudged_because
@@ -96,10 +97,11 @@ def header(job: TrainingJob) -> dict[str, Any]:
     still = stood(job)
     began = job.started_at + timedelta(seconds=still.after_start) if job.started_at else None
     spent = (job.finished_at or timezone.now()) - began if began else None
+    queue = turns.queue() if job.status == "queued" else []
     return {
-        "headline": headline(job),
+        "headline": headline(job, turns.places(queue)),
         "preparing": preparing(job),
-        "waiting": waiting(job),
+        "waiting": waiting(job, queue),
         "busy": busy_words(job),
         "percent": round(100 * job.step / job.total_steps) if job.total_steps else 0,
         "seconds_left": max(timedelta(), left).total_seconds() if left is not None else None,

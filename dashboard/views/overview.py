@@ -35,7 +35,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     jobs = sorted(unfinished, key=lambda job: (job.status != "running", job.queued_at or job.created_at))
     places = turns.places()
     context = {
-        "cards": [(row(job, places), headline(job)) for job in jobs[:CARDS]],
+        "cards": [(row(job, places), headline(job, places)) for job in jobs[:CARDS]],
         "more_jobs": max(0, len(jobs) - CARDS),
         "waiting": waiting(project),
         "checkpoints": newest_checkpoints(project),

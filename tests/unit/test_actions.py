@@ -216,7 +216,7 @@ class TestVerbs:
         job, other = make_job(project), make_job(project)
         assert actions.pause_job(job).status == "paused"
         assert actions.resume_job(job).status == "queued"
-        assert turns.ahead_of(job) == [other]
+        assert turns.ahead_of(job, turns.queue()) == [other]
 
     def test_a_pause_of_a_running_job_can_be_taken_back(self, project):
         job = make_job(project, status="running", claim="mine")

@@ -85,9 +85,9 @@ def words(place: Place, waiting_before: int) -> str:
     return f"Number {waiting_before + 1} in the queue" if waiting_before else "Next in the queue"
 
 
-def places() -> dict[str, str]:
-    """The words of every queued job, by its id."""
-    return {place.job.pk: words(place, before) for before, place in enumerate(queue())}
+def places(ordered: list[Place] | None = None) -> dict[str, str]:
+    """The words of every queued job, by its id. `ordered`: the queue, where it is known."""
+    return {place.job.pk: words(place, before) for before, place in enumerate(queue() if ordered is None else ordered)}
 
 
 def positions() -> dict[str, int]:
@@ -95,7 +95,7 @@ def positions() -> dict[str, int]:
     return {place.job.pk: number for number, place in enumerate(queue(), start=1)}
 
 
-def ahead_of(job: TrainingJob) -> list[TrainingJob]:
+def ahead_of(job: TrainingJob, ordered: list[Place]) -> list[TrainingJob]:
     """Jobs in the queue that will be trained before this queued one, in order."""
-    ordered = [place.job for place in queue()]
-    return ordered[: ordered.index(job)] if job in ordered else []
+    jobs = [place.job for place in ordered]
+    return jobs[: jobs.index(job)] if job in jobs else []
