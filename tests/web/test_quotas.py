@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.audit import AuditEntry
 from accounts.errors import ApiError
 from accounts.models import Project, User
+from dashboard.management.commands.up import Command
 from tests import makers
 from training import actions, files, home, supervisor, uploads, versions
 from training.job_log import refresh_queue
@@ -200,6 +201,13 @@ def test_the_servers_defaults_hold_where_a_project_has_none_of_its_own(project: 
     assert limits.of(project) == limits.Limits(3, 0, 2_500_000_000)
     Quota.objects.create(project=project, jobs=0)
     assert limits.of(project).jobs == 0
+
+
+def test_a_project_whose_disk_is_used_up_holds_up_no_start(owner: User, project: Project) -> None:
+    Quota.objects.create(project=project, disk_gb=1e-9)
+    said = io.StringIO()
+    Command(stdout=said)._prepare(no_serve=True)
+    assert "was not stored: the project holds" in said.getvalue() and not DatasetFile.objects.exists()
 
 
 # ---- the pages ----

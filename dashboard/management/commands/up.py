@@ -19,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from accounts import first_start
+from accounts.errors import ApiError
 from dashboard.owned import erasing
 from dashboard.supervisor import Child, Supervisor
 from playground import deployments, vllm
@@ -102,7 +103,10 @@ class Command(BaseCommand):
         python = vllm.interpreter(settings.HONE_VLLM_PYTHON)
         if not no_serve and vllm.find_build(python) is None:
             self.warming = vllm.NOT_INSTALLED.format(python=python)
-        files.ensure_samples(self.project)
+        try:
+            files.ensure_samples(self.project)
+        except ApiError as refused:  # its disk is used up: no reason for nobody to get in
+            self.say(refused.message)
 
     def _children(self, host: str, port: int, no_serve: bool) -> list[Child]:
         python = sys.executable
