@@ -12,9 +12,15 @@
   else document.querySelector(".docs__nav [aria-current]")?.scrollIntoView({ block: "nearest" });
 
   // ---- search ----
-  async function load() {
-    sections ||= fetch(box.dataset.search).then((answer) => answer.json()).then((found) => found.sections);
+  function load() {
+    sections ||= fetched();
+    sections.catch(() => { sections = null; }); // the next word asks again
     return sections;
+  }
+  async function fetched() {
+    const answer = await fetch(box.dataset.search);
+    if (!answer.ok) throw new Error(`The search answered ${answer.status}.`);
+    return (await answer.json()).sections;
   }
   // All words must be there; a hit in a heading counts more than one in the text.
   function score(section, words) {
