@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 
+from accounts.first_start import looks_after_server
 from accounts.models import Project
 from accounts.roles import WORDS, Role
 from dashboard.walls import closed_to
@@ -18,6 +20,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "project": project,
         "role": role,
         "role_words": WORDS[Role(role)] if role in (Role.EVALUATOR, Role.READER) else "",
+        "looks_after_server": looks_after_server(getattr(request, "user", AnonymousUser())),
         "closed": closed_paths(role) if role and role != Role.OWNER else None,
         "projects": list(Project.objects.of(request.user)) if project else [],
         "section": section(request.path),

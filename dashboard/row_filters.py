@@ -20,7 +20,6 @@ FIELDS = (
     "q", "role", "tools", "tool", "turns", "longer", "tokens", "weight", "system", "begins", "ends", "problem", "show",
 )  # fmt: skip
 OF_DOCUMENTS = ("q", "longer")  # what can be asked of raw text
-VIEWS = ("view", "model", "max_length")
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TOOLS = {"offered": "offers tools", "called": "calls a tool", "none": "offers no tools"}
 SHOWS = {

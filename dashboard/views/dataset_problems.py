@@ -93,11 +93,6 @@ class Offer:
     at_least: bool
     note: str
 
-    @property
-    def is_option(self) -> bool:
-        """It is told more, or asked for without a finding."""
-        return self.repair.key in ("system_prompt", "too_long")
-
 
 def _offers(file: DatasetFile, groups: list[dict[str, Any]], has_system: bool) -> list[Offer]:
     """What mends something here, in the order it is applied; and what one may want without a finding. `has_system`:
