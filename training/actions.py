@@ -294,6 +294,14 @@ def rename_checkpoint(checkpoint: Checkpoint, label: str) -> Checkpoint:
     return checkpoint
 
 
+def archive_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
+    """Out of the lists."""
+    checkpoint.archived_at = timezone.now()
+    checkpoint.save(update_fields=["archived_at"])
+    notify.job_changed(checkpoint.job_id)
+    return checkpoint
+
+
 def delete_checkpoint(checkpoint: Checkpoint) -> None:
     """Its weights leave the disk and its name stops answering; the curves stay."""
     from training import exports

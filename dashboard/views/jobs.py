@@ -287,8 +287,10 @@ def act_on_checkpoint(request: HttpRequest, job_id: str, checkpoint_id: str, act
     try:
         if action == "rename":
             _action("rename_checkpoint")(checkpoint, request.POST.get("label", "").strip()[:200])
+        elif action == "archive":
+            _action("archive_checkpoint")(checkpoint)
         else:
-            _action(f"{action}_checkpoint")(checkpoint)
+            _action("delete_checkpoint")(checkpoint)
     except ApiError as refused:
         messages.error(request, refused.message)
     return redirect(f"{reverse('job', args=[job_id])}#checkpoints")
