@@ -250,6 +250,19 @@ def test_rows_that_cannot_be_mended_go_and_the_file_is_sound_then(tmp_path: Path
     assert repaired(path, "role_names", "drop_bad")[0] == content
 
 
+def test_a_row_whose_repair_is_not_chosen_does_not_go_with_those_that_cannot_be_mended(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    mendable = [
+        json.dumps(chat({**USER, "role": "human"}, ANSWER)),
+        json.dumps({"conversations": [{"from": "human", "value": "why?"}, {"from": "gpt", "value": "so"}]}),
+    ]
+    both = json.dumps(chat({**USER, "role": "human"}, {**ANSWER, "role": "nobody"}))
+    path.write_text("\n".join([json.dumps(chat(USER, ANSWER)), *mendable, both, "not json"]) + "\n")
+    content, figures = repaired(path, "drop_bad")
+    assert content.decode().splitlines() == [json.dumps(chat(USER, ANSWER)), *mendable]
+    assert (figures.changed, figures.dropped) == (0, 2)
+
+
 def test_a_line_above_the_limit_is_passed_on_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(ODD + b"\n" + b"x" * (23 << 20) + b"\n" + ODD)

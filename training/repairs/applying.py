@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from training.jsonl import MAX_LINE_BYTES, BadRow, parse
-from training.repairs.catalogue import BY_KEY, Mend, Options, reason
+from training.repairs.catalogue import BY_KEY, Mend, Options, reason, repair_of
 from training.repairs.messages import takes_system
-from training.rules import Row, detect_format, row_errors
+from training.rules import Row, detect_format, row_errors, unknown_format
 
 KEPT_LINES = 2_000  # that can be paged through
 KEPT_EXAMPLES = 3
@@ -95,16 +95,21 @@ class Plan:
                 left_out = reason(key, BY_KEY[key].why(before[-1], self.options))
                 break
         self.format = self.format or next((found for each in rows if (found := detect_format(each))), "")
-        if self.drops and any(not self.sound(each) for each in rows):
-            rows = [each for each in rows if self.sound(each)]
+        if self.drops and any(self.is_hopeless(each) for each in rows):
+            rows = [each for each in rows if not self.is_hopeless(each)]
             by.append("drop_bad")
             left_out = "" if rows else "drop_bad"
         no_place = "system_prompt" in self.keys and any(not takes_system(each) for each in rows)
         return Changed(rows, tuple(by), left_out, no_place)
 
-    def sound(self, row: Row) -> bool:
+    def is_hopeless(self, row: Row) -> bool:
+        """It has a problem that no repair mends or that a chosen one did not. One whose repair was not chosen stays."""
         found = detect_format(row)
-        return bool(found) and found == self.format and not row_errors(row, found)
+        kinds = [kind for *_, kind in row_errors(row, found)] if found else [unknown_format(row)[0]]
+        if found and found != self.format:
+            kinds.append("mixed")
+        repairs = map(repair_of, kinds)
+        return any(repair is None or repair.key in self.keys for repair in repairs)
 
 
 def _as_list(mended: Row | list[Row] | None) -> list[Row]:

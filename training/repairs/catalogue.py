@@ -210,7 +210,7 @@ ALL = (
         "rows that cannot be mended left out: {rows}",
         CANNOT_BE_MENDED,
         None,
-        "Every row that still has a problem after the other repairs.",
+        "Rows with a problem that no repair mends, or that a chosen one could not. Rows with others stay.",
         {"": "rows that cannot be mended left out: {rows}"},
     ),
 )
