@@ -84,20 +84,20 @@ class WorkerProcesses:
         self.log, self.processes = log, list[subprocess.Popen[bytes]]()
 
     def start(self) -> None:
-        from training.launcher import worker_commands
+        from training.launcher import worker_processes
 
         with self.log.open("ab") as log:
             self.processes = [
                 subprocess.Popen(
-                    command,
+                    worker.command,
                     cwd=ROOT,
-                    env={**os.environ, "dramatiq_queue_prefetch": "1"},
+                    env=os.environ | worker.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
                 )
-                for command in worker_commands().values()
+                for worker in worker_processes().values()
             ]
 
     def kill_workers(self) -> None:

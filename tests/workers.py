@@ -29,9 +29,10 @@ class Workers:
     def start(self, *names: str) -> None:
         """`train`, `worker` or (by default) only `train`."""
         for name in names or ("train",):
+            worker = launcher.worker_processes()[name]
             with self.log_path.open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    launcher.worker_commands()[name],
+                    worker.command,
                     cwd=ROOT,
                     env={
                         **os.environ,
@@ -41,7 +42,7 @@ class Workers:
                         "HONE_TRAINER_MODULE": "tests.fakes.trainer",
                         "HONE_GRACE_SECONDS": "10",
                         "HONE_LEASE_SECONDS": "6",
-                        "dramatiq_queue_prefetch": "1",
+                        **worker.environment,
                         **self.environment,
                     },
                     stdin=subprocess.DEVNULL,

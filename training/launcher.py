@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import psutil
 from django.apps import apps
@@ -28,31 +28,31 @@ KILL_SECONDS = 5.0
 LOG_TAIL_BYTES = 16_384
 
 
-def worker_commands() -> dict[str, list[str]]:
-    """The command lines of the worker processes, by name.
+class WorkerProcess(NamedTuple):
+    command: list[str]
+    environment: dict[str, str]
 
-    Training has workers of its own, one process a slot, one job each; the environment must also hold
-    `dramatiq_queue_prefetch=1`, or a busy worker hoards the next job.
+
+def worker_processes() -> dict[str, WorkerProcess]:
+    """How the workers are started, by name.
+
+    Training has workers of its own, one process a slot, one job each. The other one has four threads: a matrix or a
+    judge mostly waits for a model and the tokens of a large file take minutes, neither of which may hold up the checks
+    of files and jobs. A process takes as many messages as it has threads, or a busy one would hoard the next.
     """
     ours = ("accounts", "training", "playground", "dashboard")
     modules = [f"{app.name}.tasks" for app in apps.get_app_configs() if app.name in ours]
     modules = [module for module in modules if importlib.util.find_spec(module)]
-    start = [sys.executable, "-m", "dramatiq", "django_dramatiq.setup", *modules]
-    stop_train = str((settings.HONE_GRACE_SECONDS + 15) * 1000)
+
+    def process(queue: str, processes: int, threads: int, stop_seconds: int) -> WorkerProcess:
+        how = ["-p", str(processes), "-t", str(threads), "--queues", queue]
+        stop = ["--worker-shutdown-timeout", str(stop_seconds * 1000)]
+        command = [sys.executable, "-m", "dramatiq", "django_dramatiq.setup", *modules, *how, *stop]
+        return WorkerProcess(command, {"dramatiq_queue_prefetch": str(threads)})
+
     return {
-        "train": [
-            *start,
-            "-p",
-            str(len(slots())),
-            "-t",
-            "1",
-            "--queues",
-            "train",
-            "--worker-shutdown-timeout",
-            stop_train,
-        ],
-        # four threads: a matrix or a judge mostly waits for a model, and must not hold up the checks of files and jobs
-        "worker": [*start, "-p", "1", "-t", "4", "--queues", "default", "--worker-shutdown-timeout", "10000"],
+        "train": process("train", len(slots()), 1, settings.HONE_GRACE_SECONDS + 15),
+        "worker": process("default", 1, 4, 10),
     }
 
 

@@ -45,7 +45,6 @@ class Server:
             **os.environ,
             "HONE_HOME": str(self.home),
             "DJANGO_SETTINGS_MODULE": "dashboard.settings",
-            "dramatiq_queue_prefetch": "1",
         }
 
     def client(self, key: str | None = None) -> OpenAI:
@@ -107,7 +106,7 @@ def await_answer(server: Server) -> None:
 @contextmanager
 def running(home: Path) -> Iterator[Server]:
     """With the model `tiny`, two projects and three keys (tests/api/seed.py); ended by pid. The proofs use it, too."""
-    from training.launcher import worker_commands
+    from training.launcher import worker_processes
 
     port = free_port()
     server = Server(url=f"http://127.0.0.1:{port}", home=home)
@@ -117,8 +116,8 @@ def running(home: Path) -> Iterator[Server]:
         setattr(server, name, value)
     try:
         server.start_web(port)
-        for name, command in worker_commands().items():
-            server.start(name, command)
+        for name, worker in worker_processes().items():
+            server.start(name, worker.command, **worker.environment)
         await_answer(server)
         yield server
     finally:

@@ -11,10 +11,11 @@ from training.launcher import Slot
 
 def test_training_has_workers_of_its_own_one_process_a_gpu_and_one_job_each(settings):
     settings.HONE_TRAIN_GPUS = ["0", "1"]
-    commands = launcher.worker_commands()
-    train, other = " ".join(commands["train"]), " ".join(commands["worker"])
+    processes = launcher.worker_processes()
+    train, other = " ".join(processes["train"].command), " ".join(processes["worker"].command)
     assert "-p 2 -t 1 --queues train" in train and "training.tasks" in train
     assert "-p 1 -t 4 --queues default" in other
+    assert [each.environment["dramatiq_queue_prefetch"] for each in processes.values()] == ["1", "4"]
 
 
 def test_a_slot_is_held_by_one_and_free_again_when_its_holder_lets_go(settings, tmp_path):

@@ -25,7 +25,7 @@ from dashboard.supervisor import Child, Supervisor
 from playground import deployments, vllm
 from training import files, starter
 from training.home import home, log_folder
-from training.launcher import worker_commands
+from training.launcher import worker_processes
 from training.models import BaseModel
 
 READY_WITHIN_SECONDS = 60
@@ -112,9 +112,7 @@ class Command(BaseCommand):
         python = sys.executable
         web = [python, "-m", "dashboard.serve_web", "-b", host, "-p", str(port), "dashboard.asgi:application"]
         children = [Child("web", web)]
-        children += [
-            Child(name, command, {"dramatiq_queue_prefetch": "1"}) for name, command in worker_commands().items()
-        ]
+        children += [Child(name, *worker) for name, worker in worker_processes().items()]
         if not no_serve:
             children.append(Child("serve", [python, "manage.py", "serve"]))
         for child in children:
