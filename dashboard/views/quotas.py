@@ -56,10 +56,11 @@ def quotas(request: HttpRequest) -> HttpResponse:
 def _page(request: HttpRequest, wrong: QuotaForm | None = None) -> HttpResponse:
     own = {quota.project_id: quota for quota in Quota.objects.all()}
     rows = []
-    for project in Project.objects.order_by("created_at"):
+    for row in quotas_shown.of_each(Project.objects.order_by("created_at")):
+        project = row["project"]
         form = QuotaForm(instance=own.get(project.pk), auto_id=f"{project.pk}_%s")
         mine = wrong is not None and wrong.instance.project_id == project.pk
-        rows.append(quotas_shown.of(project) | {"form": wrong if mine else form})
+        rows.append(row | {"form": wrong if mine else form})
     return render(request, "dashboard/quotas.html", {"rows": rows}, status=422 if wrong else 200)
 
 

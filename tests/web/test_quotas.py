@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
@@ -222,6 +224,17 @@ def test_settings_show_the_bar_and_the_datasets_page_tells_when_it_is_near(
     assert "nearly used up" in owner_client.get(reverse("settings")).content.decode()
     assert "nearly used up" in owner_client.get(reverse("datasets")).content.decode()
     assert "nearly used up" in owner_client.get(reverse("new-job")).content.decode()
+
+
+def test_the_page_asks_as_much_of_the_database_for_many_projects_as_for_one(
+    owner_client: Client, project: Project, django_assert_max_num_queries: Any
+) -> None:
+    with CaptureQueriesContext(connection) as one:
+        owner_client.get(reverse("quotas"))
+    for number in range(5):
+        makers.make_file(Project.objects.create(name=f"Team {number}"))
+    with django_assert_max_num_queries(len(one)):
+        assert "Team 4" in owner_client.get(reverse("quotas")).text
 
 
 def test_whoever_looks_after_the_server_sets_them_and_nobody_else(

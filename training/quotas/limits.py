@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -106,16 +107,24 @@ class Usage:
 
 
 def usage(project: Project) -> Usage:
-    """From columns: no folder is walked for it (see measure)."""
-    files = DatasetFile.objects.of(project)
-    texts = files.filter(format="text").values_list("pk", "bytes")
-    elsewhere = sum(size for pk, size in texts if (home.file_folder(pk) / "content").is_symlink())
-    stored = files.aggregate(sum=Sum("bytes"))["sum"] or 0
-    parts = UploadPart.objects.filter(upload__project=project).aggregate(sum=Sum("bytes"))["sum"] or 0
-    jobs = TrainingJob.objects.of(project)
-    runs = jobs.aggregate(sum=Sum("disk_bytes"))["sum"] or 0
-    unmeasured = jobs.filter(disk_bytes=None).exclude(attempt=0).count()
-    return Usage(stored - elsewhere + parts, runs, unmeasured, of(project).disk_bytes)
+    return usage_of_each([project.pk])[project.pk]
+
+
+def usage_of_each(projects: Iterable[str]) -> dict[str, Usage]:
+    """From columns: no folder is walked for it (see measure). As many queries for all projects as for one."""
+    wanted, datasets = list(projects), Counter[str]()
+    files = DatasetFile.objects.filter(project__in=wanted).order_by()
+    parts = UploadPart.objects.filter(upload__project__in=wanted).order_by()
+    jobs = TrainingJob.objects.filter(project__in=wanted).order_by()
+    datasets.update(dict(files.values_list("project").annotate(Sum("bytes"))))
+    datasets.update(dict(parts.values_list("upload__project").annotate(Sum("bytes"))))
+    for project, pk, size in files.filter(format="text").values_list("project", "pk", "bytes"):
+        if (home.file_folder(pk) / "content").is_symlink():  # it lies elsewhere
+            datasets[project] -= size
+    runs = dict(jobs.values_list("project").annotate(Sum("disk_bytes")))
+    unmeasured = Counter(jobs.filter(disk_bytes=None).exclude(attempt=0).values_list("project", flat=True))
+    most = of_each(wanted)
+    return {pk: Usage(datasets[pk], runs.get(pk) or 0, unmeasured[pk], most[pk].disk_bytes) for pk in wanted}
 
 
 def measure(job: TrainingJob) -> int:
