@@ -55,10 +55,16 @@ def sign_in_token(user: User) -> str:
     return OneTimeLink.make(OneTimeLink.Kind.SIGN_IN, lifetime=timedelta(days=7), user=user)[1]
 
 
+def local_key() -> tuple[Path, ApiKey | None]:
+    """Where the key for use on this machine lies, and the key, if it is there and was not revoked."""
+    path = Path(settings.HONE_HOME) / "api-key"
+    return path, ApiKey.objects.for_secret(path.read_text().strip()) if path.exists() else None
+
+
 def ensure_local_key(project: Project) -> Path:
     """$HONE_HOME/api-key holds a live key of this project, mode 600. Made once, kept while it works."""
-    path = Path(settings.HONE_HOME) / "api-key"
-    if path.exists() and (key := ApiKey.objects.for_secret(path.read_text().strip())) and not key.has_expired:
+    path, key = local_key()
+    if key and not key.has_expired:
         path.chmod(0o600)
         return path
     _, secret = ApiKey.make(project=project, user=first_owner(), name="Local use")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from django.db import connection, transaction
 
+from accounts import first_start
 from accounts.errors import ApiError
 from accounts.models import Project
 from dashboard.owned import belonging, takeaway
@@ -80,7 +81,9 @@ def _folders(project: Project) -> list[Path]:
     runs = [home.run_folder(pk) for pk in TrainingJob.objects.of(project).values_list("pk", flat=True)]
     makings = [making.folder(pk) for pk in Making.objects.of(project).values_list("pk", flat=True)]
     uploads = [home.upload_folder(pk) for pk in Upload.objects.of(project).values_list("pk", flat=True)]
-    return [*files, *runs, *makings, *uploads, takeaway.folder(project), *_server_logs(project)]
+    path, key = first_start.local_key()
+    dead = [path] if key and key.project_id == project.pk else []  # the next start makes one of another project
+    return [*files, *runs, *makings, *uploads, takeaway.folder(project), *_server_logs(project), *dead]
 
 
 def _server_logs(project: Project) -> list[Path]:

@@ -71,7 +71,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "other_roles": ", ".join(f"{number:,} {role}" for role, number in roles.items() if role != "assistant"),
         "delete_words": dataset_versions.delete_words(file),
         "same": _same_content(file),
-        "newer": DatasetFile.objects.of_family(file).filter(version__gt=file.version).newest().first(),
+        "later": dataset_versions.later(file),
         "can_train": file.status == Status.PROCESSED and checks.refusal(file, method=checks.method_for(file)) is None,
         "can_map": can_map,
         "can_repair": file.status == Status.ERROR and not can_map and dataset_problems.can_be_mended(file),

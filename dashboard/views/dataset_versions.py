@@ -47,6 +47,12 @@ def done(file: DatasetFile) -> str:
     return "Uploaded."
 
 
+def later(file: DatasetFile) -> list[tuple[DatasetFile, str]]:
+    """The versions after it and what was done in each, the newest first: what is made of this one has none of that."""
+    after = DatasetFile.objects.of_family(file).filter(version__gt=file.version).select_related("parent").newest()
+    return [(each, done(each)) for each in after]
+
+
 def delete_words(file: DatasetFile, came: descent.Descent | None = None) -> str:
     """What goes and what depends on it, for the question before a file is deleted."""
     came = came or descent.of_versions([file])[file.pk]

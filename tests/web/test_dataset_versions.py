@@ -188,8 +188,10 @@ def test_an_older_version_says_that_there_is_a_newer_one(
     owner_client: Client, two: tuple[DatasetFile, DatasetFile]
 ) -> None:
     first, second = two
-    assert f'<a href="{reverse("dataset", args=[second.pk])}">Version 2</a> is the newest' in tab(owner_client, first)
-    assert "is the newest" not in tab(owner_client, second)
+    older = tab(owner_client, first)
+    assert f'{reverse("dataset", args=[second.pk])}?tab=versions#tabs">go on with version 2</a>' in older
+    assert "lacks what was done since" in older and "<li>Version 2: " in older
+    assert "lacks what was done since" not in tab(owner_client, second)
 
 
 def test_a_deleted_version_leaves_the_others(owner_client: Client, two: tuple[DatasetFile, DatasetFile]) -> None:

@@ -12,6 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from accounts import first_start
 from accounts.models import Membership, Project, User
 from dashboard.owned import belonging, erasing, takeaway
 from tests import makers
@@ -147,6 +148,14 @@ def test_a_deletion_that_a_crash_broke_off_is_finished_at_the_next_start(monkeyp
         erasing.erase(project)
     assert home.file_folder(file.pk).exists()
     assert erasing.finish() >= 1 and not home.file_folder(file.pk).exists() and erasing.finish() == 0
+
+
+def test_the_key_for_use_on_this_machine_goes_with_its_project_alone(project: Project) -> None:
+    path = first_start.ensure_local_key(project)
+    erasing.erase(Project.objects.create(name="Another"))
+    assert path.exists()
+    erasing.erase(project)
+    assert not path.exists()
 
 
 def test_a_project_with_a_job_at_work_is_not_deleted(project: Project) -> None:
