@@ -19,9 +19,10 @@ if __name__ == "__main__":
     model, count, ago = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     key = f"{Project.objects.get(name='Support').pk}:{model}"
     windows = reserving.windows()
+    then = time.time() - ago  # all in one second, so that they leave the window together
     if isinstance(windows, SQLiteWindows):
         for _ in range(count):
-            windows.take(key, Rates(0, 0), 1, now=time.time() - ago)
+            windows.take(key, Rates(0, 0), 1, now=then)
     else:
         assert isinstance(windows, RedisWindows)
-        windows._redis.hset(f"hone:rate:{key}", str(int(time.time() - ago)), f"{count} {count}")
+        windows._redis.hset(f"hone:rate:{key}", str(int(then)), f"{count} {count}")
