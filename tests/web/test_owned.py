@@ -150,6 +150,7 @@ def test_a_deletion_that_a_crash_broke_off_is_finished_at_the_next_start(monkeyp
     assert erasing.finish() >= 1 and not home.file_folder(file.pk).exists() and erasing.finish() == 0
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_key_for_use_on_this_machine_goes_with_its_project_alone(project: Project) -> None:
     path = first_start.ensure_local_key(project)
     erasing.erase(Project.objects.create(name="Another"))
