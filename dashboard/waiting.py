@@ -93,6 +93,9 @@ def _job(job: TrainingJob) -> Waiting:
 
 
 def _file(file: DatasetFile) -> Waiting:
+    if file.format == "table" and not file.problem_count:
+        words, url = file.status_details or "Needs a mapping", reverse("map-columns", args=[file.pk])
+        return Waiting("table", file.filename, words, url, "Map its columns", "warn")
     text = file.status_details or f"{file.problem_count} problems"
     return Waiting("file-text", file.filename, text, reverse("dataset", args=[file.pk]), "See the problems")
 

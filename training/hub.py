@@ -211,9 +211,7 @@ def get(address: str, hub_id: str, timeout: float) -> bytes:
 def _open(address: str, hub_id: str, timeout: float, headers: dict[str, str] | None = None) -> Any:
     """The open answer; every refusal becomes a sentence."""
     if settings.HONE_OFFLINE:
-        raise HubUnreachable(
-            "HONE_OFFLINE is set, so the hub is never asked. Unset it, or upload the file from your disk."
-        )
+        raise HubUnreachable(f"HONE_OFFLINE is set, so the hub is never asked. Unset it, or {_another_way(hub_id)}.")
     url = f"{settings.HONE_HUB.rstrip('/')}/{address}"
     request = urllib.request.Request(url, headers={"User-Agent": "hone", **(headers or {})})
     if settings.HONE_HUB_TOKEN:  # not sent on to where the hub redirects
@@ -226,8 +224,14 @@ def _open(address: str, hub_id: str, timeout: float, headers: dict[str, str] | N
         reason = getattr(error, "reason", error)
         raise HubUnreachable(
             f"No answer from {settings.HONE_HUB} ({reason}). Check this machine's network and HONE_HUB, "
-            "or add a folder that already lies on this machine."
+            f"or {_another_way(hub_id)}."
         ) from error
+
+
+def _another_way(hub_id: str) -> str:
+    if hub_id.startswith("datasets/"):
+        return "download the file elsewhere and upload it from your disk"
+    return "add a folder that already lies on this machine"
 
 
 def _refusal(error: urllib.error.HTTPError, hub_id: str) -> HubError:

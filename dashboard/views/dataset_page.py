@@ -9,6 +9,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseClientRefresh
 
@@ -72,6 +73,7 @@ def dataset(request: HttpRequest, file_id: str) -> HttpResponse:
         "delete_words": dataset_versions.delete_words(file),
         "same": _same_content(file),
         "later": dataset_versions.later(file),
+        "merged_of": _merged_of(file),
         "can_train": file.status == Status.PROCESSED and checks.refusal(file, method=checks.method_for(file)) is None,
         "can_map": can_map,
         "can_repair": file.status == Status.ERROR and not can_map and dataset_problems.can_be_mended(file),
@@ -100,6 +102,18 @@ def _same_content(file: DatasetFile) -> DatasetFile | None:
         return None
     others = DatasetFile.objects.of(file.project).datasets().exclude(family=file.family)
     return others.filter(sha256=file.sha256).order_by("created_at").first()
+
+
+def _merged_of(file: DatasetFile) -> list[tuple[str, str]]:
+    """Name and address of each dataset that it was combined of; no address where that is deleted."""
+    if file.origin.get("kind") != "merged":
+        return []
+    sources = {each["id"]: each["name"] for each in file.origin["sources"]}
+    there = {each.pk: each for each in DatasetFile.objects.of(file.project).filter(pk__in=sources)}
+    return [
+        (there[pk].filename, reverse("dataset", args=[pk])) if pk in there else (name, "")
+        for pk, name in sources.items()
+    ]
 
 
 def _tab(request: HttpRequest, file: DatasetFile) -> str:

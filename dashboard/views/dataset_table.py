@@ -25,6 +25,7 @@ def context(request: HttpRequest, file: DatasetFile) -> dict[str, Any]:
         "columns": columns,
         "more_columns": len(table.columns) - len(columns),
         "details": table.details,
+        "place": "Line" if table.counts_lines else "Row",
         "shown": [(row.line, [_cell(row.cells.get(column)) for column in columns]) for row in rows],
     }
 

@@ -62,5 +62,6 @@ def delete_words(file: DatasetFile, came: descent.Descent | None = None) -> str:
     if several:
         words += " The other versions stay."
     if came.words:
-        words += f" It is behind {came.words}. What they made stays, but a rerun will need another file."
+        words += f" It is behind {came.words}."
+        words += " What they made stays, but a rerun will need another file." if came.jobs else " That stays."
     return words

@@ -131,7 +131,13 @@ def _preview(asked: Mapping, table: tables.Table, rows: list[tables.TableRow]) -
     except IntakeError as error:
         return {"shown": [], "trouble": f"{error.message}. {error.fix}"}
     shown = [_shown(chosen, row) for row in rows[:SHOWN_ROWS]]
-    return {"shown": shown, "trouble": "", "sound": sum(not each["errors"] for each in shown)}
+    return {
+        "shown": shown,
+        "place": "line" if table.counts_lines else "row",
+        "trouble": "",
+        "sound": sum(not each["errors"] for each in shown),
+        "warned": sum(bool(each["warnings"]) for each in shown),
+    }
 
 
 def _shown(chosen: Mapping, row: tables.TableRow) -> dict[str, Any]:
@@ -142,14 +148,14 @@ def _shown(chosen: Mapping, row: tables.TableRow) -> dict[str, Any]:
         made = mapping.make_row(chosen, row.cells)
         line_of(made)
     except CannotMap as error:
-        return {"line": row.line, "errors": [(str(error), "It will be left out.")], "messages": []}
+        return {"line": row.line, "errors": [(str(error), "It will be left out.")], "warnings": [], "messages": []}
     errors = [(message, fix) for _, message, fix, _, _ in row_errors(made, detect_format(made))]
     said = [] if errors else made.get("messages", [])
-    if any(message["role"] == "assistant" and is_empty_answer(message) for message in said):
-        errors.append(EMPTY_ANSWER)
+    empty = any(message["role"] == "assistant" and is_empty_answer(message) for message in said)
     return {
         "line": row.line,
         "errors": errors,
+        "warnings": [EMPTY_ANSWER] if empty else [],
         "messages": turns_of(made),
         "answers": answers_of(made),
         "tools": tools_of(made),

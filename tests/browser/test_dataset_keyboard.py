@@ -127,5 +127,5 @@ def test_the_hub_is_asked_by_keyboard(site: Site, page: Page, address: str) -> N
     expect(page.get_by_label("Dataset on the Hugging Face hub")).to_be_focused()
     page.keyboard.type("openai/gsm8k")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("upload the file from your disk")
+    expect(page.get_by_role("alert")).to_contain_text("upload it from your disk")
     expect(page.get_by_label("Dataset on the Hugging Face hub")).to_be_focused()

@@ -117,6 +117,9 @@ def test_the_page_ticks_what_it_came_from_and_makes_a_merged_file(
     file = project.files.order_by("created_at").last()
     assert answer.url == reverse("dataset", args=[file.id])
     assert file.rows == 55 and file.origin["seed"] == 3
+    second.delete()
+    page = owner_client.get(answer.url).content.decode()
+    assert f'from <a href="{reverse("dataset", args=[first.id])}">first.jsonl</a> and second.jsonl' in page
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,7 @@ def test_each_version_tells_what_was_done_and_what_came_of_it(
     owner_client: Client, project: Project, two: tuple[DatasetFile, DatasetFile]
 ) -> None:
     first, second = two
+    assert "It is behind 1 later version (version 2). That stays." in tab(owner_client, second)
     job = makers.make_job(project, training_file=first, label="On the first", status="succeeded")
     checkpoint = makers.make_checkpoint(job, label="the good one")
     campaign = campaign_of(project, checkpoint.step_name)

@@ -133,7 +133,8 @@ def test_without_a_network_the_page_says_so(owner_client: Client, settings) -> N
     settings.HONE_OFFLINE = True
     assert "HONE_OFFLINE is set" in asked_for(owner_client, ID)[1]
     settings.HONE_OFFLINE, settings.HONE_HUB = False, "http://127.0.0.1:9"
-    assert "No answer from" in asked_for(owner_client, ID)[1]
+    said = asked_for(owner_client, ID)[1]
+    assert "No answer from" in said and "download the file elsewhere and upload it from your disk" in said
 
 
 def test_nobody_sees_what_another_project_downloads(

@@ -42,6 +42,9 @@ def test_a_table_says_that_it_needs_a_mapping_and_no_job_can_use_it(
 ) -> None:
     assert (table.status, table.format, table.rows, table.problem_count) == ("error", "table", 12, 0)
     assert "Needs a mapping" in page(owner_client, "/datasets/")
+    versions = page(owner_client, reverse("dataset", args=[table.id]), tab="versions")
+    assert "Needs a mapping" in versions and "0 problems" not in versions
+    assert f'{reverse("map-columns", args=[table.id])}">Map its columns' in page(owner_client, "/")
     shown = page(owner_client, reverse("dataset", args=[table.id]))
     assert "12 rows in 3 columns: needs a mapping" in shown
     assert reverse("map-columns", args=[table.id]) in shown
@@ -74,11 +77,24 @@ def test_a_long_first_value_is_seen_to_be_cut(owner_client: Client, project: Pro
     assert "why …</div>" in page(owner_client, reverse("dataset", args=[file.id]))
 
 
-def test_a_row_whose_answer_is_empty_is_not_sound(owner_client: Client, project: Project) -> None:
+def test_a_row_whose_answer_is_empty_has_the_warning_that_the_dataset_will_have(
+    owner_client: Client, project: Project
+) -> None:
     file = added(project, "question,answer\n2 and 2?,4\n3 and 3?,\n4 and 4?,  \n", "sums.csv")
     shown = page(owner_client, reverse("map-columns", args=[file.id]))
-    assert "1 of 3 sound" in shown and shown.count("An assistant message is empty") == 2
+    assert "3 of 3 sound" in shown and "2 with a warning" in shown and ">problem</span>" not in shown
+    assert shown.count('chip--warn">warning</span> An assistant message is empty') == 2
     assert "The model learns to say nothing here" in shown
+
+
+def test_a_csv_with_line_breaks_in_its_cells_is_counted_by_lines_and_a_list_by_rows(
+    owner_client: Client, project: Project
+) -> None:
+    file = added(project, 'question,answer\n"2 and\n2?",4\n3 and 3?,6\n', "sums.csv")
+    assert 'class="num">Line</th>' in page(owner_client, reverse("dataset", args=[file.id]))
+    assert "line 4</div>" in page(owner_client, reverse("map-columns", args=[file.id]))
+    file = added(project, '[{"question": "2 and 2?", "answer": "4"}]', "sums.json")
+    assert 'class="num">Row</th>' in page(owner_client, reverse("dataset", args=[file.id]))
 
 
 def test_another_format_keeps_what_was_guessed(owner_client: Client, table: DatasetFile) -> None:

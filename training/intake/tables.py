@@ -53,6 +53,11 @@ class Table:
     share: Any = field(default=lambda: 0.0)
     header: bool | None = None
 
+    @property
+    def counts_lines(self) -> bool:
+        """`TableRow.line` is a line of the file, of which a row may take several; not the number of the row."""
+        return self.kind in ("csv", "jsonl")
+
 
 def table_kind(path: Path, filename: str) -> str:
     """csv, parquet or json where the file is a table that has to be mapped; else empty."""
@@ -298,7 +303,9 @@ def _parquet_table(file: Any) -> Table:
                 seen += 1
                 yield TableRow(seen, dict(zip(columns, values, strict=True)))
 
-    return Table("parquet", columns, read(), f"{file.metadata.num_row_groups:,} groups of rows", lambda: seen / total)
+    groups = file.metadata.num_row_groups
+    words = f"{groups:,} group{'' if groups == 1 else 's'} of rows"
+    return Table("parquet", columns, read(), words, lambda: seen / total)
 
 
 def _values(column: Any, seen: int) -> list[Any]:
