@@ -14,6 +14,15 @@ from training.models import Checkpoint, DatasetFile, TrainingJob
 NAMED = 3  # of each kind in a sentence
 
 
+@dataclass(frozen=True)
+class JobsDescent:
+    """What came of one job."""
+
+    job: TrainingJob
+    checkpoints: list[Checkpoint]
+    campaigns: list[Campaign]
+
+
 @dataclass
 class Descent:
     """Of one version."""
@@ -24,6 +33,15 @@ class Descent:
     prompt_sets: list[PromptSet] = field(default_factory=list)
     parts: list[DatasetFile] = field(default_factory=list)  # files of their own that were made of it
     versions: list[DatasetFile] = field(default_factory=list)  # of the same dataset that were made of it
+
+    def by_job(self) -> list[JobsDescent]:
+        """Each job with its own checkpoints, and the campaigns in which they stand."""
+        found = []
+        for job in self.jobs:
+            own = [each for each in self.checkpoints if each.job_id == job.pk]
+            names = _names(own)
+            found.append(JobsDescent(job, own, [each for each in self.campaigns if names & _contenders(each)]))
+        return found
 
     @property
     def words(self) -> str:
@@ -77,12 +95,17 @@ def _add_campaigns(found: dict[str, Descent], projects: set[str]) -> None:
     """Those that judge its checkpoints, and those that ask prompts drawn from it."""
     for each in PromptSet.objects.filter(project__in=projects, source__kind="file", source__file__in=list(found)):
         found[each.source["file"]].prompt_sets.append(each)
-    names = {
-        file_id: {name for each in descent.checkpoints for name in (each.step_name, each.final_name)}
-        for file_id, descent in found.items()
-    }
+    names = {file_id: _names(descent.checkpoints) for file_id, descent in found.items()}
     for campaign in Campaign.objects.filter(project__in=projects).select_related("matrix__prompt_set"):
-        judged = {column.get("model") for column in campaign.matrix.columns}
+        judged = _contenders(campaign)
         for file_id, descent in found.items():
             if judged & names[file_id] or campaign.matrix.prompt_set in descent.prompt_sets:
                 descent.campaigns.append(campaign)
+
+
+def _names(checkpoints: Iterable[Checkpoint]) -> set[str]:
+    return {name for each in checkpoints for name in (each.step_name, each.final_name)}
+
+
+def _contenders(campaign: Campaign) -> set[str]:
+    return {column["model"] for column in campaign.matrix.columns if "model" in column}

@@ -167,6 +167,8 @@ def test_each_version_tells_what_was_done_and_what_came_of_it(
     assert "Version 1 of orders.jsonl" in page and "The other versions stay." in page
     question = html.unescape(page)
     assert "1 job (On the first); " in question and "1 campaign (Which one?)" in question
+    used = owner_client.get(reverse("dataset", args=[first.pk]), {"tab": "used"}).text
+    assert "Succeeded, as its training file" in used and "the good one" in used and campaign.name in used
 
 
 def campaign_of(project: Project, model: str) -> Campaign:
