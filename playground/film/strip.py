@@ -59,7 +59,7 @@ class Line:
 class Strip:
     heads: list[Head]
     lines: list[Line]
-    state: str  # none, waiting, answering, failed, answered
+    state: str  # none, over, waiting, answering, failed, answered
     words: str = ""  # what it waits for and what to do
     can_ask: bool = False  # a press has the missing ones answered now
 
@@ -69,6 +69,8 @@ def of(job: TrainingJob) -> Strip:
     if not pinned:
         return Strip([], [], "none", _why_none(job))
     keys = [each.key for each in pinned]
+    if job.is_final and all(frame.checkpoint is None and not frame.answers for frame in frames):
+        return Strip([], [], "over", "The job is over, and there is no checkpoint of it to answer its prompts.")
     held = sharing.training_goes_first() and not Film.objects.filter(job=job, now=True).exists()
     heads = [_head(frame, keys, held) for frame in frames]
     lines = [_line(each, frames, heads) for each in pinned]

@@ -133,6 +133,11 @@ def test_answers_also_wait_for_a_job_whose_turn_comes_next(
     makers.make_job(project, status="queued")
     said = page(owner_client, job)
     assert "A job is about to train on the device" in said and "after the training" in said
+    job.checkpoints.all().delete()
+    TrainingJob.objects.filter(pk=job.pk).update(status="failed", finished_at=timezone.now())
+    said = owner_client.get(reverse("job", args=[job.id])).text
+    assert "there is no checkpoint of it to answer" in said and "It ended before one was saved" in said
+    assert not any(words in said for words in ("A job is about to train", "after the training", "makes one in between"))
 
 
 def test_every_job_with_two_checkpoints_leads_to_the_comparison_of_its_epochs(
