@@ -10,6 +10,7 @@ from training import checks, excerpts, jsonl
 from training.message_rules import Row
 from training.repairs import applying, asking, catalogue
 from training.repairs.models import Repair
+from training.rules import FORMAT_NAMES, detect_format, row_errors, unknown_format
 
 PAGE = 10
 OF_EACH = 2  # examples of a repair, or of a reason to leave a row out
@@ -42,8 +43,8 @@ def _filled(lines: Iterable[int], more: list[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Difference:
-    """One line of the file and what becomes of it; `after` is empty when the row is left out. `why`: what makes it no
-    row at all."""
+    """One line of the file and what becomes of it; `after` is empty when the row is left out. `why`: what is wrong
+    with one that is left out."""
 
     line: int
     titles: list[str]
@@ -64,7 +65,7 @@ def of_lines(repair: Repair, lines: Iterable[int]) -> list[Difference]:
         if row is None:
             found.append(_unreadable(line, jsonl.raw_line(repair.file.path, line, index)))
         else:
-            found.append(_difference(line, row, plan.row(row)))
+            found.append(_difference(line, row, plan))
     return found
 
 
@@ -80,9 +81,27 @@ def _unreadable(number: int, line: bytes) -> Difference:
     return Difference(number, [catalogue.BY_KEY["drop_bad"].title], [Part("removed", text)], [], 0, why)
 
 
-def _difference(line: int, row: Row, changed: applying.Changed) -> Difference:
-    titles = [catalogue.BY_KEY[key].title for key in changed.by]
+def _difference(line: int, row: Row, plan: applying.Plan) -> Difference:
+    changed = plan.row(row)
     if not changed.rows:
-        return Difference(line, titles, [Part("removed", excerpts.of_row(row))], [], 0)
+        reason = catalogue.BY_KEY[changed.left_out.partition(":")[0]]
+        why = _first_fault(row, plan) if reason.key == "drop_bad" else ""
+        return Difference(line, [reason.title], [Part("removed", excerpts.of_row(row))], [], 0, why)
+    titles = [catalogue.BY_KEY[key].title for key in changed.by]
     before, after = row_differences.sides(row_differences.as_text([row]), row_differences.as_text(changed.rows))
     return Difference(line, titles, before, after, len(changed.rows))
+
+
+def _first_fault(row: Row, plan: applying.Plan) -> str:
+    """Why it cannot be mended: of what the other chosen repairs make of it."""
+    others = applying.Plan([key for key in plan.keys if key != "drop_bad"], plan.options, plan.format)
+    each = next((each for each in others.row(row).rows if plan.is_hopeless(each)), row)
+    kind = detect_format(each)
+    if not kind:
+        return unknown_format(each)[1].rstrip(".")
+    if kind != plan.format:
+        return f"This row is in the {FORMAT_NAMES[kind]} format, not in the {FORMAT_NAMES[plan.format]} format"
+    errors = row_errors(each, kind)
+    repairs = [catalogue.repair_of(error[4]) for error in errors]
+    hopeless = (at for at, repair in enumerate(repairs) if repair is None or repair.key in plan.keys)
+    return errors[next(hopeless, 0)][1] if errors else ""

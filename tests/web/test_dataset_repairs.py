@@ -108,12 +108,20 @@ def test_a_line_that_is_no_json_is_shown_as_it_stands_with_what_becomes_of_it(
     owner_client: Client, project: Project
 ) -> None:
     wrong = b'{"messages": [{"role": "us\xff<er' + b"y" * 4000
-    file = files.create_file(project, None, "x.jsonl", "fine-tune", b"\n".join([*[GOOD] * 1200, wrong, b"[1]", GOOD]))
+    mute = chat({**USER, "role": "human"})
+    lines = [*[GOOD] * 1200, wrong, b"[1]", mute, GOOD]
+    file = files.create_file(project, None, "x.jsonl", "fine-tune", b"\n".join(lines))
     shown = html.unescape(look(owner_client, file, one="drop_bad").text)
     assert lines_of(shown) == [1201, 1202]
     assert '<del>{"messages": [{"role": "us\ufffd<eryyy' in shown and "yyy …</del>" in shown and "y" * 3100 not in shown
     assert "Left out. Byte 27 of this line (0xff) is not UTF-8." in shown
     assert "<del>[1]</del>" in shown and "Left out. This line holds a list, not a JSON object." in shown
+    both = html.unescape(look(owner_client, file, repair=["role_names", "drop_bad"]).text)
+    row = both[both.index('aria-label="Line 1203"') :]
+    assert (
+        "Left out. There is no assistant message, so there is nothing to train on." in row
+        and "Roles" not in row[: row.index("</article>")]
+    )
 
 
 def test_spaces_at_an_end_can_be_seen_to_go(owner_client: Client, file: DatasetFile) -> None:
