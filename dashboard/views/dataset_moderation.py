@@ -7,6 +7,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from dashboard import moderation_told
 from dashboard.views.one_dataset import one_dataset
 from training.models import DatasetFile
 from training.safety import moderation
@@ -49,7 +50,7 @@ def _rows(request: HttpRequest, file: DatasetFile, check: ModerationCheck) -> di
     return {
         "judged_categories": sorted(check.categories.items(), key=lambda each: -each[1]),
         "all_flagged": by_line[WHOLE_KIND].decision if WHOLE_KIND in by_line else "",
-        "blocking": any(moderation.blocking(file, check)),
+        "blocking": moderation_told.WORDS if any(moderation.blocking(file, check)) else "",
         "flagged": [_row(row, by_line) for row in page[:PAGE_ROWS]],
         "flagged_earlier": _address(max(0, first - PAGE_ROWS)) if first else "",
         "flagged_later": _address(first + PAGE_ROWS) if len(page) > PAGE_ROWS else "",

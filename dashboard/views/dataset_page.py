@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET
 from django_htmx.http import HttpResponseClientRefresh
 
-from dashboard import guide, leaks_told, secrets_told
+from dashboard import guide, leaks_told, moderation_told, secrets_told
 from dashboard.views import (
     dataset_problems,
     dataset_repeats,
@@ -155,6 +155,7 @@ class Verdict:
     sentence: str
     detail: str = ""
     remaining: secrets_told.Remaining | None = None  # secrets and personal data, where one may train
+    flagged: str = ""  # what flagged rows mean for a job
     again: bool = False  # a new check may come out better without another file
 
 
@@ -186,11 +187,14 @@ def _verdict(file: DatasetFile) -> Verdict:
     refusal = checks.refusal(file, method=method)
     if refusal:
         return Verdict("warn", f"{rows}, sound, but no job can train on it", f"The format is {file.format}.")
-    remaining = secrets_told.remaining(file)
-    told = [warnings] if file.warning_count and method != "pretrain" else []
+    remaining, blocked = secrets_told.remaining(file), moderation_told.blocked(file)
+    told = [blocked.words] if blocked else []
+    told += [warnings] if file.warning_count and method != "pretrain" else []
     told += [remaining.words] if remaining else []
     ready = f"{rows} of raw text, ready to continue pre-training with" if method == "pretrain" else f"{rows}, ready"
-    return Verdict("warn" if told else "ok", "; ".join([ready, *told]), remaining=remaining)
+    ready = f"{rows}, sound" if blocked else ready
+    flagged = moderation_told.WORDS if blocked else ""
+    return Verdict("warn" if told else "ok", "; ".join([ready, *told]), remaining=remaining, flagged=flagged)
 
 
 def _sound_rows(file: DatasetFile) -> int:

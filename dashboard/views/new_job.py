@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from accounts import audit
-from dashboard import differences, form_start, forms, job_as_code, quotas_shown, sweep
+from dashboard import differences, form_start, forms, job_as_code, moderation_told, quotas_shown, sweep
 from dashboard.creation import create, judge
 from dashboard.forecast import Forecast
 from dashboard.form_choices import only_model
@@ -76,6 +76,8 @@ def estimate(request: HttpRequest) -> HttpResponse:
         "asks": asks(form.cleaned_data),
         "unsplit": unsplit(form.cleaned_data),
         "secrets": secrets(form.cleaned_data),
+        "flagged": moderation_told.blocked(form.cleaned_data.get("training_file")),
+        "flagged_words": moderation_told.WORDS,
         "busy": busy_now(request.project),
         "faults": [line for line in lines if not line.is_missing],  # what is merely missing is no fault while one types
         "chosen_method": method,

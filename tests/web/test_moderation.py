@@ -152,7 +152,13 @@ def test_undecided_flagged_rows_are_counted_on_the_tab_and_before_a_version_is_m
 def test_rows_that_somebody_kept_block_nothing(owner_client: Client, owner: User, dataset: DatasetFile) -> None:
     set_policy(dataset.project, "block")
     page = look(owner_client, dataset)
-    assert "No job can train on this version" in page
+    told = "No job can train on this version until each of these rows is kept or gone."
+    assert "12 rows, sound; moderation flagged 2 rows" in page and page.count(told) == 2, "the first line and the tab"
+    makers.make_base_model()
+    DatasetFile.objects.filter(pk=dataset.pk).update(token_facts=makers.make_file(dataset.project).token_facts)
+    data = {"model": "base:tiny", "training_file": dataset.pk, "validation": "none", "adaptation": "lora"}
+    card = owner_client.post(reverse("estimate-job"), data).text
+    assert f"rude.jsonl: moderation flagged 2 rows. {told}" in card
     owner_client.post(f"/datasets/{dataset.id}/safety/decide", {"kind": "flagged", "line": 4, "decision": "keep"})
     error = moderation.refusal(job_on(dataset))
     assert error and "Flagged lines: 9." in error.message
