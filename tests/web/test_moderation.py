@@ -209,9 +209,13 @@ def test_a_file_is_judged_once_and_again_only_by_another_classifier(
 
 
 def test_the_page_masks_secrets_in_what_it_shows_of_a_flagged_row(owner_client: Client, project: Project) -> None:
-    rude = files.create_file(project, None, "x.jsonl", "fine-tune", content({2: f"{INSULT} Write jane@acme-corp.io"}))
+    rows = content({2: f"{INSULT} Write jane@acme-corp.io"}).replace(b"How much?", INSULT.encode(), 2)
+    rows = rows.replace(INSULT.encode(), b"How much?", 1)
+    rude = files.create_file(project, None, "x.jsonl", "fine-tune", rows)
     page = look(owner_client, rude)
     assert "1 of 12 rows flagged" in page and "jane@acme" not in page
+    also = page.partition("Flagged in this row, too:")[2][:80]
+    assert ("messages[0].content" in also) != ("messages[1].content" in also), "the one that is not shown"
     assert "Finds abuse only" in page and "misses about half" in page and "wrong about every fourth row" in page
 
 

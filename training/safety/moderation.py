@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -37,6 +37,7 @@ Status = ModerationCheck.Status
 Policy = ModerationPolicy.Policy
 
 EXCERPT = 200  # characters
+ALSO_FIELDS = 10  # of a row that is flagged for several texts
 PROGRESS_SECONDS = 0.5
 HELD_UP_BYTES = 256 << 20  # a job does not wait for a warning about a larger file: judging takes about 5 minutes a GB
 TOO_LARGE = (
@@ -51,13 +52,15 @@ _NO_TEXT = (".role", ".type", ".id", ".name", "tool_call_id")  # fields of a row
 
 @dataclass(frozen=True)
 class Flagged:
-    """A row that was flagged, by its most telling text."""
+    """A row that was flagged, by its most telling text; `also`: the fields of its other flagged texts, the first of
+    them."""
 
     line: int
     field: str
     categories: list[str]
     score: float | None  # None: the judge gave no figure
     excerpt: str
+    also: Sequence[str] = ()
 
 
 # ---- a file ----
@@ -185,15 +188,18 @@ def _judge(batch: Batch, classifier: Classifier) -> Iterator[Flagged]:
     """One of each flagged row: its text with the highest score."""
     worst: dict[int, tuple[float, Verdict, str, str]] = {}
     every: dict[int, set[str]] = {}
+    places: dict[int, list[str]] = {}
     for (line, field, words, _), verdict in zip(batch, _verdicts(batch, classifier), strict=True):
         if verdict.flagged:
             sure = 1.0 if verdict.score is None else verdict.score
             every.setdefault(line, set()).update(verdict.categories)
+            places.setdefault(line, []).append(field)
             if line not in worst or sure > worst[line][0]:
                 worst[line] = (sure, verdict, field, words)
     for line, (_, verdict, field, words) in sorted(worst.items()):
         score = None if verdict.score is None else round(verdict.score, 4)
-        yield Flagged(line, field, sorted(every[line]), score, _excerpt(words))
+        also = [each for each in places[line] if each != field][:ALSO_FIELDS]
+        yield Flagged(line, field, sorted(every[line]), score, _excerpt(words), also)
 
 
 def _verdicts(batch: Batch, classifier: Classifier) -> list[Verdict]:
