@@ -49,7 +49,7 @@ CHANGES: Final[dict[str, set[str]]] = {
         *("rename-project", "invite", "revoke-invitation"),
         *("store-tracker-key", "remove-tracker-key", "change-moderation", "refusal-policy"),
         *("add-webhook", "act-on-webhook", "send-webhook-again"),
-        *("add-external", "edit-external"),
+        *("add-external", "edit-external", "remove-external"),
         *("prepare-takeaway", "remove-takeaway", "delete-project"),
         *("share-checkpoint", "take-back", "delete-checkpoint"),
         "change-terms",

@@ -32,12 +32,8 @@ def _each(kind: str, **sentences: str) -> dict[str, Words]:
     return {name.replace("_", "-"): Words(kind, text) for name, text in sentences.items()}
 
 
-def _by(kind: str, *, of: dict[str, str] | None = None, **sentences: str) -> Words:
-    return Words(
-        kind,
-        by=tuple((name.replace("_", "-"), text) for name, text in sentences.items()),
-        of=tuple((of or {}).items()),
-    )
+def _by(kind: str, **sentences: str) -> Words:
+    return Words(kind, by=tuple((name.replace("_", "-"), text) for name, text in sentences.items()))
 
 
 def _made(kind: str, sentence: str, tried: str) -> Words:
@@ -56,6 +52,7 @@ _JOB = "make job {made.pk} on {made.base_model}, file {made.training_file_name}"
 _VERSION = "make version {made.version} of dataset {made}"
 
 _SHARED = (("fine_tuned_model_checkpoint", "model"),)
+_EXTERNAL = (("pk", "external"),)
 
 WORDS: Final[dict[str, Words]] = {
     # datasets
@@ -152,13 +149,9 @@ WORDS: Final[dict[str, Words]] = {
     "remove-model": Words("base", "remove base model {name}"),
     "remove-model-files": Words("base", "remove the files of base model {name}"),
     "add-external": Words("external", "add external model “{posted[name]}”"),
-    "edit-external": Words("external", "change external model {external}", of=(("pk", "external"),)),
-    "act-on-external": _by(
-        "external",
-        of={"pk": "external"},
-        test="test external model {external}",
-        remove="remove external model {external}",
-    ),
+    "edit-external": Words("external", "change external model {external}", of=_EXTERNAL),
+    "test-external": Words("external", "test external model {external}", of=_EXTERNAL),
+    "remove-external": Words("external", "remove external model {external}", of=_EXTERNAL),
     "check-refusals": Words("model", "check what model {model} refuses"),
     "extend-refusals": Words("prompts", "add prompts that should be refused"),
     "refusal-policy": Words("project", "change what a failed refusal check does to a promotion: “{posted[promotion]}”"),

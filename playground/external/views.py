@@ -1,12 +1,12 @@
-"""Screen: external models. Add, test, edit, remove; every member sees and uses them, owners change them."""
+"""Screen: external models. Add, test, edit, remove; every member sees and uses them, owners change them
+(dashboard.walls)."""
 
 import asyncio
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -32,7 +32,6 @@ def external_models(request: HttpRequest) -> HttpResponse:
 @never_cache
 @sensitive_post_parameters("key")
 def add_external(request: HttpRequest) -> HttpResponse:
-    _refuse_members(request)
     form = ExternalForm(request.POST or None, project=request.project)
     if request.method == "POST" and form.is_valid():
         made = _store(ExternalModel(project=request.project, created_by=request.user), form.cleaned_data)
@@ -47,7 +46,6 @@ def add_external(request: HttpRequest) -> HttpResponse:
 @never_cache
 @sensitive_post_parameters("key")
 def edit_external(request: HttpRequest, pk: str) -> HttpResponse:
-    _refuse_members(request)
     known = get_object_or_404(ExternalModel.objects.of(request.project).kept(), pk=pk)
     form = ExternalForm(request.POST or None, project=request.project, known=known)
     if request.method == "POST" and form.is_valid():
@@ -60,15 +58,16 @@ def edit_external(request: HttpRequest, pk: str) -> HttpResponse:
 
 
 @require_POST
-def act_on_external(request: HttpRequest, pk: str, action: str) -> HttpResponse:
-    """`test`: asks it one short question now. `remove`: its key is wiped; its name stays with old comparisons."""
+def test_external(request: HttpRequest, pk: str) -> HttpResponse:
+    """Asks it one short question now."""
+    _test(get_object_or_404(ExternalModel.objects.of(request.project).kept(), pk=pk))
+    return _page(request) if request.htmx else redirect("external-models")
+
+
+@require_POST
+def remove_external(request: HttpRequest, pk: str) -> HttpResponse:
+    """Its key is wiped; its name stays with old comparisons."""
     known = get_object_or_404(ExternalModel.objects.of(request.project).kept(), pk=pk)
-    if action == "test":
-        _test(known)
-        return _page(request) if request.htmx else redirect("external-models")
-    if action != "remove":
-        raise Http404(f"No such action: {action}")
-    _refuse_members(request)
     known.keep_key("")
     known.removed_at = timezone.now()
     known.save(update_fields=["sealed", "hint", "removed_at"])
@@ -109,11 +108,6 @@ async def _asked(external: ExternalModel) -> tuple[str, float, float]:
         await calling.close()
 
 
-def _refuse_members(request: HttpRequest) -> None:
-    if not request.project.is_owned_by(request.user):
-        raise PermissionDenied("Only an owner of the project can do this.")
-
-
 def _page(
     request: HttpRequest, form: ExternalForm | None = None, editing: ExternalModel | None = None, status: int = 200
 ) -> HttpResponse:
@@ -132,5 +126,6 @@ urlpatterns: list[URLPattern] = [
     path("", external_models, name="external-models"),
     path("add", add_external, name="add-external"),
     path("<str:pk>/edit", edit_external, name="edit-external"),
-    path("<str:pk>/<str:action>", act_on_external, name="act-on-external"),
+    path("<str:pk>/test", test_external, name="test-external"),
+    path("<str:pk>/remove", remove_external, name="remove-external"),
 ]

@@ -74,7 +74,6 @@ WORDS: Final[dict[str, dict[str, str]]] = {  # parameters that are a word, by ro
     "": {"line": "1", "key": "exact", "action": "delete", "verb": "close"},
     "act-on-member": {"action": "remove"},
     "act-on-checkpoint": {"action": "archive"},
-    "act-on-external": {"action": "test"},
     "act-on-job": {"action": "cancel"},
     "act-on-judge": {"action": "cancel"},
     "act-on-model": {"name": "tiny", "action": "load"},

@@ -66,7 +66,7 @@ def test_one_that_does_not_answer_is_added_with_a_warning_and_the_reason(
 
 def test_a_test_says_the_exact_problem(owner_client: Client, vendor: ExternalModel) -> None:
     ExternalModel.objects.update(model="busy")
-    said = owner_client.post(reverse("act-on-external", args=[vendor.pk, "test"]), headers={"HX-Request": "true"}).text
+    said = owner_client.post(reverse("test-external", args=[vendor.pk]), headers={"HX-Request": "true"}).text
     assert "<html" not in said and "Failed" in said and "asked too often (429). Retry in 20 s." in said
 
 
@@ -93,7 +93,7 @@ def test_a_short_key_is_masked_as_a_word_and_not_inside_others(vendor: ExternalM
 def test_a_refused_key_on_their_own_page_is_not_sent_to_that_page(owner_client: Client, vendor: ExternalModel) -> None:
     vendor.keep_key("sk-wrong-key-that-nobody-knows")
     vendor.save()
-    said = owner_client.post(reverse("act-on-external", args=[vendor.pk, "test"]), headers={"HX-Request": "true"}).text
+    said = owner_client.post(reverse("test-external", args=[vendor.pk]), headers={"HX-Request": "true"}).text
     assert "Enter another one." in said and "on the page of external models" not in said
 
 
@@ -151,9 +151,9 @@ def test_a_removed_one_keeps_its_name_in_old_comparisons_and_nothing_else(
     setup = Setup.model_validate({"columns": [{"model": base.name}, {"model": vendor.pk}]})
     made = comparisons.start_comparison(project=project, user=owner, setup=setup)
     assert vendor.pk in {one.model for one in contenders.search(project, "vend")}
-    assert owner_client.post(reverse("act-on-external", args=[vendor.pk, "polish"])).status_code == 404
+    assert owner_client.post(f"/models/external/{vendor.pk}/polish").status_code == 404
     assert ExternalModel.objects.get(pk=vendor.pk).removed_at is None
-    owner_client.post(reverse("act-on-external", args=[vendor.pk, "remove"]))
+    owner_client.post(reverse("remove-external", args=[vendor.pk]))
     vendor.refresh_from_db()
     assert (vendor.key, vendor.hint) == ("", "")
     page = owner_client.get(reverse("comparison", args=[made.pk])).text
@@ -169,10 +169,10 @@ def test_a_member_uses_it_but_changes_nothing_and_a_stranger_does_not_see_it(
     member = Client()
     member.force_login(teammate)
     assert "Vendor" in member.get(reverse("external-models")).text
-    assert member.post(reverse("act-on-external", args=[vendor.pk, "test"])).status_code == 302
+    assert member.post(reverse("test-external", args=[vendor.pk])).status_code == 302
     for address in (reverse("add-external"), reverse("edit-external", args=[vendor.pk])):
         assert member.post(address, given(server, name="Mine")).status_code == 403
-    assert member.post(reverse("act-on-external", args=[vendor.pk, "remove"])).status_code == 403
+    assert member.post(reverse("remove-external", args=[vendor.pk])).status_code == 403
     assert "Vendor" not in stranger_client.get(reverse("external-models")).text
     for action in ("test", "remove", "edit"):
         address = reverse("edit-external", args=[vendor.pk]) if action == "edit" else ""
