@@ -75,8 +75,8 @@ async def pass_through(request: HttpRequest, path: str) -> HttpResponseBase:
         body = bodies.prepare(given.body, deployment.served_name)
         place = await fairness.enter(deployment.url, request.project.pk)  # type: ignore[attr-defined]
         ends.callback(place.close)
+        tally.is_asked = True
         answering = Answering(await gateway.send(deployment, path, body, name), place, tally)
-        tally.has_begun = True
         if not body.get("stream"):
             content = await gateway.whole(answering.upstream, name, tally)
             tally.close()

@@ -23,7 +23,7 @@ class Tally:
         self.shows_usage = bool((payload.get("stream_options") or {}).get("include_usage"))
         self.usage: dict[str, Any] | None = None
         self.relayed = 0  # chunks; vLLM writes one for each token, fewer where it writes faster than they are taken
-        self.has_begun = False  # the model answers
+        self.is_asked = False  # the model has the prompt
         self.closed = False
 
     def see(self, chunk: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class Tally:
     @contextmanager
     def failing(self) -> Iterator[None]:
         """Around all that may fail before the first token. A model that could not be asked, and a caller
-        who left before it had begun to answer, count for nothing; a request that it refused as one without tokens."""
+        who left before it was asked, count for nothing; a request that it refused as one without tokens."""
         try:
             yield
         except ApiError as error:
@@ -60,7 +60,7 @@ class Tally:
             error.headers = self.headers | error.headers
             raise
         except BaseException:  # the caller left
-            if self.has_begun:
+            if self.is_asked:
                 self.close()
             else:
                 self._drop(answered=False)
