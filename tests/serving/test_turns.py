@@ -190,9 +190,7 @@ async def test_an_answer_that_was_dropped_unclosed_stops_vllm_and_gives_its_plac
     """Django closes none whose caller left while it was on its way through the middleware."""
     async with never_ending(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n") as (door, _, was_left):
         await caller.post("/chat/completions", STREAM)
-        await asyncio.sleep(0)  # the event loop holds it for one more turn
-        gc.collect()
-        await asyncio.wait_for(was_left.wait(), PATIENCE_SECONDS)
+        await until(lambda: gc.collect() >= 0 and was_left.is_set())  # the event loop holds it for a turn or two
         await until(lambda: door.inside == 0)
 
 
