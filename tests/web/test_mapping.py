@@ -92,7 +92,7 @@ def test_a_csv_with_line_breaks_in_its_cells_is_counted_by_lines_and_a_list_by_r
 ) -> None:
     file = added(project, 'question,answer\n"2 and\n2?",4\n3 and 3?,6\n', "sums.csv")
     assert 'class="num">Line</th>' in page(owner_client, reverse("dataset", args=[file.id]))
-    assert "line 4</div>" in page(owner_client, reverse("map-columns", args=[file.id]))
+    assert 'title="Line 4 of the table"' in page(owner_client, reverse("map-columns", args=[file.id]))
     file = added(project, '[{"question": "2 and 2?", "answer": "4"}]', "sums.json")
     assert 'class="num">Row</th>' in page(owner_client, reverse("dataset", args=[file.id]))
 
