@@ -7,6 +7,7 @@ from django.db.models import Avg, F, FloatField, Max
 from django.db.models.functions import Cast
 from django.utils import timezone
 
+from training import home
 from training.engine.calibrate import FinishedRun, Kind, calibrate
 from training.engine.estimate import as_trained, estimate, formula_memory, formula_seconds
 from training.engine.facts import StartFacts
@@ -91,5 +92,4 @@ def measure(job: TrainingJob) -> Measured | None:
 
 def folder_bytes(folder: Path) -> int:
     """Of checkpoints and resume points."""
-    places = (folder / "checkpoints", folder / "resume")
-    return sum(path.lstat().st_size for place in places for path in place.rglob("*") if path.is_file())
+    return home.size_of(folder / "checkpoints") + home.size_of(folder / "resume")

@@ -1,8 +1,11 @@
 """Where things lie under HONE_HOME."""
 
+import os
 import re
 import secrets
 import shutil
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -45,6 +48,19 @@ def log_folder() -> Path:
 def server_log(served_name: str) -> Path:
     """Of the vLLM server that serves a base model with its adapters, or full weights, under this name."""
     return log_folder() / f"vllm-{re.sub(r'[^A-Za-z0-9._-]+', '-', served_name)}.log"
+
+
+def size_of(place: Path) -> int:
+    """Bytes of a file, or of the files in a folder, links not followed. What goes meanwhile is passed over."""
+    inside = (Path(folder, name) for folder, _, names in os.walk(place) for name in names)
+    return sum(map(_regular_bytes, inside if place.is_dir() else [place]))
+
+
+def _regular_bytes(file: Path) -> int:
+    with suppress(OSError):
+        about = file.lstat()
+        return about.st_size if stat.S_ISREG(about.st_mode) else 0
+    return 0
 
 
 def free(folder: Path) -> None:

@@ -30,14 +30,8 @@ def summary(project: Project) -> dict[str, int]:
         "datasets": DatasetFile.objects.of(project).datasets().count(),
         "jobs": TrainingJob.objects.of(project).count(),
         "campaigns": Campaign.objects.filter(project=project).count(),
-        "bytes": sum(_bytes(place) for place in _folders(project)),
+        "bytes": sum(home.size_of(place) for place in _folders(project)),
     }
-
-
-def _bytes(place: Path) -> int:
-    if place.is_file():
-        return place.stat().st_size
-    return sum(path.lstat().st_size for path in place.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def erase(project: Project) -> None:

@@ -1,13 +1,9 @@
 """What a project may use, what it does use, and the refusal of what would be more."""
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 from django.conf import settings
@@ -129,12 +125,7 @@ def usage_of_each(projects: Iterable[str]) -> dict[str, Usage]:
 
 def measure(job: TrainingJob) -> int:
     """Walks the run folder (checkpoints, exports, logs) and keeps the sum. Whoever changes it much calls this."""
-    found = 0
-    for folder, _, names in os.walk(job.folder):  # passes over folders that vanish meanwhile
-        for name in names:
-            with suppress(OSError):  # a trainer is at work in it
-                about = Path(folder, name).lstat()
-                found += about.st_size if stat.S_ISREG(about.st_mode) else 0
+    found = home.size_of(job.folder)
     TrainingJob.objects.filter(pk=job.pk).update(disk_bytes=found)
     return found
 
