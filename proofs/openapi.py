@@ -157,6 +157,8 @@ def configuration(server: Server, things: dict[str, list[str]]) -> str:
     lines = [
         "hooks = 'openapi_hooks.py'",
         "continue-on-failure = true",
+        "[checks]",
+        "enabled = true",  # all of them; named on the command line none could be left out below
         "[auth.openapi.BearerKey]",
         f"bearer = '{server.key}'",
         "[phases.stateful]",
@@ -188,7 +190,7 @@ def attack(
     tally = folder / "tally.json"
     only = ["--include-name", options.only] if options.only else []
     run = [
-        str(command), "run", f"{server.url}/v1/openapi.json", "--checks", "all",
+        str(command), "run", f"{server.url}/v1/openapi.json",
         "--max-response-time", "120", "--mode", "all", "--phases", options.phases,
         "--max-examples", str(options.examples), "--seed", str(options.seed), "--request-timeout", "120",
         "--generation-database", "none", "--suppress-health-check", "all",
