@@ -22,6 +22,7 @@ from ninja.security import HttpBearer
 
 from accounts.errors import ApiError, disk_full, is_disk_full
 from accounts.models import ApiKey
+from accounts.read_once import ReadOnce
 from dashboard import not_served, openapi, walls
 from dashboard.routers import chains, exports, files, jobs, models, moderations, permissions, uploads, webhooks
 from dashboard.wording import explain
@@ -37,12 +38,13 @@ class BearerKey(HttpBearer):
     """A live API key that may do this (dashboard.walls says what). Sets `request.api_key`, `.project`, `.auth_user`.
 
     `admit`, for async views: what they need of the database once the key may pass, as `request.admitted`. It is looked
-    up in the same change of thread, since each of these delays the first token.
+    up in the same change of thread, since each of these delays the first token; and the key once for all who wait.
     """
 
     def __init__(self, admit: Callable[[HttpRequest], Any] | None = None) -> None:
         super().__init__()
         self.admit, self.is_async = admit, admit is not None
+        self.keys: ReadOnce[ApiKey | None] = ReadOnce()
 
     def __call__(self, request: HttpRequest) -> Any:
         return sync_to_async(self._let_in)(request) if self.is_async else super().__call__(request)
@@ -54,7 +56,7 @@ class BearerKey(HttpBearer):
         return key
 
     def authenticate(self, request: HttpRequest, token: str) -> ApiKey | None:
-        key = ApiKey.objects.for_secret(token)
+        key = self._key(request, token)
         if key is None or key.role is None or not key.user.is_active:
             return None
         # before the check: the audit log names whose key was refused
@@ -63,12 +65,19 @@ class BearerKey(HttpBearer):
         remember_use(key)
         return key
 
+    def _key(self, request: HttpRequest, token: str) -> ApiKey | None:
+        if not self.admit:  # these requests do not take turns
+            return ApiKey.objects.for_secret(token)
+        came_at: float = request.came_at  # type: ignore[attr-defined]
+        return self.keys.since(came_at, token, lambda: ApiKey.objects.for_secret(token))
+
 
 def remember_use(key: ApiKey) -> None:
     now = timezone.now()
     if key.last_used_at is None or key.last_used_at < now - USED_AT_PRECISION:
         with suppress(DatabaseError), transaction.atomic():  # on a full disk reading must go on
             ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+            key.last_used_at = now
 
 
 class HoneAPI(NinjaAPI):

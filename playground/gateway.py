@@ -18,6 +18,7 @@ from django.conf import settings
 
 from accounts.errors import ApiError
 from accounts.models import Project
+from accounts.read_once import ReadOnce
 from playground import bodies, deployments, load_times, too_long
 from playground.answering import Answering
 from playground.deployments import Target
@@ -38,6 +39,7 @@ READ_BYTES = 1 << 20  # kept of an answer before vLLM is made to wait for a slow
 BAD_SCHEMA = "Grammar error:"  # what vLLM says of a schema that no answer can be made to follow
 
 Progress = Callable[[Deployment], Awaitable[None]]
+_targets: ReadOnce[Target] = ReadOnce()
 _sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = weakref.WeakKeyDictionary()
 
 
@@ -66,11 +68,12 @@ async def close() -> None:
 
 
 def first_look(
-    project: Project, payload: dict[str, Any], words: Callable[[dict[str, Any], Target], dict[str, Any]]
+    project: Project, payload: dict[str, Any], words: Callable[[dict[str, Any], Target], dict[str, Any]], came_at: float
 ) -> tuple[Target, dict[str, Any], Deployment | None]:
     """The model that is asked, the body in its words, and its deployment where it answers already: all in one go,
     because each change of thread delays the first token. Raises ApiError."""
-    target = deployments.find_target(project, payload["model"])
+    name = payload["model"]
+    target = _targets.since(came_at, (project.pk, name), lambda: deployments.find_target(project, name))
     payload = words(payload, target)
     row: Deployment | None = getattr(target, "deployment", None)
     if row is None or not row.wanted or row.state != Deployment.State.READY:

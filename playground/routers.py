@@ -59,7 +59,7 @@ def admit(request: HttpRequest) -> Admitted:
     ask, words = ASKED[request.path_info]
     asked.check(ask, payload)
     project: Project = request.project  # type: ignore[attr-defined]
-    target, body, deployment = gateway.first_look(project, payload, words)
+    target, body, deployment = gateway.first_look(project, payload, words, request.came_at)  # type: ignore[attr-defined]
     grant = reserve(project, base_of(target).name, payload["model"], estimate(body))
     key: ApiKey = request.api_key  # type: ignore[attr-defined]
     kind = Usage.Kind.CHAT if "messages" in body else Usage.Kind.COMPLETION

@@ -5,6 +5,8 @@ Who is nobody (no session, no key) changes nothing and leaves no row, but for tr
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -45,7 +47,7 @@ class Audited:
     def __call__(self, request: HttpRequest) -> Any:
         if iscoroutinefunction(self):
             return self._answer(request)
-        watched = _watched(request)
+        watched = _watched(request.method or "", request.path_info)
         named = _named(watched) if watched else {}
         before = getattr(request, "user", None)  # who signs out is nobody after it
         response = self.get_response(request)
@@ -54,7 +56,7 @@ class Audited:
         return response
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        watched = _watched(request)
+        watched = _watched(request.method or "", request.path_info)
         named = await sync_to_async(_named)(watched) if watched else {}
         response = await self.get_response(request)
         if watched or hasattr(request, "audit_told"):
@@ -62,19 +64,21 @@ class Audited:
         return response
 
 
+@dataclass(frozen=True)
 class Watched:
     """A request that leaves a row: the name of its route, what is said of it, and the parts of its address."""
 
-    def __init__(self, name: str, words: Words, parts: dict[str, Any]) -> None:
-        self.name, self.words, self.parts = name, words, parts
+    name: str
+    words: Words
+    parts: dict[str, Any]
 
 
-def _watched(request: HttpRequest) -> Watched | None:
-    method = request.method or ""
+@lru_cache(maxsize=1_000)  # finding the route is a good part of what a question to a model costs
+def _watched(method: str, path: str) -> Watched | None:
     if method in {"HEAD", "OPTIONS", "TRACE"}:
         return None
     try:
-        match = resolve(request.path_info)
+        match = resolve(path)
     except Resolver404:
         return None
     name = name_of(match, method)
