@@ -77,7 +77,7 @@ class MembershipQuerySet(models.QuerySet["Membership"]):
     def current(self, user_id: int | None, chosen: str) -> "Membership | None":
         """This person's in the chosen project, else in their oldest one; None for who belongs to none."""
         mine = self.filter(user=user_id or 0).select_related("project").order_by("project__created_at")
-        return mine.filter(project=chosen).first() or mine.first()
+        return (mine.filter(project=chosen).first() if chosen else None) or mine.first()
 
 
 class Membership(models.Model):

@@ -60,11 +60,12 @@ def advice(job: TrainingJob) -> Advice | None:
     ends = _ends(job, steps)
     if not ends:
         return None
-    judged = job.checkpoints.exclude(full_valid_loss=None).order_by("step").values_list("epoch", "full_valid_loss")
+    epochs = job.checkpoints.exclude(full_valid_loss=None).order_by("step")
+    judged = list(epochs.values_list("epoch", "full_valid_loss"))
     finding = (
         _from_training(*ends, resolved.learning_rate_multiplier)
         or _from_spikes(job, resolved)
-        or (_from_one_epoch(job, resolved) if judged.count() == 1 else _from_validation(list(judged), resolved))
+        or (_from_one_epoch(job, resolved) if len(judged) == 1 else _from_validation(judged, resolved))
     )
     return Advice(*finding, job.pk)
 

@@ -10,29 +10,30 @@ from training.models import TrainingJob
 TREND_ROWS = 20
 
 
-def headline(job: TrainingJob, places: dict[str, str]) -> str:
-    """Plain words, no full stop. `places`: what is said of those in the queue, as of turns.places."""
+def headline(job: TrainingJob, places: dict[str, str], found: list[Judged] | None = None) -> str:
+    """Plain words, no full stop. `places`: what is said of those in the queue, as of turns.places. `found`: what is
+    judged of it, where that is known already."""
     match job.status:
         case "validating_files":
             return "Checking the files"
         case "queued":
             return places.get(job.pk, "Waiting in the queue")
         case "running":
-            return _running(job)
+            return _running(job, found)
         case "paused":
             return f"Paused at step {job.step:,} of {job.total_steps:,}"
         case "succeeded":
-            return _succeeded(job)
+            return _succeeded(job, found)
         case "cancelled":
             return f"Stopped at step {job.step:,} of {job.total_steps:,}" if job.step else "Stopped before it began"
         case _:
             return f"Failed at step {job.step:,} of {job.total_steps:,}" if job.step else "Failed before it began"
 
 
-def _running(job: TrainingJob) -> str:
+def _running(job: TrainingJob, found: list[Judged] | None) -> str:
     if job.step and _prepares(job):
         return f"Resuming from step {job.step:,}"
-    found = judged(job)
+    found = judged(job) if found is None else found
     if best := best_of(found):
         return f"{'Learning' if found[-1] is best else 'Past its best'}: {_verdict(found, best)}"
     if not job.step and job.phase == "training":
@@ -53,8 +54,8 @@ def _prepares(job: TrainingJob) -> bool:
     return job.phase in preparation.BEFORE_TRAINING or bool(not job.phase and job.status_text)
 
 
-def _succeeded(job: TrainingJob) -> str:
-    found = judged(job)
+def _succeeded(job: TrainingJob, found: list[Judged] | None) -> str:
+    found = judged(job) if found is None else found
     best = best_of(found)
     if not best:
         last = _mean_loss(job, "-step")

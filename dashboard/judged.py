@@ -17,10 +17,11 @@ class Judged:
 
 def judged(job: TrainingJob) -> list[Judged]:
     """Oldest first. The curves know those too whose weights were never saved, or are deleted."""
-    kept = set(job.checkpoints.values_list("step", flat=True))
+    saved = dict(job.checkpoints.values_list("step", "full_valid_loss"))
+    kept = set(saved)
     if hasattr(job, "imported"):  # kept at OpenAI
         kept |= set(job.imported_checkpoints.values_list("step", flat=True))
-    losses = dict(job.checkpoints.exclude(full_valid_loss=None).values_list("step", "full_valid_loss"))
+    losses = {step: loss for step, loss in saved.items() if loss is not None}
     losses |= dict(job.metrics.filter(full_valid_loss__isnull=False).values_list("step", "full_valid_loss"))
     return [Judged(step, losses[step], _when(job, step), step in kept) for step in sorted(losses)]
 

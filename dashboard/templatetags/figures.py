@@ -110,6 +110,14 @@ def ago(value: datetime | None) -> SafeString | str:
     )
 
 
+@register.filter
+def clock(value: datetime) -> SafeString:
+    """'14:02:31' in a <time> whose title has the day."""
+    exact = value.astimezone(timezone.get_current_timezone())
+    shown, title = exact.strftime("%H:%M:%S"), exact.strftime("%Y-%m-%d %H:%M:%S %Z")
+    return format_html('<time datetime="{}" title="{}">{}</time>', exact.isoformat(), title, shown)
+
+
 def _ago(seconds: float) -> str:
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length:

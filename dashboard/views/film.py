@@ -18,13 +18,13 @@ BLANK_LINES = 2  # of the form, for new prompts
 
 def part(job: TrainingJob) -> dict[str, Any]:
     """A job without prompts has epochs to compare as soon as there are two: they are asked on that page."""
-    return {"strip": strip.of(job), "has_epochs": job.checkpoints.filter(archived_at=None).count() > 1}
-
-
-def form_lines(job: TrainingJob) -> list[Pinned | None]:
-    """What the form begins with; None is a line for a new prompt."""
     pinned = prompts.of(job)
-    return [*pinned, *[None] * min(BLANK_LINES, prompts.MOST - len(pinned))]
+    return {
+        "strip": strip.of(job, pinned),
+        "has_epochs": job.checkpoints.filter(archived_at=None).count() > 1,
+        # what the form begins with; None is a line for a new prompt
+        "film_lines": [*pinned, *[None] * min(BLANK_LINES, prompts.MOST - len(pinned))],
+    }
 
 
 @require_POST

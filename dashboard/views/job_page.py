@@ -16,7 +16,7 @@ from dashboard import differences, job_marks, sweep
 from dashboard.advice import advice, spikes
 from dashboard.forms import LABELS, METHOD_NAMES, RECIPE_FIELDS
 from dashboard.headline import headline
-from dashboard.judged import best_of, judged
+from dashboard.judged import Judged, best_of, judged
 from dashboard.paging import older
 from dashboard.preparing import busy_words, preparing, waiting
 from dashboard.row_losses import first_judged, judged_rows
@@ -67,30 +67,26 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
     context: dict[str, Any] = {"job": found, "tab": tab, "tabs": TAB_NAMES}
     if part == "":  # before anything is read, so that what changes meanwhile is fetched again
         context["seen"] = job_marks.written(job_marks.digests(job_marks.marks_of(found)))
+    known = judged(found) if part in ("", "header", "checkpoints") else []
     if part in ("", "header"):
-        context |= header(found)
+        context |= header(found, known)
     if part in ("", "checkpoints"):
-        best = best_of(judged(found))
-        context |= {"checkpoints": checkpoint_rows(found), "judged": found.checkpoints.exclude(full_valid_loss=None)}
-        context |= {"left_at_openai": imported.checkpoints(found)}
+        best = best_of(known)
+        context |= {"checkpoints": checkpoint_rows(found), "left_at_openai": imported.checkpoints(found)}
         context |= {"better_lost": best if best and not best.kept else None}
     if part in ("", "film"):
         context |= film.part(found)
-    if part == "":
-        context |= {"film_lines": film.form_lines(found)}
     if part in ("", "tab"):
         context |= TABS[tab](found, request)
     return render(request, f"dashboard/job.html#{part}" if part in PARTS else "dashboard/job.html", context)
 
 
-RELATED = (
-    "base_model", "base_model__deployment", "training_file", "validation_file", "parent", "start_checkpoint",
-    "start_checkpoint__job", "start_checkpoint__deployment", "imported__start_job",
-    "result_file", "created_by", "chain",
-)  # fmt: skip
+# what nearly every job has; the rest is fetched where it is there, because each table in a query costs a page more
+RELATED = ("base_model__deployment", "training_file", "validation_file", "imported")
 
 
-def header(job: TrainingJob) -> dict[str, Any]:
+def header(job: TrainingJob, known: list[Judged]) -> dict[str, Any]:
+    """`known`: what is judged of it."""
     left = job.estimated_finish_at - timezone.now() if job.estimated_finish_at and job.status == "running" else None
     last = job.metrics.order_by("-step").values("tokens_per_second", "memory_bytes", "epoch").first() or {}
     shown, more = spikes(job)
@@ -99,7 +95,7 @@ def header(job: TrainingJob) -> dict[str, Any]:
     spent = (job.finished_at or timezone.now()) - began if began else None
     queue = turns.queue() if job.status == "queued" else []
     return {
-        "headline": headline(job, turns.places(queue)),
+        "headline": headline(job, turns.places(queue), known),
         "preparing": preparing(job),
         "waiting": waiting(job, queue),
         "busy": busy_words(job),
@@ -110,7 +106,7 @@ def header(job: TrainingJob) -> dict[str, Any]:
         "stood_words": stood_words(still) if began else "",
         "last": last,
         "started": job.started_json or {},
-        "best": best_of(judged(job)),
+        "best": best_of(known),
         "epochs": job.resolved.n_epochs if job.resolved else None,
         "rerun_of": differences.between(job.parent, job) if job.parent else [],
         "blamed": blamed(job),

@@ -64,10 +64,12 @@ class Strip:
     can_ask: bool = False  # a press has the missing ones answered now
 
 
-def of(job: TrainingJob) -> Strip:
-    pinned, frames = prompts.of(job), tending.frames_of(job)
+def of(job: TrainingJob, pinned: list[Pinned] | None = None) -> Strip:
+    """`pinned`: its prompts, where they are known already."""
+    pinned = prompts.of(job) if pinned is None else pinned
     if not pinned:
         return Strip([], [], "none", _why_none(job))
+    frames = tending.frames_of(job)
     keys = [each.key for each in pinned]
     if job.is_final and all(frame.checkpoint is None and not frame.answers for frame in frames):
         return Strip([], [], "over", "The job is over, and there is no checkpoint of it to answer its prompts.")
