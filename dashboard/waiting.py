@@ -65,7 +65,8 @@ def waiting(project: Project) -> Everything:
 
 def failed_jobs(project: Project) -> QuerySet[TrainingJob]:
     since = timezone.now() - RECENT
-    return TrainingJob.objects.of(project).visible().filter(status="failed", finished_at__gt=since)
+    failed = TrainingJob.objects.of(project).visible().filter(status="failed", finished_at__gt=since)
+    return failed.order_by("-finished_at")
 
 
 def bad_files(project: Project) -> QuerySet[DatasetFile]:

@@ -30,7 +30,10 @@ FOUND_EACH = 6
 def overview(request: HttpRequest) -> HttpResponse:
     """The open page fetches `#live` again when something changed."""
     project = request.project
-    unfinished = TrainingJob.objects.of(project).visible().unfinished().select_related("base_model")
+    # they are few: with an order of their own SQLite would go through all jobs of the project for it
+    unfinished = (
+        TrainingJob.objects.of(project).visible().unfinished().order_by().select_related("base_model", "imported")
+    )
     # what runs first, then in the order of the queue
     jobs = sorted(unfinished, key=lambda job: (job.status != "running", job.queued_at or job.created_at))
     places = turns.places()
