@@ -16,12 +16,12 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = int(os.environ.get("HONE_GRACE_SECONDS", "60"))
 LAST_WORDS_SECONDS = 10  # for processes whose companion broke: they may know why
 BEHIND_THE_SITE = 3  # niceness: where cores are short, pages, sockets and answers come before the next step
+HEARD = {signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD}
 FIRST_TO_GO = "500"  # when memory runs out the kernel ends the trainer, not the site; it continues by itself
 
 
@@ -38,24 +38,12 @@ def main() -> int:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     os.nice(BEHIND_THE_SITE)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    # they wait until _wait asks for them: a handler might run just before it sleeps, and nothing would wake it
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor; we hear from the worker
     places = _places(count)
     # one thread here, so preexec_fn is safe
     ranks = [subprocess.Popen(command, env={**os.environ, **place}, preexec_fn=_prepare_child) for place in places]
-
-    def pass_on(_number: int, _frame: FrameType | None) -> None:
-        for process in ranks:
-            process.terminate()
-        signal.alarm(GRACE_SECONDS)
-
-    def end_all(_number: int, _frame: FrameType | None) -> None:
-        for process in ranks:
-            process.kill()
-
-    signal.signal(signal.SIGALRM, end_all)
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor; we hear from the worker
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     return _wait(ranks)
 
 
@@ -84,7 +72,14 @@ def _wait(ranks: "list[subprocess.Popen[bytes]]") -> int:
     """Until all are gone: 0, or the exit code of the one that broke first."""
     left, broken = dict(enumerate(ranks, start=1)), 0
     while left:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # sleeps until one is gone
+        match signal.sigwait(HEARD):
+            case signal.SIGTERM:
+                for process in ranks:
+                    process.terminate()
+                signal.alarm(GRACE_SECONDS)
+            case signal.SIGALRM:
+                for process in ranks:
+                    process.kill()
         for number in [number for number, process in left.items() if process.poll() is not None]:
             code = left.pop(number).returncode
             if code and not broken:
@@ -98,8 +93,7 @@ def _wait(ranks: "list[subprocess.Popen[bytes]]") -> int:
 
 def _prepare_child() -> None:
     die_with_parent()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
 
 if __name__ == "__main__":

@@ -44,9 +44,10 @@ def test_a_process_that_breaks_ends_the_other_and_is_named(tmp_path: Path, break
 
 def test_sigterm_reaches_every_process(tmp_path: Path) -> None:
     listens = (
-        "import signal; signal.signal(15, lambda *_: sys.exit(0))\nopen(sys.argv[1] + '/r' + os.environ['RANK'], 'w')\n"
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {15})\n"
+        "open(sys.argv[1] + '/r' + os.environ['RANK'], 'w')\nsignal.sigwait({15})\n"
     )
-    with start(listens + SLEEP, tmp_path) as leashed:
+    with start(listens, tmp_path) as leashed:
         while len(list(tmp_path.glob("r*"))) < 2:
             assert leashed.poll() is None
         leashed.terminate()
