@@ -23,7 +23,7 @@ def marks_of(job: TrainingJob) -> dict[str, Any]:
         "header": [*header, job.archived_at is not None, job.error_message],
         "checkpoints": list(served),
         "film": [job.status, *_film_marks(job)],
-        "events": list(job.events.aggregate(last=Max("pk"), count=Count("pk")).values()),
+        "events": job.events.aggregate(last=Max("pk"))["last"],
     }
 
 

@@ -65,8 +65,7 @@ def waiting(project: Project) -> Everything:
 
 def failed_jobs(project: Project) -> QuerySet[TrainingJob]:
     since = timezone.now() - RECENT
-    failed = TrainingJob.objects.of(project).visible().filter(status="failed", finished_at__gt=since)
-    return failed.order_by("-finished_at")
+    return TrainingJob.objects.of(project).ended("failed").filter(finished_at__gt=since)
 
 
 def bad_files(project: Project) -> QuerySet[DatasetFile]:

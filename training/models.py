@@ -199,6 +199,11 @@ class TrainingJobQuerySet(models.QuerySet["TrainingJob"]):
     def unfinished(self) -> "TrainingJobQuerySet":
         return self.filter(status__in=UNFINISHED)
 
+    def ended(self, status: str) -> "TrainingJobQuerySet":
+        """Those on view that ended so, the latest first."""
+        # archived_at is empty in all of them, and named because Postgres goes through job_states backwards only then
+        return self.visible().filter(status=status).order_by("-archived_at", "-finished_at")
+
 
 FINAL = ("succeeded", "failed", "cancelled")
 UNFINISHED = ("validating_files", "queued", "running", "paused")

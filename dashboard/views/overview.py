@@ -57,8 +57,7 @@ def newest_checkpoints(project: Project) -> QuerySet[Checkpoint]:
 
 
 def finished_lately(project: Project) -> QuerySet[TrainingJob]:
-    finished = TrainingJob.objects.of(project).visible().filter(status="succeeded")
-    return finished.select_related("base_model").order_by("-finished_at")[:4]
+    return TrainingJob.objects.of(project).ended("succeeded").select_related("base_model")[:4]
 
 
 def disk_use(project: Project) -> dict[str, int]:
