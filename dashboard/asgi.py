@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
@@ -24,6 +25,50 @@ pages = get_asgi_application()
 
 
 PASSED_THROUGH = {"/v1/chat/completions", "/v1/completions"}
+IDLE_THREADS: Final = 16
+
+
+class RequestThread(ThreadPoolExecutor):
+    """One thread for one request at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "request")
+        self.last: Future[Any] | None = None
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        self.last = super().submit(work, *args, **options)
+        return self.last
+
+    @property
+    def is_idle(self) -> bool:
+        """False where its caller left and the work goes on."""
+        return self.last is None or self.last.done()
+
+
+class RequestThreads:
+    """Threads that requests take turns in, the last one first, with their database connections (CONN_MAX_AGE).
+
+    Django gives each request a thread and a connection of its own, and making them takes longer than most of what is
+    asked of the database.
+    """
+
+    def __init__(self) -> None:
+        self.idle: list[RequestThread] = []
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        thread = self.idle.pop() if self.idle else RequestThread()
+        try:
+            async with ThreadSensitiveContext(executor=thread):
+                yield
+        finally:
+            if thread.is_idle and len(self.idle) < IDLE_THREADS:
+                self.idle.append(thread)
+            else:
+                thread.shutdown(wait=False)
+
+
+request_threads = RequestThreads()
 
 
 class ModelsThread(ThreadPoolExecutor):
@@ -49,9 +94,8 @@ class ModelsThread(ThreadPoolExecutor):
 class ApiHandler(ASGIHandler):
     """/v1 with its own middleware: a key needs no session, cookie or form, each changes the thread twice.
 
-    Django gives each request a thread and with it a database connection of its own. Questions to models share one
-    instead: what they look up takes less than the making of either, a token waits for it, and several threads that
-    look things up at once only wait for each other (docs/experiments.md).
+    Questions to models share one thread: a token waits for what they look up, and several threads that look things up
+    at once only wait for each other (docs/experiments.md).
     """
 
     def __init__(self) -> None:
@@ -60,7 +104,8 @@ class ApiHandler(ASGIHandler):
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["path"] not in PASSED_THROUGH:
-            return await super().__call__(scope, receive, send)
+            async with request_threads.one():
+                return await super().__call__(scope, receive, send)
         async with ThreadSensitiveContext(executor=self.thread):
             await self.pass_through(scope, receive, send)
 
@@ -106,7 +151,10 @@ api = ApiHandler()
 async def http(scope: dict[str, Any], receive: Any, send: Any) -> Any:
     if scope["path"] == "/v1":
         scope = scope | {"path": "/v1/"}  # no such address either, said at once in the API's words
-    return await (api if scope["path"].startswith("/v1/") else pages)(scope, receive, send)
+    if scope["path"].startswith("/v1/"):
+        return await api(scope, receive, send)
+    async with request_threads.one():
+        return await pages(scope, receive, send)
 
 
 from dashboard.sockets import routes  # noqa: E402 - needs the app registry
