@@ -21,7 +21,7 @@ from ninja.operation import Operation
 from ninja.security import HttpBearer
 
 from accounts.errors import ApiError, disk_full, is_disk_full
-from accounts.models import ApiKey
+from accounts.models import ApiKey, hashed
 from accounts.read_once import ReadOnce
 from dashboard import not_served, openapi, walls
 from dashboard.routers import chains, exports, files, jobs, models, moderations, permissions, uploads, webhooks
@@ -69,7 +69,7 @@ class BearerKey(HttpBearer):
         if not self.admit:  # these requests do not take turns
             return ApiKey.objects.for_secret(token)
         came_at: float = request.came_at  # type: ignore[attr-defined]
-        return self.keys.since(came_at, token, lambda: ApiKey.objects.for_secret(token))
+        return self.keys.since(came_at, hashed(token), lambda: ApiKey.objects.for_secret(token))
 
 
 def remember_use(key: ApiKey) -> None:
