@@ -117,7 +117,7 @@ def picture(job: Any, seen: Seen, width: int, height: int) -> list[str]:
     last = [f"training loss {training[-1][1]:.4g}"] if training else []
     last += [f"{curve.VALIDATION} validation loss {validation[-1][1]:.4g}"] if validation else []
     room = max(4, min(16, height - len(head) - LAST_EVENTS - 4))
-    drawn = curve.draw(training, validation, min(width, 100), room)
+    drawn = curve.draw(training, validation, min(width - 1, 100), room)
     lines = [*head, *(["   ".join(last)] if last else []), *drawn, *seen.lines[-LAST_EVENTS:]]
     return [line[: width - 1] for line in lines]
 

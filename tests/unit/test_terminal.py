@@ -53,6 +53,14 @@ def test_the_picture_of_a_running_job_fits_the_terminal() -> None:
     assert "25%  step 30 of 120  about 2 min 1" in lines[1] and "training loss 2.5" in lines[2]
 
 
+@pytest.mark.parametrize("width", [70, 100, 101, 200])
+def test_the_point_of_the_last_step_is_drawn(width: int) -> None:
+    job = SimpleNamespace(id="ftjob-x", model="tiny", status="succeeded", estimated_finish=None, model_extra={})
+    lines = watch.picture(job, watch.Seen(training={1: 3.0, 2: 2.5, 3: 2.0}), width, 24)
+    lowest = next(line for line in lines if line.lstrip().startswith("2 │"))
+    assert 0x2800 < ord(lowest[-1]) < 0x2900 and len(lowest) == min(width - 1, 100)
+
+
 def test_an_event_whose_figures_changed_is_told_again_and_another_is_not() -> None:
     event = SimpleNamespace(id="1", type="metrics", created_at=0, message="", data={"step": 3, "train_loss": 2.0})
     seen = watch.Seen()
