@@ -44,6 +44,20 @@ def test_a_dataset_is_uploaded_and_a_job_is_made_listed_paused_and_cancelled(hon
     assert again.returncode == 1 and "has already been cancelled" in again.stderr
 
 
+def test_a_file_that_was_uploaded_for_a_job_that_is_refused_is_deleted_again(
+    hone: Any, server: Server, training_file: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "refused.jsonl"
+    path.write_bytes(jsonl(chat_rows(12)))
+    for words in (["--model", "nobody"], ["--model", "tiny", "--epochs", "-1", "--validation", str(path)]):
+        refused = hone("train", str(path), *words)
+        assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert hone("train", training_file, "--model", "nobody").returncode == 1
+    files = server.client().files.list(limit=100).data
+    assert "refused.jsonl" not in {file.filename for file in files}
+    assert training_file in {file.id for file in files}, "what was there before stays"
+
+
 def test_watch_tells_each_step_where_there_is_no_terminal(hone: Any, finished: Any) -> None:
     watched = hone("watch", finished.id)
     assert watched.returncode == 0 and "\x1b" not in watched.stdout
