@@ -11,7 +11,7 @@ on the server itself: export HONE_API_KEY=$(cat var/api-key)"""
 NO_URL = (
     """hone: no server. Set HONE_URL (or OPENAI_BASE_URL) to the address of your Hone, such as http://127.0.0.1:8000"""
 )
-WRONG_USE, REFUSED, UNREACHABLE, STOPPED = 2, 1, 3, 130  # exit codes; a job that failed is 1, too
+WRONG_USE, REFUSED, UNREACHABLE, STOPPED, NOT_READ = 2, 1, 3, 130, 141  # exit codes; a job that failed is 1, too
 
 
 def connect() -> openai.OpenAI:

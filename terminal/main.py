@@ -1,20 +1,22 @@
 """`hone upload|train|jobs|watch|cancel|pause|resume|compare|chat`; `hone COMMAND --help` tells each."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 import openai
 
 from terminal import chat, compare, jobs, train, upload, watch
-from terminal.client import REFUSED, STOPPED, UNREACHABLE, connect, give_up, words_of
+from terminal.client import NOT_READ, REFUSED, STOPPED, UNREACHABLE, connect, give_up, words_of
 
 ABOUT = """Fine-tune and ask models on a Hone server from the terminal.
 
   HONE_URL       its address, such as http://127.0.0.1:8000   (or OPENAI_BASE_URL)
   HONE_API_KEY   a key from Settings, API keys                 (or OPENAI_API_KEY)
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 the server does not answer, 130 stopped by Ctrl-C."""
+Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 the server does not answer, 130 stopped by Ctrl-C,
+141 nobody reads on (`hone jobs | head -1`)."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,12 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
     asked = parser().parse_args(arguments)
     try:
-        return int(asked.run(connect(), asked))
+        code = int(asked.run(connect(), asked))
+        sys.stdout.flush()  # a reader that has left shows here, not when the interpreter ends
+        return code
+    except BrokenPipeError:  # `hone jobs | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered
+        return NOT_READ
     except openai.APIConnectionError as error:
         give_up(f"hone: {words_of(error)}", UNREACHABLE)
     except openai.APIError as error:
         give_up(f"hone: {words_of(error)}", REFUSED)
-    except OSError as error:  # a file that is not there, or a pipe that was closed
+    except OSError as error:  # a file that cannot be read
         give_up(f"hone: {error}", REFUSED)
     except KeyboardInterrupt:
         print(file=sys.stderr)

@@ -17,10 +17,11 @@ from tests.factories import chat_rows
 def hone(server: Server) -> Any:
     """Runs `hone ...`; returns the finished process."""
 
-    def run(*words: str, key: str = "") -> subprocess.CompletedProcess[str]:
+    def run(*words: str, key: str = "", stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         env = os.environ | {"HONE_URL": server.url, "HONE_API_KEY": key or server.key}
         command = [sys.executable, "-m", "terminal.main", *words]
-        return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+        pipes = {"stdout": stdout, "stderr": subprocess.PIPE}
+        return subprocess.run(command, cwd=ROOT, env=env, **pipes, text=True, timeout=120, check=False)
 
     return run
 
@@ -56,6 +57,15 @@ def test_a_file_that_was_uploaded_for_a_job_that_is_refused_is_deleted_again(
     files = server.client().files.list(limit=100).data
     assert "refused.jsonl" not in {file.filename for file in files}
     assert training_file in {file.id for file in files}, "what was there before stays"
+
+
+@pytest.mark.parametrize("words", [["jobs"], ["watch"]])
+def test_it_ends_silently_when_nobody_reads_on(hone: Any, finished: Any, words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = hone(*words, *([finished.id] if words == ["watch"] else []), stdout=writer)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_watch_tells_each_step_where_there_is_no_terminal(hone: Any, finished: Any) -> None:
