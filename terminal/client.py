@@ -11,6 +11,7 @@ on the server itself: export HONE_API_KEY=$(cat var/api-key)"""
 NO_URL = (
     """hone: no server. Set HONE_URL (or OPENAI_BASE_URL) to the address of your Hone, such as http://127.0.0.1:8000"""
 )
+NO_SCHEME = "hone: HONE_URL (or OPENAI_BASE_URL) must begin with http:// or https://, and is %s"
 WRONG_USE, REFUSED, UNREACHABLE, STOPPED, NOT_READ = 2, 1, 3, 130, 141  # exit codes; a job that failed is 1, too
 
 
@@ -20,6 +21,8 @@ def connect() -> openai.OpenAI:
     key = os.environ.get("HONE_API_KEY") or os.environ.get("OPENAI_API_KEY")
     if not url:
         give_up(NO_URL)
+    if not url.lower().startswith(("http://", "https://")):
+        give_up(NO_SCHEME % url)
     if not key:
         give_up(NO_KEY)
     url = url.rstrip("/")

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         give_up(f"hone: {words_of(error)}", UNREACHABLE)
     except openai.APIError as error:
         give_up(f"hone: {words_of(error)}", REFUSED)
+    except FileNotFoundError as error:
+        give_up(f"hone: There is no file {error.filename}.")
     except OSError as error:  # a file that cannot be read
         give_up(f"hone: {error}", REFUSED)
     except KeyboardInterrupt:

@@ -81,6 +81,16 @@ def test_without_an_address_or_a_key_it_says_which_is_missing(
     assert ended.value.code == 2 and missing in capsys.readouterr().err
 
 
+def test_an_address_without_a_scheme_is_wrong_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HONE_URL", "127.0.0.1:8712")
+    monkeypatch.setenv("HONE_API_KEY", "sk-hone-x")
+    with pytest.raises(SystemExit) as ended:
+        main(["jobs"])
+    assert ended.value.code == 2 and "must begin with http://" in capsys.readouterr().err
+
+
 def test_a_server_that_is_not_there_and_wrong_use_have_codes_of_their_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,4 +105,4 @@ def test_a_server_that_is_not_there_and_wrong_use_have_codes_of_their_own(
     assert ended.value.code == 2
     with pytest.raises(SystemExit) as ended:
         main(["upload", "nowhere.jsonl"])
-    assert ended.value.code == 1 and "nowhere.jsonl" in capsys.readouterr().err
+    assert ended.value.code == 2 and capsys.readouterr().err.endswith("\nhone: There is no file nowhere.jsonl.\n")
