@@ -38,6 +38,9 @@ def run(client: openai.OpenAI, asked: Namespace) -> int:
         if error.status_code < 500:  # after another error the job may have been made all the same
             take_back(client, uploaded)
         raise
+    except FileNotFoundError:  # of the validation, when the training file is uploaded
+        take_back(client, uploaded)
+        raise
     print(job.to_json(indent=None) if asked.json else f"{job.id}  {job.status}")
     return watch.follow(client, job.id, plain=asked.json) if asked.follow else 0
 

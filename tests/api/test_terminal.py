@@ -53,6 +53,7 @@ def test_a_file_that_was_uploaded_for_a_job_that_is_refused_is_deleted_again(
     for words in (["--model", "nobody"], ["--model", "tiny", "--epochs", "-1", "--validation", str(path)]):
         refused = hone("train", str(path), *words)
         assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert hone("train", str(path), "--model", "tiny", "--validation", "nowhere.jsonl").returncode == 2
     assert hone("train", training_file, "--model", "nobody").returncode == 1
     files = server.client().files.list(limit=100).data
     assert "refused.jsonl" not in {file.filename for file in files}
