@@ -7,6 +7,7 @@ from typing import Any
 import openai
 
 from terminal.client import REFUSED, words_of
+from terminal.waiting import Waiting
 
 
 def add_to(commands: Any) -> None:
@@ -48,14 +49,20 @@ def ask() -> str | None:
 def answer(client: openai.OpenAI, asked: Namespace, messages: list[Any]) -> str:
     """As far as it came: Ctrl-C closes the stream, and the server stops generating."""
     given: dict[str, Any] = {} if asked.temperature is None else {"temperature": asked.temperature}
-    text = ""
-    with client.chat.completions.create(model=asked.model, messages=messages, stream=True, **given) as stream:
-        try:
-            for chunk in stream:
-                piece = (chunk.choices[0].delta.content or "") if chunk.choices else ""
-                text += piece
-                print(piece, end="", flush=True)
-        except KeyboardInterrupt:
-            print(" (stopped)", end="")
+    text, waiting = "", Waiting(asked.model)
+    try:
+        with client.chat.completions.create(model=asked.model, messages=messages, stream=True, **given) as stream:
+            try:
+                for chunk in stream:
+                    piece = (chunk.choices[0].delta.content or "") if chunk.choices else ""
+                    if piece:
+                        waiting.over()
+                    text += piece
+                    print(piece, end="", flush=True)
+            except KeyboardInterrupt:
+                waiting.over()
+                print(" (stopped)", end="")
+    finally:
+        waiting.over()
     print()
     return text

@@ -4,12 +4,13 @@ import json
 import shutil
 import sys
 import threading
+import time
 from argparse import Namespace
 from typing import Any
 
 import openai
 
-from terminal import columns, watch
+from terminal import columns, waiting, watch
 from terminal.client import REFUSED, words_of
 
 FRAME_SECONDS = 0.1
@@ -53,10 +54,15 @@ def run(client: openai.OpenAI, asked: Namespace) -> int:
     answers = [Answer(client, model, asked) for model in asked.models]
     for answer in answers:
         answer.start()
-    live, drawn = sys.stdout.isatty() and not asked.json, 0
+    live, drawn, begun, told = sys.stdout.isatty() and not asked.json, 0, time.monotonic(), False
     while any(answer.is_alive() for answer in answers):
+        silent = [answer for answer in answers if answer.is_alive() and not answer.text]
+        quiet = bool(silent) and time.monotonic() - begun > waiting.QUIET_SECONDS
         if live:
-            drawn = watch.redraw(shown(answers)[: shutil.get_terminal_size().lines - 1], drawn)
+            drawn = watch.redraw(shown(answers, quiet)[: shutil.get_terminal_size().lines - 1], drawn)
+        elif quiet and not told and sys.stderr.isatty():
+            told = True
+            print(waiting.words(" and ".join(answer.model for answer in silent)), file=sys.stderr)
         for answer in answers:
             answer.join(FRAME_SECONDS / len(answers))
     if asked.json:
@@ -69,6 +75,12 @@ def run(client: openai.OpenAI, asked: Namespace) -> int:
     return REFUSED if any(answer.error for answer in answers) else 0
 
 
-def shown(answers: list[Answer]) -> list[str]:
+def shown(answers: list[Answer], quiet: bool = False) -> list[str]:
+    """`quiet`: who has not begun to answer by now is waited for."""
     texts = [f"{answer.text}\n({answer.error})" if answer.error else answer.text for answer in answers]
+    if quiet:
+        texts = [
+            text or (waiting.words(answer.model) if answer.is_alive() else "")
+            for answer, text in zip(answers, texts, strict=True)
+        ]
     return columns.beside([answer.model for answer in answers], texts, shutil.get_terminal_size().columns)

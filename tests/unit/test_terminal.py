@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from terminal import curve, watch
+from terminal import curve, waiting, watch
 from terminal.columns import beside
 from terminal.main import main
 
@@ -106,3 +106,26 @@ def test_a_server_that_is_not_there_and_wrong_use_have_codes_of_their_own(
     with pytest.raises(SystemExit) as ended:
         main(["upload", "nowhere.jsonl"])
     assert ended.value.code == 2 and capsys.readouterr().err.endswith("\nhone: There is no file nowhere.jsonl.\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_model_that_keeps_silent_is_said_once_on_a_terminal_and_wiped(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(waiting, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    silent = waiting.Waiting("tiny")
+    if terminal:
+        silent.timer.join()
+    silent.over()
+    silent.over()
+    assert capsys.readouterr().err == ("Waiting for tiny; it may have to be loaded first\r\x1b[2K" if terminal else "")
+
+
+def test_a_model_that_answers_at_once_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(waiting, "QUIET_SECONDS", 3600.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    waiting.Waiting("tiny").over()
+    assert capsys.readouterr().err == ""
