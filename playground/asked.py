@@ -9,6 +9,7 @@ from ninja.errors import ValidationError as Invalid
 from pydantic import ConfigDict, Field, ValidationError
 
 from accounts.errors import ApiError
+from playground.top_logprobs import MOST
 from training.nulls import NullIsAbsent
 
 # Fields of OpenAI's API that mean nothing here, and those of vLLM's that a caller must not set. Dropped, never refused.
@@ -90,7 +91,7 @@ class AskChat(Asked):
     max_completion_tokens: Tokens | None = None
     max_tokens: Tokens | None = Field(None, description="The older name of max_completion_tokens")
     logprobs: bool = False
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool = True

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts.errors import ApiError
-from playground import deployments, tool_calls
+from playground import deployments, tool_calls, top_logprobs
 from playground.asked import DROPPED
 from playground.deployments import Target
 from training.models import Checkpoint
@@ -84,6 +84,8 @@ def prepare(payload: dict[str, Any], served_name: str) -> dict[str, Any]:
     """The body for vLLM: its own model name, without what it does not know; null means absent."""
     body = {name: value for name, value in payload.items() if name not in DROPPED and value is not None}
     body["model"] = served_name
+    if most := top_logprobs.asked(payload):
+        body["top_logprobs"] = most + 1
     if body.get("stream"):
         body["stream_options"] = {"include_usage": True}  # it is always counted; who did not ask for it does not see it
     else:

@@ -19,7 +19,7 @@ from django.conf import settings
 from accounts.errors import ApiError
 from accounts.models import Project
 from accounts.read_once import ReadOnce
-from playground import bodies, deployments, load_times, too_long
+from playground import bodies, deployments, load_times, too_long, top_logprobs
 from playground.answering import Answering
 from playground.deployments import Target
 from playground.limits.reserving import Grant
@@ -228,16 +228,20 @@ async def whole(upstream: aiohttp.ClientResponse, asked: str, tally: Tally) -> b
         upstream.close()
     answer = json.loads(content)
     answer["model"], tally.usage = asked, answer.get("usage")
+    if most := top_logprobs.asked(tally.payload):
+        top_logprobs.cut(answer, most)
     return _compact(answer)
 
 
 async def relay(answering: Answering, deployment: Deployment, asked: str) -> AsyncIterator[bytes]:
     """Server-sent events as they come, those that came together in one piece. Left early, the generation is stopped."""
-    served = deployment.served_name
+    served, most = deployment.served_name, top_logprobs.asked(answering.tally.payload)
     async for together in events(answering.upstream, served, deployment):
         if not (together := answering.tally.look(together)):
             continue
         named = together if served == asked else [renamed(data, served, asked) for data in together]
+        if most:
+            named = [_compact(top_logprobs.cut(json.loads(data), most)) for data in named]
         yield b"".join(b"data: %b\n\n" % data for data in named)
     yield b"data: [DONE]\n\n"
 
@@ -323,14 +327,14 @@ async def stream_chat(
     deployment = await ready(target, wait_seconds, on_progress)
     body = bodies.prepare(payload, deployment.served_name)
     upstream = await send(deployment, "/v1/chat/completions" if chat else "/v1/completions", body, asked)
-    tally = Tally(Grant(), payload, account)
+    tally, most = Tally(Grant(), payload, account), top_logprobs.asked(payload)
     try:
         async for chunk in chunks(upstream, deployment):
             tally.see(chunk)
             if "error" in chunk:
                 error = chunk["error"]
                 raise ApiError(error["message"], status=503, type=error["type"], code=error["code"])
-            yield chunk | {"model": asked}
+            yield (top_logprobs.cut(chunk, most) if most else chunk) | {"model": asked}
     finally:
         tally.close()
         upstream.close()

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import psutil
 
+from playground import top_logprobs
 from playground.processes import STOP_GRACE_SECONDS, end_processes
 from training import ranks
 
@@ -157,6 +158,7 @@ class VllmServer:
         if plan.gpu:
             options["gpu-memory-utilization"] = f"{plan.gpu_fraction:.3f}"
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        words += ["--max-logprobs", str(top_logprobs.MOST + 1)]  # it counts the token that was taken among them
         words += ["--enable-prompt-tokens-details"]  # tells in the usage how much of a prompt it knew already
         words += ["--enable-lora"] if plan.lora_rank else []
         # Never the output head: with it, vLLM 0.32 dies on a CPU when prompt log-probabilities are asked for while

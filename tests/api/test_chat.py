@@ -93,6 +93,19 @@ def test_sampling_options_of_openai_are_taken(client, model):
     assert len(first.top_logprobs) == 2 and first.logprob <= 0
 
 
+@pytest.mark.parametrize("most", [1, 20])
+def test_top_logprobs_are_the_most_likely_tokens_whatever_was_taken(client, model, most):
+    options = {"logprobs": True, "top_logprobs": most, "temperature": 2, "seed": 3, "max_tokens": 6}
+    whole = ask(client, model, **options).choices[0].logprobs.content
+    chunks = [chunk.choices[0] for chunk in ask(client, model, stream=True, **options) if chunk.choices]
+    streamed = [place for chunk in chunks if chunk.logprobs for place in chunk.logprobs.content]
+    assert len(whole) == len(streamed) == 6
+    for place in [*whole, *streamed]:
+        told = [each.logprob for each in place.top_logprobs]
+        assert len(told) == most and told == sorted(told, reverse=True) and told[0] >= place.logprob
+    assert any(place.logprob < place.top_logprobs[0].logprob for place in whole), "another one was taken somewhere"
+
+
 def test_a_wrong_body_is_a_bad_request(client, model):
     for wrong in ({"messages": []}, {"temperature": -1}, {"max_tokens": 1_000_000}):
         with pytest.raises(BadRequestError) as caught:
