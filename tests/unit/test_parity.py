@@ -43,6 +43,12 @@ def test_a_half_applied_adapter_is_refused_although_it_differs_from_the_base() -
     assert "0.900" in found.reason
 
 
+def test_rounding_may_be_larger_where_training_moved_the_answers_far() -> None:
+    assert verdict([-1.0, -2.0], [-9.0, -10.0], [-1.5, -2.5]).proof == "verified", "half a nat of eight"
+    assert verdict([-1.0, -2.0], [-9.0, -10.0], [-1.9, -2.9]).proof == "refused"
+    assert verdict([-1.0, -2.0], [-41.0, -42.0], [-2.5, -3.5]).proof == "refused", "never more than a nat"
+
+
 def test_within_the_tolerance_but_nearer_to_the_base_is_refused() -> None:
     found = verdict([-1.00, -2.00], [-1.08, -2.08], [-1.07, -2.08])
     assert found.proof == "refused"
