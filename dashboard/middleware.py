@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
+from django.urls import resolve
 
 from accounts.errors import ApiError, is_disk_full
 from accounts.ids import new_id
@@ -33,15 +34,25 @@ class ApiAnswers:
         if iscoroutinefunction(self):
             return self._answer(request)
         if not request.path.startswith("/v1/"):
-            return self.get_response(request)
+            return without_v1(request) or self.get_response(request)
         _begin(request)
         return _finished(request, self.get_response(request))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path.startswith("/v1/"):
-            return await self.get_response(request)
+            return without_v1(request) or await self.get_response(request)
         _begin(request)
         return _finished(request, await self.get_response(request))
+
+
+def without_v1(request: HttpRequest) -> JsonResponse | None:
+    """To a caller with a key who left /v1 out of the address: an SDK would take the sign-in page for an answer."""
+    if not request.headers.get("Authorization", "").startswith("Bearer "):
+        return None
+    if resolve(f"/v1{request.path_info}").url_name == "unknown-url":
+        return None
+    message = f"The API is at {request.scheme}://{request.get_host()}/v1: set base_url to that. This is {request.path}."
+    return JsonResponse(ApiError(message, status=404, code="unknown_url").body(), status=404)
 
 
 def _begin(request: HttpRequest) -> None:
