@@ -224,7 +224,16 @@ def main(words: list[str]) -> None:
         "tool-call-parser",
     ):
         parser.add_argument(f"--{name}")
-    for name in ("port", "max-model-len", "max-num-seqs", "max-loras", "max-cpu-loras", "max-lora-rank", "seed"):
+    for name in (
+        "port",
+        "max-model-len",
+        "max-num-seqs",
+        "max-loras",
+        "max-cpu-loras",
+        "max-lora-rank",
+        "seed",
+        "max-logprobs",
+    ):
         parser.add_argument(f"--{name}", type=int, default=0)
     for name in ("enable-lora", "enable-prompt-tokens-details", "enforce-eager", "enable-auto-tool-choice"):
         parser.add_argument(f"--{name}", action="store_true")
