@@ -1,13 +1,14 @@
-"""`hone upload|train|jobs|watch|cancel|pause|resume|compare|chat`; `hone COMMAND --help` tells each."""
+"""`hone models|upload|train|jobs|watch|cancel|pause|resume|compare|chat`; `hone COMMAND --help` tells each."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import openai
 
-from terminal import chat, compare, jobs, train, upload, watch
+from terminal import chat, compare, jobs, models, train, upload, watch
 from terminal.client import NOT_READ, REFUSED, STOPPED, UNREACHABLE, connect, give_up, words_of
 
 ABOUT = """Fine-tune and ask models on a Hone server from the terminal.
@@ -21,8 +22,9 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 the server does not answ
 
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser("hone", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--version", action="version", version=f"hone {version('hone')}")
     commands = found.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (upload, train, jobs, watch, compare, chat):
+    for module in (models, upload, train, jobs, watch, compare, chat):
         module.add_to(commands)
     return found
 
@@ -43,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         give_up(f"hone: {words_of(error)}", REFUSED)
     except FileNotFoundError as error:
         give_up(f"hone: There is no file {error.filename}.")
+    except IsADirectoryError as error:
+        give_up(f"hone: {error.filename} is a folder. Give a JSONL file.")
     except OSError as error:  # a file that cannot be read
         give_up(f"hone: {error}", REFUSED)
     except KeyboardInterrupt:

@@ -45,6 +45,15 @@ def test_a_dataset_is_uploaded_and_a_job_is_made_listed_paused_and_cancelled(hon
     assert again.returncode == 1 and "has already been cancelled" in again.stderr
 
 
+def test_models_are_listed_and_a_folder_is_no_dataset(hone: Any, tmp_path: Path) -> None:
+    listed = hone("models", "TIN")
+    assert listed.returncode == 0 and listed.stdout.startswith("tiny ") and "base model" in listed.stdout
+    assert json.loads(hone("models", "tiny", "--json").stdout.splitlines()[0])["id"] == "tiny"
+    assert "No model is called “nobody”" in hone("models", "nobody").stdout
+    folder = hone("upload", str(tmp_path))
+    assert (folder.returncode, folder.stderr) == (2, f"hone: {tmp_path} is a folder. Give a JSONL file.\n")
+
+
 def test_a_file_that_was_uploaded_for_a_job_that_is_refused_is_deleted_again(
     hone: Any, server: Server, training_file: str, tmp_path: Path
 ) -> None:

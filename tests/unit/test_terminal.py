@@ -2,6 +2,7 @@
 
 import math
 import time
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -67,6 +68,12 @@ def test_an_event_whose_figures_changed_is_told_again_and_another_is_not() -> No
     assert "step 3: training loss 2" in seen.take(event) and seen.take(event) == ""
     event.data = event.data | {"valid_loss": 2.5, "full_valid_loss": 2.25}
     assert "validation loss 2.25" in seen.take(event) and seen.validation == {3: 2.25}
+
+
+def test_it_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"hone {version('hone')}\n"
 
 
 @pytest.mark.parametrize("missing", ["HONE_URL", "HONE_API_KEY"])
