@@ -8,6 +8,8 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
+from django.utils.html import escape
+from django.utils.safestring import mark_safe
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 from django.views.static import serve
@@ -15,6 +17,7 @@ from django.views.static import serve
 from dashboard.docs import pages, reference, rendering
 
 REFERENCE = "Reference"
+EXAMPLE_ADDRESS = "http://127.0.0.1:8000"  # as the files have it; a reader copies what works from where they are
 
 
 def _frame(current: str) -> dict[str, Any]:
@@ -47,7 +50,8 @@ def show(request: HttpRequest, slug: str) -> HttpResponse:
     if page is None:
         raise Http404
     found = rendering.render(page)
-    return render(request, "docs/page.html", {"page": found, **_frame(request.path)})
+    here = found.html.replace(EXAMPLE_ADDRESS, escape(request.build_absolute_uri("/").rstrip("/")))
+    return render(request, "docs/page.html", {"page": found, "html": mark_safe(here), **_frame(request.path)})
 
 
 @require_safe

@@ -41,6 +41,11 @@ def test_the_way_to_the_docs_leads_to_the_first_page_without_signing_in(client):
     assert client.get("/docs/img/..%2f..%2fmanage.py").status_code == 404
 
 
+def test_a_page_shows_the_address_at_which_it_is_read(client: Client) -> None:
+    page = client.get("/docs/quick-start/", headers={"host": "localhost:9000"}).text
+    assert "http://localhost:9000/v1" in page and "127.0.0.1:8000" not in page
+
+
 def test_the_reference_has_every_operation_with_its_fields(client):
     from dashboard.api import api
 
