@@ -434,9 +434,13 @@ class CheckpointQuerySet(models.QuerySet["Checkpoint"]):
             return self._best_of(name.removesuffix(BEST))
         return self.filter(Q(step_name=name) | Q(final_name=name))
 
+    def of_job_called(self, name: str) -> "CheckpointQuerySet":
+        """Those that show which job is meant by a model's name or a job's id."""
+        found = Q(final_name=name) | Q(step_name=name) | Q(step_name__startswith=f"{name}:ckpt-step-") | Q(job=name)
+        return self.filter(found)
+
     def _best_of(self, name: str) -> "CheckpointQuerySet":
-        of_job = Q(final_name=name) | Q(step_name=name) | Q(step_name__startswith=f"{name}:ckpt-step-") | Q(job=name)
-        of_same = self.filter(job__in=self.filter(of_job).values("job")[:1]).exclude(full_valid_loss=None)
+        of_same = self.filter(job__in=self.of_job_called(name).values("job")[:1]).exclude(full_valid_loss=None)
         return of_same.filter(pk__in=of_same.order_by("full_valid_loss", "step").values("pk")[:1])
 
 

@@ -116,3 +116,18 @@ def test_a_lasting_name_means_the_best_checkpoint_of_a_job_at_that_moment(projec
         with pytest.raises(ApiError) as refused:
             find_target(where, name)
         assert refused.value.status == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_validation_set_the_lasting_name_says_why_it_means_nothing(project: Project) -> None:
+    job = job_that_keeps(project)
+    with pytest.raises(ApiError, match="none has one yet"):
+        find_target(project, job.best_name)
+    job.validation_file_name, job.fine_tuned_model = "", "ft:tiny:hone::abcdefgh"
+    job.status, job.finished_at = "succeeded", timezone.now()
+    job.save()
+    with pytest.raises(ApiError, match=r"has no validation file. Ask for `ft:tiny:hone::abcdefgh`") as refused:
+        find_target(project, f"{job.pk}:best")
+    assert (refused.value.status, refused.value.code) == (404, "model_not_found")
+    with pytest.raises(ApiError, match="does not exist or you do not have access to it"):
+        find_target(Project.objects.create(name="Elsewhere"), f"{job.pk}:best")

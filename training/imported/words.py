@@ -1,9 +1,11 @@
-"""What is said of a model that was fine-tuned at OpenAI: it is known here, and cannot be asked."""
+"""What is said of a model that is known here and cannot be asked: most were fine-tuned at OpenAI."""
+
+from django.db.models import Q
 
 from accounts.errors import ApiError
 from accounts.models import Project
 from training.imported.models import ImportedCheckpoint, ImportedJob, local_reruns
-from training.models import TrainingJob
+from training.models import BEST, Checkpoint, TrainingJob
 
 STAYED = "The weights stayed at OpenAI"
 
@@ -28,6 +30,22 @@ def stayed(project: Project, name: str) -> str:
     return f"{words} Rerun that job on its page, then let the old name point at the new model."
 
 
+def without_best(project: Project, name: str) -> str:
+    """Why NAME:best means nothing yet, though there is such a job; empty where there is none."""
+    if not name.endswith(BEST):
+        return ""
+    of_job = Checkpoint.objects.of(project).of_job_called(name.removesuffix(BEST))
+    job = TrainingJob.objects.of(project).filter(Q(pk=name.removesuffix(BEST)) | Q(checkpoints__in=of_job)).first()
+    if job is None:
+        return ""
+    words = f"`{name}` is the checkpoint of {job.pk} with the lowest loss over its validation set, and none has one"
+    if not job.validation_file_name:
+        instead = f" Ask for `{job.fine_tuned_model}`." if job.fine_tuned_model else ""
+        return f"{words}: the job has no validation file.{instead}"
+    return f"{words}." if job.is_final else f"{words} yet."
+
+
 def no_such_model(project: Project, name: str) -> ApiError:
-    message = stayed(project, name) or f"The model `{name}` does not exist or you do not have access to it."
+    known = stayed(project, name) or without_best(project, name)
+    message = known or f"The model `{name}` does not exist or you do not have access to it."
     return ApiError(message, status=404, param="model", code="model_not_found")
