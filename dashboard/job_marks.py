@@ -18,10 +18,11 @@ def marks_of(job: TrainingJob) -> dict[str, Any]:
     """By part of the page; that of the header is its state."""
     header = [getattr(job, name) for name in STATE_FIELDS if name not in {"archived", "error_message"}]
     kept = job.checkpoints.filter(archived_at=None)
-    served = kept.values_list("pk", "label", "deployment__state", "deployment__proof", "export__status").order_by("pk")
+    shown = ("pk", "label", "deployment__state", "deployment__proof", "export__status", "verification__proof")
+    served = list(kept.values_list(*shown).order_by("pk"))
     return {
-        "header": [*header, job.archived_at is not None, job.error_message],
-        "checkpoints": list(served),
+        "header": [*header, job.archived_at is not None, job.error_message, [row[-1] for row in served]],
+        "checkpoints": served,
         "film": [job.status, *_film_marks(job)],
         "events": job.events.aggregate(last=Max("pk"))["last"],
     }

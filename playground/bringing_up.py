@@ -29,7 +29,7 @@ def bring_up(member: Member, row: Deployment, vllm_version: str) -> None:
         }
     except parity.Refused as error:
         _withdraw(member, row)
-        refused = {"proof": Proof.REFUSED, "proof_json": {"refused": str(error), "vllm": vllm_version}}
+        refused = {"proof": Proof.REFUSED, "proof_json": {**error.figures, "refused": str(error), "vllm": vllm_version}}
         deployments.remember_proof(row, reason=str(error), **refused)
         deployments.take_down(row, State.FAILED, str(error), **refused)
         return

@@ -3,6 +3,7 @@
 What is compared, and why, is in `playground.parity`; this file asks vLLM.
 """
 
+import math
 import time
 from typing import Any
 
@@ -73,11 +74,12 @@ def _compare(server: VllmServer, name: str, probes: Probes, noise: float, figure
         raise parity.Refused(f"vLLM took {name} but does not list it.")
     agreement = parity.compare(probes, server.prompt_logprobs(name, _continuations(probes)))
     verdict = parity.judge(agreement, noise)
+    # what is no number is left out: JSON has none, and Postgres takes none
+    figures |= {key: round(value, 5) for key, value in vars(agreement).items() if math.isfinite(value)}
     if verdict.proof == Deployment.Proof.REFUSED:
-        raise parity.Refused(verdict.reason)
+        raise parity.Refused(verdict.reason, figures)
     if probes.chat_messages:
         parity.check_chat_ids(probes.chat_token_ids, server.tokenize_chat(name, probes.chat_messages))
-    figures |= {key: round(value, 5) for key, value in vars(agreement).items()}
     figures |= {"noise": round(noise, 5), "chat_tokens": len(probes.chat_token_ids)}
     return {"proof": verdict.proof, "proof_json": figures, "reason": verdict.reason}
 

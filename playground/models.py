@@ -104,7 +104,7 @@ class Verification(models.Model):
     @property
     def words(self) -> str:
         """For people: how near the served weights were to the trained ones and to the base."""
-        if self.mean_to_trained is None or self.mean_to_base is None:
+        if self.outcome == "refused" or self.mean_to_trained is None or self.mean_to_base is None:
             return self.reason
         return f"{_nats(self.mean_to_trained)} nats from the trained weights, {_nats(self.mean_to_base)} from the base"
 

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,7 +27,11 @@ TENSOR_NAME = re.compile(r"^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?:A|B|
 
 
 class Refused(Exception):
-    """The checkpoint must not answer; the message says what is wrong and what to do."""
+    """The checkpoint must not answer; the message says what is wrong and what to do. `figures`: what was measured."""
+
+    def __init__(self, message: str, figures: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.figures = figures or {}
 
 
 # ---- before the load: is this the file the trainer wrote? ----

@@ -94,6 +94,7 @@ def header(job: TrainingJob, known: list[Judged]) -> dict[str, Any]:
     began = job.started_at + timedelta(seconds=still.after_start) if job.started_at else None
     spent = (job.finished_at or timezone.now()) - began if began else None
     queue = turns.queue() if job.status == "queued" else []
+    refused = Verification.objects.filter(checkpoint__job=job, proof=Deployment.Proof.REFUSED)
     return {
         "headline": headline(job, turns.places(queue), known),
         "preparing": preparing(job),
@@ -115,6 +116,7 @@ def header(job: TrainingJob, known: list[Judged]) -> dict[str, Any]:
         "spikes": shown,
         "moderated": job.events.messages().filter(type="moderation_checks", level="warn").first(),
         "more_spikes": more,
+        "unserved": list(refused.select_related("checkpoint").order_by("-checkpoint__step")),
         "sweep": sweep.jobs_beside(job),
         "openai": imported.panel(job),
     }

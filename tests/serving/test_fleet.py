@@ -170,6 +170,8 @@ def test_an_adapter_without_effect_in_vllm_is_refused_and_unloaded(shelf: Shelf,
     deployments.want(checkpoint=checkpoint)
     settle(fleet, state_is("failed", checkpoint))
     assert "the adapter has no effect" in row_of(checkpoint).reason
+    kept = Verification.objects.get()
+    assert (kept.mean_to_trained, kept.mean_to_base, kept.tokens) == (1.0, 0.0, row_of(checkpoint).proof_json["tokens"])
     settle(fleet, state_is("ready", base))
     assert next(iter(fleet.members.values())).server.models() == ["tiny"]
 

@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Project, User
+from dashboard import job_marks
 from dashboard.forms import JobForm
 from dashboard.templatetags import figures
 from playground import contenders
@@ -159,6 +160,24 @@ def test_a_checkpoint_says_how_near_the_served_weights_came(owner_client: Client
     )
     page = owner_client.get(reverse("job", args=[job.pk])).text
     assert "verified: 0.031 nats from the trained weights, 0.41 from the base" in page
+
+
+def test_a_checkpoint_that_was_refused_is_told_of_on_top_of_the_page_and_in_the_api(
+    owner_client: Client, project: Project, api: Client
+) -> None:
+    job = makers.make_job(project, steps=20, total_steps=40)
+    mark = job_marks.digests(job_marks.marks_of(job))["header"]
+    first, last = job.checkpoints.order_by("step")
+    why = "vLLM's answers differ from the trained weights' by 0.500 per token; at most 0.1 is allowed."
+    figures = {"mean_to_trained": 0.5, "mean_to_base": 3.0, "tokens": 60}
+    Verification.objects.create(checkpoint=last, proof="refused", reason=why, **figures)
+    assert job_marks.digests(job_marks.marks_of(job))["header"] != mark, "an open page hears of it"
+    head = owner_client.get(reverse("job", args=[job.pk]), {"part": "header"}, headers={"HX-Request": "true"}).text
+    assert f"{last.when.capitalize()} cannot be asked: vLLM&#x27;s answers differ" in head
+    told = api.get(f"/v1/fine_tuning/jobs/{job.pk}/checkpoints").json()["data"][0]["parity"]
+    assert (told["outcome"], told["mean_to_trained"], told["reason"]) == ("refused", 0.5, why)
+    Verification.objects.create(checkpoint=first, proof="refused", reason="The adapter is empty.")
+    assert "cannot be asked, nor can 1 other checkpoint:" in owner_client.get(reverse("job", args=[job.pk])).text
 
 
 def test_the_checkpoints_lead_to_the_playground(owner_client: Client, project: Project) -> None:
