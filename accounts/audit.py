@@ -1,6 +1,7 @@
 """The audit log: who changed what, when, from where, and how it ended. Rows outlive what they speak of."""
 
 import logging
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,14 +20,14 @@ class AuditQuerySet(models.QuerySet["AuditEntry"]):
     def matching(
         self,
         *,
-        who: str = "",
+        who: Collection[str] = (),
         kind: str = "",
         text: str = "",
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> "AuditQuerySet":
         """Each condition that is given; `text` is looked for in the sentence and the id, `until` is not included."""
-        found = self.filter(who=who) if who else self
+        found = self.filter(who__in=who) if who else self
         found = found.filter(kind=kind) if kind else found
         for word in text.split():
             found = found.filter(models.Q(words__icontains=word) | models.Q(object_id__icontains=word))

@@ -44,12 +44,19 @@ class Filter(forms.Form):
                 raise PermissionDenied
             del self.fields["where"]
         self.rows = AuditEntry.objects.filter(project=None if server else request.project)
-        people = self.rows.order_by("who").values_list("who", flat=True).distinct()
+        self.people = self._people()
         kinds = sorted((kind.label, name) for name, kind in objects.KINDS.items())
-        self.fields["who"].choices = [("", "Anybody"), *((who, who) for who in people)]  # type: ignore[attr-defined]
+        self.fields["who"].choices = [("", "Anybody"), *((who, who) for who in sorted(self.people))]  # type: ignore[attr-defined]
         self.fields["kind"].choices = [("", "Anything"), *((name, label) for label, name in kinds)]  # type: ignore[attr-defined]
         for field in self.fields.values():
             field.widget.attrs["class"] = "input input--small"
+
+    def _people(self) -> dict[str, list[str]]:
+        """By the address that a person has now, those under which the rows know them: it may have changed since."""
+        found: dict[str, list[str]] = {}
+        for who, now in self.rows.order_by().values_list("who", "user__email").distinct():
+            found.setdefault(now or who, []).append(who)
+        return found
 
     @property
     def found(self) -> AuditQuerySet:
@@ -57,7 +64,7 @@ class Filter(forms.Form):
         self.full_clean()
         given = self.cleaned_data
         return self.rows.matching(
-            who=given.get("who") or "",
+            who=self.people.get(given.get("who") or "", ()),
             kind=given.get("kind") or "",
             text=given.get("text") or "",
             since=_midnight(given.get("since")),

@@ -284,6 +284,16 @@ def test_rows_are_found_by_person_kind_words_and_dates(busy: Client) -> None:
     assert "Nothing fits" in busy.get(reverse("audit"), {"text": "unheard"}).content.decode()
 
 
+def test_a_person_whose_address_changed_is_one_person_in_the_filter(
+    busy: Client, owner: User, project: Project
+) -> None:
+    for who in ("before@example.com", "between@example.com", owner.email):
+        audit.write(project=project, user=owner, who=who, words=f"Renamed it as {who}", kind="job")
+    choices = [value for value, _ in busy.get(reverse("audit")).context["chosen"].fields["who"].choices]
+    assert "before@example.com" not in choices and choices.count(owner.email) == 1
+    assert len([words for words in shown(busy, who=owner.email) if words.startswith("Renamed")]) == 3
+
+
 def test_a_row_leads_to_what_it_speaks_of_while_that_exists(owner_client: Client, file: DatasetFile) -> None:
     owner_client.post(reverse("rename-dataset", args=[file.pk]), {"filename": "b.jsonl"})
     address = reverse("dataset", args=[file.pk])
