@@ -22,8 +22,9 @@ EXTRA: dict[str, dict[str, Any]] = {
 }
 
 
-def one_of_each(project: Project, user: User) -> dict[type[models.Model], models.Model]:
-    made: dict[type[models.Model], models.Model] = {}
+def one_of_each(project: Project, user: User, *chosen: models.Model) -> dict[type[models.Model], models.Model]:
+    """`chosen`: of these tables the row that others belong to; else any that is there."""
+    made: dict[type[models.Model], models.Model] = {type(row): row for row in chosen}
     for model in belonging.paths():
         _make(model, made, project, user)
     return made

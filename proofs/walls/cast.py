@@ -41,6 +41,7 @@ class World:
     project: Project
     elsewhere: Project
     made: dict[type[Model], Model]
+    blind_comparison: Comparison
     clients: dict[str, Client] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     judge_token: str = ""
@@ -74,10 +75,11 @@ def make_world() -> World:
     stranger = _person(elsewhere, "owner", "stranger")
     _fill(project, people["owner"])
     newest = Checkpoint.objects.of(project).latest("step")
-    made = one_of_each(project, people["owner"]) | {Checkpoint: newest, TrainingJob: newest.job}
+    compared = {row.blind: row for row in Comparison.objects.of(project)}
+    made = one_of_each(project, people["owner"], newest, newest.job, compared[False])
     campaign = made[Campaign]
     assert isinstance(campaign, Campaign)
-    world = World(project, elsewhere, made)
+    world = World(project, elsewhere, made, compared[True])
     world.judge_token = running.invite(campaign=campaign, user=people["owner"])[1]
     world.link_token = actions.invite(project=elsewhere, by=stranger)
     made[OneTimeLink] = OneTimeLink.objects.invitations(project)[0]
@@ -135,6 +137,7 @@ def _fill(project: Project, owner: User) -> None:
     FileTask.objects.create(file=file, kind="repeats", status=FileTask.Status.FAILED, finished_at=timezone.now())
     _weights(exports.folder_of(checkpoint))
     _compare(project, owner, [base.name, checkpoint.name])
+    _compare(project, owner, [base.name, checkpoint.name], blind=True)
     make_campaign(project, owner, [base.name, checkpoint.name], prompts=2)
     actions.invite(project=project, by=owner, email=f"{WORD}@example.com")
 
@@ -159,9 +162,9 @@ def _weights(folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
 
 
-def _compare(project: Project, owner: User, models: list[str]) -> Comparison:
+def _compare(project: Project, owner: User, models: list[str], blind: bool = False) -> Comparison:
     setup = Setup.model_validate({"columns": [{"model": name} for name in models]})
-    made = comparisons.start_comparison(project=project, user=owner, setup=setup)
+    made = comparisons.start_comparison(project=project, user=owner, setup=setup, blind=blind)
     turn = comparisons.add_turn(comparison=made, prompt=f"What is {WORD}?")
     for column in range(len(models)):
         comparisons.record_response(turn=turn, column=column, answer=Answer(text=f"{WORD} {column}"))

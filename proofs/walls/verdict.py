@@ -24,7 +24,7 @@ def faults(found: list[Asked]) -> list[str]:
     """Empty when nothing crosses the wall and nobody does more, or a reader sees less, than is written down."""
     said = []
     for asked in found:
-        rules = (_crossed, _outside, _caretakers, _key if asked.kind == "call" else _role)
+        rules = (_crossed, _outside, _shows_nothing, _caretakers, _key if asked.kind == "call" else _role)
         wrong = [words for rule in rules for words in rule(asked)]
         said += [f"{asked.method} {asked.route}: {words} {asked.answers}" for words in wrong]
     return said
@@ -46,6 +46,12 @@ def _outside(asked: Asked) -> Iterator[str]:
         lets_strangers_in = who.startswith("stranger") and not asked.is_of_the_project
         if who in asked.answers and not lets_strangers_in and not refused(asked, who):
             yield f"{who} is let through"
+
+
+def _shows_nothing(asked: Asked) -> Iterator[str]:
+    """Where nobody finds anything, a stranger's 404 is no wall."""
+    if asked.is_of_the_project and asked.is_there_for_nobody and asked.kind != "socket":
+        yield "not even the owner finds what its address names"
 
 
 def _caretakers(asked: Asked) -> Iterator[str]:

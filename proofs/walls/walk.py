@@ -74,7 +74,7 @@ WORDS: Final[dict[str, dict[str, str]]] = {  # parameters that are a word, by ro
     "": {"line": "1", "key": "exact", "action": "delete", "verb": "close"},
     "act-on-member": {"action": "remove"},
     "act-on-checkpoint": {"action": "archive"},
-    "act-on-job": {"action": "cancel"},
+    "act-on-job": {"action": "archive"},
     "act-on-judge": {"action": "cancel"},
     "act-on-model": {"name": "tiny", "action": "load"},
     "act-on-recipe": {"action": "cancel"},
@@ -89,7 +89,7 @@ WORDS: Final[dict[str, dict[str, str]]] = {  # parameters that are a word, by ro
     "remove-model-files": {"name": "tiny"},
     "revoke-judging": {"kind": "link"},
 }
-
+NEEDED: Final = {"remove-repeats": {"task": FileTask}}  # fields without which a page is not there, by route
 
 EVERYBODYS: Final = {  # base models and the docs
     *("act-on-model", "change-terms", "remove-model", "remove-model-files"),
@@ -188,6 +188,8 @@ def _value(world: World, name: str, kwarg: str) -> Any:
     """Raises LookupError for a parameter of a new route."""
     if name == "answer-by":
         return world.row(ImportedJob).pk
+    if name in ("blind-comparison", "next-blind"):
+        return world.blind_comparison.pk
     if kwarg in KINDS:
         return world.row(KINDS[kwarg]).pk
     if kwarg == "token":
@@ -221,7 +223,12 @@ def _asked(world: World, asked: Asked, everybody: dict[str, Any]) -> list[tuple[
 
 def _fields(world: World, asked: Asked, who: str) -> list[dict[str, Any]]:
     """Empty, and of a stranger on a page of their own also with what is not theirs."""
-    return [{}, *world.smuggled] if who.startswith("stranger") and not asked.filled else [{}]
+    needed = _needed(world, asked)
+    return [needed, *world.smuggled] if who.startswith("stranger") and not asked.filled else [needed]
+
+
+def _needed(world: World, asked: Asked) -> dict[str, Any]:
+    return {field: world.row(kind).pk for field, kind in NEEDED.get(asked.name, {}).items()}
 
 
 def _sent(method: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -281,7 +288,7 @@ def _content(answer: Any) -> str:
 def _look_for_leaks(world: World, asked: Asked, who: str, told: str) -> None:
     """What was sent may be said again."""
     bodies = world.foreign_bodies.get(asked.route, [])
-    sent = {word for word in _words([asked.filled, *world.smuggled, *bodies]) if len(word) > 3}
+    sent = {word for word in _words([asked.filled, _needed(world, asked), *world.smuggled, *bodies]) if len(word) > 3}
     for value in sorted(sent, key=len, reverse=True):
         told = told.replace(value, "").replace(quote(value, safe=""), "").replace(quote(value), "")
     if leaked := {word for word in world.secrets if word in told}:
