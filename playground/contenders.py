@@ -26,6 +26,7 @@ class Contender:
     checkpoint: Checkpoint | None = None
     deployment: Deployment | None = None
     external: ExternalModel | None = None
+    shared: bool = False  # another project's, which lets this one ask it and tells nothing else of its job
     best: bool = False  # lowest loss over the whole validation set among its job's epochs; known in a search only
 
     @property
@@ -50,17 +51,22 @@ class Contender:
 
     @property
     def loss(self) -> float | None:
-        return self.checkpoint.full_valid_loss if self.checkpoint else None
+        return self.checkpoint.full_valid_loss if self.checkpoint and not self.shared else None
 
     @property
     def unjudged(self) -> str:
         """Why a checkpoint has no such loss."""
-        return unjudged_because(self.checkpoint) if self.checkpoint else ""
+        return unjudged_because(self.checkpoint) if self.checkpoint and not self.shared else ""
 
     @property
     def label(self) -> str:
         """Short enough for a table: 'ticket, epoch 3', or 'ticket, step 7' where it does not end an epoch."""
         return f"{self.title}, {self.when}" if self.checkpoint else self.title
+
+    @property
+    def job_id(self) -> str:
+        """Of a job that this project can look at."""
+        return self.checkpoint.job_id if self.checkpoint and not self.shared else ""
 
     @property
     def verified(self) -> bool:
@@ -94,14 +100,17 @@ def of_base(base: BaseModel) -> Contender:
     )
 
 
-def of_checkpoint(checkpoint: Checkpoint, name: str = "") -> Contender:
+def of_checkpoint(checkpoint: Checkpoint, name: str = "", *, shared: bool = False) -> Contender:
+    """A shared one goes by what its model's name says: what its people call it and its job is theirs."""
     job = checkpoint.job
+    ours = checkpoint.label or job.display_name
     return Contender(
         name or checkpoint.name,
-        checkpoint.label or job.display_name,
+        (job.suffix or checkpoint.base_model.name) if shared else ours,
         f"run-{job.colour}",
         checkpoint=checkpoint,
         deployment=getattr(checkpoint, "deployment", None),
+        shared=shared,
     )
 
 
@@ -113,13 +122,13 @@ def find(project: Project, names: Iterable[str]) -> dict[str, Contender]:
         base.name: of_base(base) for base in BaseModel.objects.filter(name__in=wanted).select_related("deployment")
     }
     checkpoints = (
-        Checkpoint.objects.of(project)
+        Checkpoint.objects.usable_by(project)
         .filter(Q(step_name__in=wanted) | Q(final_name__in=wanted))
         .select_related("job__base_model", "base_model", "deployment")
     )
     for checkpoint in checkpoints:
         for name in {checkpoint.step_name, checkpoint.final_name} & set(wanted):
-            found[name] = of_checkpoint(checkpoint, name)
+            found[name] = of_checkpoint(checkpoint, name, shared=checkpoint.project_id != project.pk)
     externals = ExternalModel.objects.of(project).filter(pk__in=wanted)
     return found | {external.pk: of_external(external) for external in externals}
 
@@ -135,12 +144,13 @@ def lasting(project: Project, name: str) -> str:
     """NAME:best and aliases as the name of what they mean now: what people judge must not change under them."""
     if alias := Alias.objects.of(project).filter(name=name).prefetch_related("promotions").first():
         return alias.current.model_name
-    best = Checkpoint.objects.of(project).named(name).first() if name.endswith(BEST) else None
+    best = Checkpoint.objects.usable_by(project).named(name).first() if name.endswith(BEST) else None
     return best.name if best else name
 
 
 def search(project: Project, query: str = "") -> list[Contender]:
-    """Base models on disk, external models, then checkpoints, newest job first and each job's epochs in order.
+    """Base models on disk, external models, then checkpoints, newest job first and each job's epochs in order; last
+    those that other projects share.
 
     Every word must occur in the name, the job, its base model or its id; a short number means an epoch.
     """
@@ -148,6 +158,8 @@ def search(project: Project, query: str = "") -> list[Contender]:
     externals = ExternalModel.objects.of(project).kept()
     checkpoints = Checkpoint.objects.of(project).filter(archived_at=None)
     checkpoints = checkpoints.select_related("job__base_model", "base_model", "deployment")
+    shared = Checkpoint.objects.usable_by(project).exclude(project=project).filter(archived_at=None)
+    shared = shared.select_related("job", "base_model", "deployment")
     for word in query.split():
         epochs = word.lower() == "epoch" or (word.isdecimal() and len(word) < 4)
         bases = bases.none() if epochs else bases.filter(Q(name__icontains=word) | Q(title__icontains=word))
@@ -155,10 +167,12 @@ def search(project: Project, query: str = "") -> list[Contender]:
         externals = externals.none() if epochs else externals.filter(named)
         if word.lower() != "epoch":
             checkpoints = checkpoints.filter(_mentions(word))
+            shared = shared.filter(_mentions(word, SHOWN_OF_SHARED))
     newest = list(checkpoints.order_by("-job__created_at", "job_id", "step")[:MOST_FOUND])
     best = _best_of_jobs({checkpoint.job_id for checkpoint in newest})
     ours = [replace(of_checkpoint(checkpoint), best=checkpoint.pk in best) for checkpoint in newest]
-    return [*map(of_base, bases), *map(of_external, externals), *ours]
+    theirs = [of_checkpoint(each, shared=True) for each in shared.order_by("-created_at")[:MOST_FOUND]]
+    return [*map(of_base, bases), *map(of_external, externals), *ours, *theirs]
 
 
 def _best_of_jobs(job_ids: set[str]) -> set[str]:
@@ -170,13 +184,15 @@ def _best_of_jobs(job_ids: set[str]) -> set[str]:
     return set(best.values())
 
 
-def _mentions(word: str) -> Q:
-    names = ("label", "job__label", "job__suffix")
+SHOWN = frozenset({"label", "job__label", "job__suffix", "step_name", "final_name", "job__id", "base_model__name"})
+SHOWN_OF_SHARED = frozenset({"job__suffix", "step_name", "final_name", "base_model__name"})
+FULL_OF_DIGITS = frozenset({"step_name", "final_name", "job__id", "base_model__name"})
+
+
+def _mentions(word: str, names: frozenset[str] = SHOWN) -> Q:
+    mentions = Q()
     if word.isdecimal() and len(word) < 4:
-        mentions = Q(epoch=int(word))  # digits also occur in every id and model name
-    else:
-        names = (*names, "step_name", "final_name", "job__id", "base_model__name")
-        mentions = Q()
+        mentions, names = Q(epoch=int(word)), names - FULL_OF_DIGITS
     for name in names:
         mentions |= Q(**{f"{name}__icontains": word})
     return mentions

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Project
@@ -127,10 +128,10 @@ def remember_proof(deployment: Deployment, *, proof: str, proof_json: dict[str, 
 
 def tell(deployment: Deployment) -> None:
     """Ping the pages of every project that can see it; base models are everybody's."""
-    if deployment.checkpoint_id:
-        project_changed(Checkpoint.objects.values_list("project_id", flat=True).get(pk=deployment.checkpoint_id))
-        return
-    for project_id in Project.objects.values_list("id", flat=True):
+    seen_by = Project.objects.all()
+    if checkpoint := deployment.checkpoint_id:
+        seen_by = seen_by.filter(Q(checkpoints=checkpoint) | Q(permissions_had__checkpoint=checkpoint)).distinct()
+    for project_id in seen_by.values_list("id", flat=True):
         project_changed(project_id)
 
 

@@ -28,7 +28,7 @@ class JoinForm(forms.Form):
 
     def __init__(self, *args: object, project: Project, model: contenders.Contender, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        own = _campaigns_in(model.checkpoint.job.training_file) if model.checkpoint else []
+        own = _campaigns_in(model.checkpoint.job.training_file) if model.checkpoint and model.job_id else []
         found = [
             each
             for each in Campaign.objects.of(project).select_related("matrix")

@@ -2,14 +2,15 @@
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
 from accounts.errors import ApiError
 from accounts.models import Membership, Project, User
-from playground import contenders
+from playground import comparisons, contenders, preferences
 from playground.deployments import find_target
 from tests.playground_cast import make_base, make_checkpoint
 from training.aliases import pointing
-from training.models import Checkpoint
+from training.models import Checkpoint, TrainingJob
 from training.permissions import granting
 from training.permissions.models import CheckpointPermission
 
@@ -79,7 +80,45 @@ def test_the_best_of_a_job_means_to_the_other_project_the_best_that_it_may_ask(
     granting.share(epochs[0], owner, [elsewhere.pk])
     best = f"{epochs[0].job_id}:best"
     assert find_target(project, best) == epochs[1] and find_target(elsewhere, best) == epochs[0]
-    assert not [each for each in contenders.search(elsewhere) if each.checkpoint], "the site of the other shows none"
+    assert contenders.lasting(elsewhere, best) == epochs[0].name
+
+
+def test_the_other_project_finds_it_in_its_playground_and_sees_nothing_of_its_job(
+    stranger_client: Client, owner: User, epochs: list[Checkpoint], elsewhere: Project
+) -> None:
+    shared, kept = epochs
+    TrainingJob.objects.filter(pk=shared.job_id).update(label="Secret plan", suffix="tickets")
+    Checkpoint.objects.filter(pk=shared.pk).update(label="for the board")
+    found = reverse("playground-models") + "?q="
+    assert shared.name not in stranger_client.get(found).text
+    permission = granting.share(shared, owner, [elsewhere.pk])[0]
+    column = f"/playground/?models={shared.name}"
+    listed, page = stranger_client.get(found).text, stranger_client.get(column).text
+    assert shared.name in listed and "shared by another project" in listed and kept.name not in listed
+    for text in (listed, page):
+        assert "Secret plan" not in text and "for the board" not in text and shared.job_id not in text
+        assert "validation loss" not in text.lower() and "tickets" in text
+    for words in ("Secret", "board", shared.job_id):
+        assert shared.name not in stranger_client.get(found + words).text, "no word of the job finds it"
+    granting.take_back(shared, owner, permission.pk)
+    assert "tickets" not in stranger_client.get(column).text and shared.name not in stranger_client.get(found).text
+
+
+def test_the_other_project_compares_it_and_it_never_becomes_the_start_of_its_training(
+    stranger: User, owner: User, epochs: list[Checkpoint], elsewhere: Project
+) -> None:
+    names = (epochs[0].name, epochs[0].base_model.name)
+    setup = comparisons.Setup.model_validate({"columns": [{"model": name} for name in names]})
+    with pytest.raises(ApiError, match="does not exist in this project"):
+        comparisons.start_comparison(project=elsewhere, user=stranger, setup=setup)
+    granting.share(epochs[0], owner, [elsewhere.pk])
+    comparison = comparisons.start_comparison(project=elsewhere, user=stranger, setup=setup)
+    turn = comparisons.add_turn(comparison=comparison, prompt="Where is it?")
+    for column, text in enumerate(("In the post.", "No idea.")):
+        comparisons.record_response(turn=turn, column=column, answer=comparisons.Answer(text=text, stop_reason="stop"))
+    comparisons.record_vote(turn=turn, voter=stranger, verdict="best", best_column=0)
+    gathered = preferences.gather(elsewhere, preferences.Filters())
+    assert len(gathered.pairs) == 1 and preferences.start_for(elsewhere, gathered) is None
 
 
 def test_who_owns_both_projects_is_offered_the_other_one(

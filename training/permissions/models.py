@@ -14,7 +14,7 @@ def new_permission_id() -> str:
 
 
 class CheckpointPermission(models.Model):
-    """Lets `shared_with` see and ask this checkpoint, and nothing else of its job."""
+    """Lets `shared_with` see this checkpoint by its name and ask it, by API or on the site. Of its job nothing else."""
 
     id = models.CharField(primary_key=True, max_length=40, default=new_permission_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="permissions_given")  # the checkpoint's
