@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from accounts.errors import ApiError
 from accounts.models import Membership, Project, User
-from playground import comparisons, contenders, preferences
+from playground import comparisons, contenders, deployments, preferences
 from playground.deployments import find_target
 from tests.playground_cast import make_base, make_checkpoint
 from training.aliases import pointing
@@ -102,6 +102,20 @@ def test_the_other_project_finds_it_in_its_playground_and_sees_nothing_of_its_jo
         assert shared.name not in stranger_client.get(found + words).text, "no word of the job finds it"
     granting.take_back(shared, owner, permission.pk)
     assert "tickets" not in stranger_client.get(column).text and shared.name not in stranger_client.get(found).text
+
+
+def test_the_pages_of_both_projects_hear_that_it_is_loaded_and_nobody_elses(
+    owner: User, epochs: list[Checkpoint], project: Project, elsewhere: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Project.objects.create(name="A third one")
+    granting.share(epochs[0], owner, [elsewhere.pk])
+    heard: list[str] = []
+    monkeypatch.setattr(deployments, "project_changed", heard.append)
+    deployments.want(checkpoint=epochs[0])
+    assert sorted(heard) == sorted([project.pk, elsewhere.pk])
+    heard.clear()
+    deployments.want(checkpoint=epochs[1])
+    assert heard == [project.pk]
 
 
 def test_the_other_project_compares_it_and_it_never_becomes_the_start_of_its_training(
