@@ -17,13 +17,14 @@ from accounts.models import ApiKey, Membership, OneTimeLink, Project, User
 from playground import comparisons, deployments
 from playground.comparisons import Answer
 from playground.forms import Setup
-from playground.models import Comparison, Deployment
+from playground.models import Comparison, Deployment, Verification
 from proofs.gallery import datasets as data_desk
 from proofs.gallery import keeping, methods
 from tests import factories, makers
 from training import catalogue, checks, files, home, preparation, splits, uploads
 from training.engine.spec import Phase, Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, Metric, TrainingJob
+from training.permissions import granting
 
 BASE = "SmolLM2-135M-Instruct"
 LONG = "a-very-long-name-that-somebody-gave-to-find-it-again-" * 4
@@ -57,6 +58,7 @@ def main() -> None:
     compared = seed_comparisons(project, owner, jobs)
     others = methods.seed(project, owner, BaseModel.objects.get(name=BASE), jobs)
     desk, keeper = project_with_owner("Data desk", "keeper@example.com", "Kay Keeper")
+    lend(keeper, desk, project)
     shown = data_desk.seed(desk, keeper, BaseModel.objects.get(name=BASE))
     others |= keeping.seed(project, owner, BaseModel.objects.get(name=BASE))
     pages = {
@@ -205,6 +207,15 @@ def serve(jobs: dict[str, TrainingJob]) -> None:
     reason = "vLLM's answers are as far from the trained weights as the base's (0.81 nats a token)."
     refused = jobs["rerun"].checkpoints.earliest("step")
     Deployment.objects.create(checkpoint=refused, state="failed", proof="refused", reason=reason)
+    figures = {"mean_to_trained": 0.81, "max_to_trained": 3.1, "mean_to_base": 0.79, "max_to_base": 3.0, "tokens": 64}
+    Verification.objects.create(checkpoint=refused, proof="refused", reason=reason, **figures)
+
+
+def lend(owner: User, theirs: Project, project: Project) -> None:
+    """A model of another project that this one may ask."""
+    base = BaseModel.objects.get(name=BASE)
+    job = finished(makers.make_job(theirs, base_model=base, suffix="invoices", status="succeeded", steps=400))
+    granting.share(job.checkpoints.latest("step"), owner, [project.pk])
 
 
 def seed_comparisons(project: Project, owner: User, jobs: dict[str, TrainingJob]) -> dict[str, Comparison]:
