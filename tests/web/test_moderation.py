@@ -1,18 +1,25 @@
 """Moderation: who judges, what a job does about flagged rows, what people decide about them, /v1/moderations."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from threading import Event
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from accounts.errors import ApiError
 from accounts.models import Project, User
 from tests import makers
 from tests.stand_in import KEY, StandIn, standing
-from training import files, preparing
+from training import files, home, preparing
 from training.models import DatasetFile, TrainingJob
 from training.safety import embedded, moderation
+from training.safety.classifiers import classifier_of
 from training.safety.embedded import CATEGORIES, Verdict
 from training.safety.models import ModerationCheck, ModerationPolicy, SafetyDecision
 
@@ -129,6 +136,81 @@ def test_a_policy_that_blocks_fails_the_job_before_training_in_openais_words(
     [told_there] = [event for event in events if event["type"] == "moderation_checks"]
     assert told_there["level"] == "error" and told_there["data"]["flagged_lines"] == [4, 9]
     assert told_there["data"]["categories"] == {"harassment": 2} and told_there["data"]["enforcement"] == "blocked"
+
+
+class Slow:
+    """Stops in the middle of a file until it may go on, and keeps what it was given."""
+
+    batch, key, name = 4, "slow", "Slow"
+
+    def __init__(self) -> None:
+        self.judged: list[str] = []
+        self.began, self.may_go_on = Event(), Event()
+
+    def judge(self, texts: Sequence[str], questions: Sequence[str] = ()) -> list[Verdict]:
+        self.judged += texts
+        self.began.set()
+        assert self.may_go_on.wait(30)
+        return [Verdict(text == INSULT, {"harassment": 0.9}, ("harassment",)) for text in texts]
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    made = Slow()
+    monkeypatch.setattr(moderation, "classifier_of", lambda policy: made)
+    return made
+
+
+def in_a_thread(job: TrainingJob) -> Future[ApiError | None]:
+    """What moderation says of it, as another worker asks."""
+
+    def ask() -> ApiError | None:
+        try:
+            return moderation.refusal(job)
+        finally:
+            connection.close()
+
+    return ThreadPoolExecutor(1).submit(ask)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_jobs_on_one_new_file_share_one_look_and_all_are_blocked(dataset: DatasetFile, slow: Slow) -> None:
+    set_policy(dataset.project, "block")
+    first, *others = [in_a_thread(job_on(dataset)) for _ in range(4)]
+    assert slow.began.wait(30)
+    slow.may_go_on.set()
+    said = [each.result(30) for each in (first, *others)]
+    assert all(error and error.code == "invalid_training_file" for error in said), said
+    check = ModerationCheck.objects.get()
+    assert (check.status, check.flagged) == ("done", 2)
+    assert slow.judged.count("How much?") == 12, "no row was judged twice"
+    assert [path.name for path in home.file_folder(dataset.pk).glob("*.part")] == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_is_cancelled_ends_no_other_jobs_look(
+    dataset: DatasetFile, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moderation, "PROGRESS_SECONDS", -1.0)
+    set_policy(dataset.project, "block")
+    cancelled, other = job_on(dataset), job_on(dataset)
+    first = in_a_thread(cancelled)
+    assert slow.began.wait(30)
+    second = in_a_thread(other)
+    TrainingJob.objects.filter(pk=cancelled.pk).update(status="cancelled", finished_at=timezone.now())
+    slow.may_go_on.set()
+    first.result(30)
+    error = second.result(30)
+    assert error and error.code == "invalid_training_file" and ModerationCheck.objects.get().status == "done"
+
+
+def test_a_look_that_fell_silent_is_taken_over(dataset: DatasetFile) -> None:
+    policy = set_policy(dataset.project, "block")
+    long_ago = timezone.now() - timedelta(minutes=2)
+    key = classifier_of(policy).key
+    ModerationCheck.objects.create(file=dataset, classifier=key, status="running", changed_at=long_ago)
+    error = moderation.refusal(job_on(dataset))
+    assert error and error.code == "invalid_training_file"
 
 
 def test_switched_off_nothing_is_judged(owner_client: Client, dataset: DatasetFile) -> None:

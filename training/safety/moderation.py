@@ -4,8 +4,10 @@ A row is flagged when any of its texts is. People may keep a flagged row, which 
 stand with the decisions about secrets (reviewing.py) under the kind `flagged`.
 """
 
+import contextlib
 import json
 import logging
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -39,12 +41,15 @@ Policy = ModerationPolicy.Policy
 EXCERPT = 200  # characters
 ALSO_FIELDS = 10  # of a row that is flagged for several texts
 PROGRESS_SECONDS = 0.5
+LOOK_SECONDS = 0.2  # between two looks at what somebody else is judging
+UNWANTED = "Nobody waits for it any more, so not every row was judged."
 HELD_UP_BYTES = 256 << 20  # a job does not wait for a warning about a larger file: judging takes about 5 minutes a GB
 TOO_LARGE = (
     "{name} was not moderated: it is so large that the job would have waited for minutes. The policy is to warn, so it "
     "goes on; the Safety tab of the dataset has every row judged."
 )
 BY_A_GUARD_BYTES = 8 << 20  # the same where a language model judges each text: some minutes on a GPU
+SILENT = timedelta(seconds=60)  # a look at a file tells of itself after each batch of texts
 GIVEN_UP = timedelta(minutes=20)  # a guard model may have to be loaded before its first verdict
 LINES_TOLD = 50  # in the message of a job; the page lists all
 _NO_TEXT = (".role", ".type", ".id", ".name", "tool_call_id")  # fields of a row that nobody reads
@@ -99,28 +104,33 @@ def run_in_worker(check_id: int) -> None:
     if check is None:
         return
     classifier = classifier_of(ModerationPolicy.of(check.file.project))
-    if classifier.key == check.classifier:
+    if classifier.key == check.classifier and check.status == Status.WAITING:
         run(check, classifier)
 
 
-def run(check: ModerationCheck, classifier: Classifier, is_wanted: Callable[[], bool] = lambda: True) -> None:
-    """Judges every row and stores what came of it; a second one at the same time leaves. It stops when it is not wanted
-    any more."""
-    waiting = ModerationCheck.objects.filter(pk=check.pk, status=Status.WAITING)
-    if not waiting.update(status=Status.RUNNING, changed_at=timezone.now()):
-        return
+def run(check: ModerationCheck, classifier: Classifier, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+    """Judges every row and stores what came of it, also in `check`. Whoever is not the first to take the check as it
+    stands there leaves: False. It stops when it is not wanted any more."""
+    as_read = ModerationCheck.objects.filter(pk=check.pk, status=check.status, changed_at=check.changed_at)
+    if not as_read.update(status=Status.RUNNING, share=0.0, trouble="", changed_at=timezone.now()):
+        return False
+    _run(check, classifier, is_wanted)
+    return True
+
+
+def _run(check: ModerationCheck, classifier: Classifier, is_wanted: Callable[[], bool]) -> None:
     began = time.monotonic()
     try:
         flagged, categories = _judge_file(check, classifier, is_wanted)
     except FileNotFoundError:
-        _store(check, status=Status.FAILED, trouble=f"{check.file.filename} is gone from the disk. Upload it again.")
+        _fail(check, f"{check.file.filename} is gone from the disk. Upload it again.")
         return
     except (ApiError, EngineError) as error:
-        _store(check, status=Status.FAILED, trouble=error.message)
+        _fail(check, error.message)
         return
     except Exception:
         log.exception("moderating %s failed", check.file_id)
-        _store(check, status=Status.FAILED, trouble="The check itself failed; the reason stands in the server's log.")
+        _fail(check, "The check itself failed; the reason stands in the server's log.")
         raise
     _store(
         check,
@@ -138,8 +148,10 @@ def _judge_file(
 ) -> tuple[int, Counter[str]]:
     count, last, categories = 0, 0, Counter[str]()
     path = flagged_path(check)
-    part, told = path.with_suffix(".part"), time.monotonic()
-    with part.open("w", encoding="utf-8") as out:
+    # a name of its own: whoever takes over from one that is only slow writes beside it
+    part, told = path.with_suffix(f".{secrets.token_hex(4)}.part"), time.monotonic()
+    with contextlib.ExitStack() as cleaning, part.open("w", encoding="utf-8") as out:
+        cleaning.callback(part.unlink, missing_ok=True)
         for share, rows in _batches(check.file, classifier.batch):
             for flagged in _judge(rows, classifier):
                 if flagged.line == last:  # a document that comes in pieces
@@ -149,10 +161,11 @@ def _judge_file(
                 out.write(json.dumps(asdict(flagged), ensure_ascii=False) + "\n")
             if time.monotonic() - told > PROGRESS_SECONDS:
                 if not is_wanted():
-                    raise ApiError("Nobody waits for it any more, so not every row was judged.", code="cancelled")
+                    raise ApiError(UNWANTED, code="cancelled")
                 told = time.monotonic()
                 _store(check, share=share)
-    part.replace(path)
+        out.flush()
+        part.replace(path)
     return count, categories
 
 
@@ -219,7 +232,18 @@ def _excerpt(words: str) -> str:
 
 
 def _store(check: ModerationCheck, **columns: Any) -> None:
+    """In the object too: what came of this look must not be mistaken for that of another one at the same time."""
+    for name, value in columns.items():
+        setattr(check, name, value)
     if ModerationCheck.objects.filter(pk=check.pk).update(changed_at=timezone.now(), **columns):
+        notify.project_changed(check.file.project_id)
+
+
+def _fail(check: ModerationCheck, trouble: str) -> None:
+    """What somebody else has finished meanwhile stays."""
+    check.status, check.trouble = Status.FAILED, trouble
+    still = ModerationCheck.objects.filter(pk=check.pk, status=Status.RUNNING)
+    if still.update(status=Status.FAILED, trouble=trouble, changed_at=timezone.now()):
         notify.project_changed(check.file.project_id)
 
 
@@ -313,17 +337,22 @@ def _is_judged(file: DatasetFile, check: ModerationCheck | None) -> bool:
 
 
 def _judged(file: DatasetFile, policy: ModerationPolicy, is_wanted: Callable[[], bool]) -> ModerationCheck:
-    """Here and now; what is being judged elsewhere at this moment is judged again, so that a job never waits for a
-    worker that is busy with it."""
-    found = known(file, policy)
-    if found and _is_judged(file, found):
-        return found
+    """What is being judged at this moment, for a page or another job, is waited for. Everything else is judged here and
+    now: what nobody has begun, and what was silent for so long that whoever did it may be gone."""
     classifier = classifier_of(policy)
-    fresh = {"status": Status.WAITING, "share": 0.0, "trouble": "", "changed_at": timezone.now()}
-    check, _ = ModerationCheck.objects.update_or_create(file=file, classifier=classifier.key, defaults=fresh)
-    run(check, classifier, is_wanted)
-    check.refresh_from_db()
-    return check
+    while True:
+        check, _ = ModerationCheck.objects.get_or_create(file=file, classifier=classifier.key)
+        check.file = file
+        if _is_judged(file, check):
+            return check
+        if check.status != Status.RUNNING or check.changed_at < timezone.now() - SILENT:
+            if run(check, classifier, is_wanted):
+                return check
+        elif is_wanted():
+            time.sleep(LOOK_SECONDS)
+        else:
+            check.status, check.trouble = Status.FAILED, UNWANTED
+            return check
 
 
 def _unjudged(job: TrainingJob, policy: ModerationPolicy, check: ModerationCheck) -> ApiError | None:
