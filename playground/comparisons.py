@@ -40,15 +40,7 @@ class Answer:
 def start_comparison(*, project: Project, user: User, setup: Setup, blind: bool = False) -> Comparison:
     """A comparison without turns yet. Blind: the order of the columns is drawn here and known only to the row."""
     columns = [column.model_dump(exclude_none=True) for column in setup.columns]
-    known = contenders.find(project, [column["model"] for column in columns])
-    for column in columns:
-        if column["model"] not in known or known[column["model"]].gone:
-            raise ApiError(
-                f"The model '{column['model']}' does not exist in this project. Choose another one.",
-                status=404,
-                param="model",
-                code="model_not_found",
-            )
+    columns = contenders.lasting_columns(project, columns, param="model")
     if blind:
         _check_can_be_blind(columns)
         random.SystemRandom().shuffle(columns)

@@ -114,7 +114,7 @@ class PlaygroundConsumer(AsyncJsonWebsocketConsumer):
             self.comparison = await database_sync_to_async(comparisons.start_comparison)(
                 project=self.project, user=self.user, setup=frame.setup
             )
-            self.models = [column.model for column in frame.setup.columns]
+            self.models = [column["model"] for column in self.comparison.columns]
         self.turn = await database_sync_to_async(comparisons.add_turn)(
             comparison=self.comparison, prompt=frame.prompt, setup=frame.setup
         )
@@ -236,7 +236,7 @@ def _comparison(project: Project, comparison_id: str) -> Comparison:
 
 def _want_all(project: Project, models: list[str]) -> None:
     """Asks for every model that is there; one that has been deleted is told by its column."""
-    for contender in contenders.find(project, models).values():
+    for contender in contenders.named(project, models):
         target = contender.checkpoint or contender.base
         if target:
             deployments.want_target(target)

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db.models import Q
 
+from accounts.errors import ApiError
 from accounts.models import Project
+from playground import deployments
 from playground.external.models import ExternalModel
 from playground.models import Deployment
-from training.aliases.models import Alias
-from training.models import BEST, BaseModel, Checkpoint
+from training.aliases.models import Alias, Promotion
+from training.models import BaseModel, Checkpoint
 from training.unjudged import unjudged_because
 
 MOST_FOUND = 60
@@ -28,6 +31,7 @@ class Contender:
     external: ExternalModel | None = None
     shared: bool = False  # another project's, which lets this one ask it and tells nothing else of its job
     best: bool = False  # lowest loss over the whole validation set among its job's epochs; known in a search only
+    aliases: tuple[str, ...] = ()  # the project's own names that point at it now; known in a search only
 
     @property
     def gone(self) -> bool:
@@ -36,8 +40,10 @@ class Contender:
 
     @property
     def known_as(self) -> str:
-        """The name that people know it by beside its title: of an external model the one at its server."""
-        return self.external.model if self.external else self.model
+        """What people know it by beside its title: the project's own names for it and the one that the API answers to;
+        of an external model the one at its server."""
+        name = self.external.model if self.external else self.model
+        return f"{', '.join(self.aliases)} → {name}" if self.aliases else name
 
     @property
     def trouble(self) -> str:
@@ -134,26 +140,55 @@ def find(project: Project, names: Iterable[str]) -> dict[str, Contender]:
 
 
 def named(project: Project, names: Iterable[str]) -> list[Contender]:
-    """In the given order; one that has been deleted since stays under its name."""
-    wanted = [lasting(project, name) for name in names]
-    found = find(project, wanted)
-    return [found.get(name) or Contender(name, name, "run-base") for name in wanted]
+    """In the given order, NAME:best and aliases as what they mean now; one that is not there stays under its name."""
+    asked = list(names)
+    found = find(project, asked)
+    meant = {name: lasting(project, name) for name in asked if name not in found}
+    if meant:
+        found |= find(project, meant.values())
+    return [found.get(meant.get(name, name)) or Contender(name, name, "run-base") for name in asked]
 
 
 def lasting(project: Project, name: str) -> str:
     """NAME:best and aliases as the name of what they mean now: what people judge must not change under them."""
-    if alias := Alias.objects.of(project).filter(name=name).prefetch_related("promotions").first():
-        return alias.current.model_name
-    best = Checkpoint.objects.usable_by(project).named(name).first() if name.endswith(BEST) else None
-    return best.name if best else name
+    try:
+        return deployments.find_target(project, name).name
+    except ApiError:
+        return name
+
+
+def lasting_columns(project: Project, columns: Iterable[dict[str, Any]], *, param: str) -> list[dict[str, Any]]:
+    """Columns whose models go by names that always mean the same weights. Raises ApiError 404, about `param`, for one
+    that is not there."""
+    given = list(columns)
+    found = named(project, [column["model"] for column in given])
+    for column, contender in zip(given, found, strict=True):
+        if contender.gone:
+            raise ApiError(
+                f"The model '{column['model']}' does not exist in this project. Choose another one.",
+                status=404,
+                param=param,
+                code="model_not_found",
+            )
+    return [column | {"model": contender.model} for column, contender in zip(given, found, strict=True)]
+
+
+def why_not(project: Project, name: str) -> str:
+    """Why nothing of this project answers to the name."""
+    try:
+        deployments.find_target(project, name)
+    except ApiError as error:
+        return error.message
+    return f"{name} has just come. Load the page again."
 
 
 def search(project: Project, query: str = "") -> list[Contender]:
     """Base models on disk, external models, then checkpoints, newest job first and each job's epochs in order; last
     those that other projects share.
 
-    Every word must occur in the name, the job, its base model or its id; a short number means an epoch.
+    Every word must occur in the name, the job, its base model, its id or an alias of it; a short number means an epoch.
     """
+    pointed = [(each.name, each.current) for each in Alias.objects.of(project).prefetch_related("promotions")]
     bases = BaseModel.objects.ready().select_related("deployment")
     externals = ExternalModel.objects.of(project).kept()
     checkpoints = Checkpoint.objects.of(project).filter(archived_at=None)
@@ -162,17 +197,31 @@ def search(project: Project, query: str = "") -> list[Contender]:
     shared = shared.select_related("job", "base_model", "deployment")
     for word in query.split():
         epochs = word.lower() == "epoch" or (word.isdecimal() and len(word) < 4)
-        bases = bases.none() if epochs else bases.filter(Q(name__icontains=word) | Q(title__icontains=word))
+        called = Q(name__icontains=word) | Q(title__icontains=word) | _pointed_at(pointed, "base_model", word)
+        bases = bases.none() if epochs else bases.filter(called)
         named = Q(name__icontains=word) | Q(model__icontains=word)
         externals = externals.none() if epochs else externals.filter(named)
         if word.lower() != "epoch":
-            checkpoints = checkpoints.filter(_mentions(word))
-            shared = shared.filter(_mentions(word, SHOWN_OF_SHARED))
+            alias = Q() if epochs else _pointed_at(pointed, "checkpoint", word)
+            checkpoints = checkpoints.filter(_mentions(word) | alias)
+            shared = shared.filter(_mentions(word, SHOWN_OF_SHARED) | alias)
     newest = list(checkpoints.order_by("-job__created_at", "job_id", "step")[:MOST_FOUND])
     best = _best_of_jobs({checkpoint.job_id for checkpoint in newest})
     ours = [replace(of_checkpoint(checkpoint), best=checkpoint.pk in best) for checkpoint in newest]
     theirs = [of_checkpoint(each, shared=True) for each in shared.order_by("-created_at")[:MOST_FOUND]]
-    return [*map(of_base, bases), *map(of_external, externals), *ours, *theirs]
+    found = [*map(of_base, bases), *map(of_external, externals), *ours, *theirs]
+    return [replace(each, aliases=_pointing_at(each, pointed)) for each in found]
+
+
+def _pointed_at(pointed: list[tuple[str, Promotion]], kind: str, word: str) -> Q:
+    """What an alias with the word in its name points at. `kind`: checkpoint or base_model."""
+    ids = [getattr(now, f"{kind}_id") for name, now in pointed if word.lower() in name.lower()]
+    return Q(pk__in=[pk for pk in ids if pk is not None])
+
+
+def _pointing_at(one: Contender, pointed: list[tuple[str, Promotion]]) -> tuple[str, ...]:
+    target = one.checkpoint or one.base
+    return tuple(name for name, now in pointed if target and target.pk in (now.checkpoint_id, now.base_model_id))
 
 
 def _best_of_jobs(job_ids: set[str]) -> set[str]:

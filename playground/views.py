@@ -160,14 +160,15 @@ def _judged_row(request: HttpRequest, found: Comparison) -> dict[str, Any]:
 
 
 def _models(request: HttpRequest) -> tuple[list[str], list[str]]:
-    """The names in `?models=` that exist, at most eight, and those that do not."""
+    """Of `?models=`: the models that exist, at most eight, and why each other one does not."""
     return _known(request, [name.strip() for name in request.GET.get("models", "").split(",")])
 
 
 def _known(request: HttpRequest, names: Iterable[str]) -> tuple[list[str], list[str]]:
     asked = list(dict.fromkeys(filter(None, names)))
-    known = {name for name, one in contenders.find(request.project, asked).items() if not one.gone}
-    return [name for name in asked if name in known][:MOST_COLUMNS], [name for name in asked if name not in known]
+    found = contenders.named(request.project, asked)
+    known = dict.fromkeys(one.model for one in found if not one.gone)  # an alias and its checkpoint are one column
+    return list(known)[:MOST_COLUMNS], [contenders.why_not(request.project, one.model) for one in found if one.gone]
 
 
 def show(request: HttpRequest, found: Comparison, *, problem: str = "", status: int = 200) -> HttpResponse:

@@ -38,16 +38,7 @@ def start(*, project: Project, user: User | None, name: str, prompt_set: PromptS
 def lasting_columns(project: Project, setup: Setup) -> list[dict[str, object]]:
     """The columns under names that will always mean the same weights. Raises ApiError for one that is not there."""
     columns = [column.model_dump(exclude_none=True) for column in setup.columns]
-    found = contenders.named(project, [column["model"] for column in columns])
-    for column, contender in zip(columns, found, strict=True):
-        if contender.gone:
-            raise ApiError(
-                f"The model '{column['model']}' does not exist in this project. Choose another one.",
-                status=404,
-                param="columns",
-                code="model_not_found",
-            )
-        column["model"] = contender.model
+    columns = contenders.lasting_columns(project, columns, param="columns")
     if len({str(sorted(column.items())) for column in columns}) < len(columns):
         raise ApiError("Two columns are the same. Remove one, or give it its own system prompt.", param="columns")
     return columns

@@ -1,13 +1,16 @@
 """A team's own names for models: promote, answer to them, roll back, and what the history keeps."""
 
+import re
+
 import pytest
 from django.test import Client
 
 from accounts.audit import AuditEntry
 from accounts.errors import ApiError
 from accounts.models import Project, User
-from playground import contenders
+from playground import comparisons, contenders
 from playground.deployments import find_target
+from playground.forms import Setup
 from tests import makers
 from tests.playground_cast import make_base, make_checkpoint
 from training.aliases import pointing
@@ -32,6 +35,38 @@ def test_a_name_answers_with_the_model_that_it_points_at_and_moves_with_it(
     pointing.promote(project, owner, "support-bot", epochs[1], "won the campaign")
     assert find_target(project, "support-bot") == epochs[1]
     assert contenders.named(project, ["support-bot"])[0].checkpoint == epochs[1], "a column keeps the checkpoint itself"
+
+
+def test_an_alias_and_the_best_of_a_job_open_the_column_of_what_they_mean_now(
+    owner_client: Client, project: Project, owner: User, epochs: list[Checkpoint]
+) -> None:
+    pointing.promote(project, owner, "own-bot", epochs[0])
+    best = f"{epochs[0].job_id}:best"
+    page = owner_client.get("/playground/", {"models": f"own-bot,{best},{epochs[0].name}"}).text
+    names = re.findall(r'class="sheet__name clip" title="([^"]+)"', page)
+    assert names == [epochs[0].name, epochs[1].name] and "no column" not in page
+    setup = Setup.model_validate({"columns": [{"model": "own-bot"}, {"model": best}]})
+    made = comparisons.start_comparison(project=project, user=owner, setup=setup, blind=True)
+    assert {column["model"] for column in made.columns} == set(names)
+    epochs[0].delete()
+    page = owner_client.get("/playground/", {"models": "own-bot"}).text
+    assert f"`own-bot` points at {names[0]}, which has been deleted" in page
+
+
+def test_a_search_for_an_alias_finds_the_model_that_it_points_at(
+    owner_client: Client, stranger_client: Client, project: Project, owner: User, epochs: list[Checkpoint]
+) -> None:
+    for name, target in (("own-bot", epochs[0]), ("own-bot", epochs[1]), ("old-bot", epochs[0].base_model)):
+        pointing.promote(project, owner, name, target)
+
+    def found(words: str) -> list[str]:
+        page = owner_client.get("/playground/models/", {"q": words}).text
+        return re.findall(r'choice__id mono tiny">([^<]+)<', page)
+
+    assert found("OWN-BOT") == found("own bot") == [f"own-bot → {epochs[1].name}"]
+    assert found("own-bot epoch 2") and not found("own-bot epoch 1")
+    assert found("-bot") == [f"old-bot → {epochs[0].base_model.name}", f"own-bot → {epochs[1].name}"]
+    assert "own-bot" not in stranger_client.get("/playground/models/").text
 
 
 def test_a_roll_back_returns_to_the_model_before_and_stands_in_the_history(

@@ -160,7 +160,7 @@ def test_a_removed_one_keeps_its_name_in_old_comparisons_and_nothing_else(
     assert "Vendor" in page and "Deleted" in page
     assert comparisons.labels(project, {vendor.pk}) == {vendor.pk: "Vendor"}
     assert not contenders.search(project, "vendor")
-    assert "No model is called" in owner_client.get(reverse("playground"), {"models": vendor.pk}).text
+    assert "It has no column" in owner_client.get(reverse("playground"), {"models": vendor.pk}).text
 
 
 def test_a_member_uses_it_but_changes_nothing_and_a_stranger_does_not_see_it(

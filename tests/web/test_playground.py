@@ -87,7 +87,7 @@ def test_a_column_can_be_moved_and_removed_by_links(owner_client: Client, models
 
 def test_an_unknown_model_is_named_and_gets_no_column(owner_client: Client, models: list[str]) -> None:
     page = owner_client.get("/playground/", {"models": f"{models[0]},<b>nobody</b>"}).content.decode()
-    assert "&lt;b&gt;nobody&lt;/b&gt;" in page and "No model is called" in page
+    assert "The model `&lt;b&gt;nobody&lt;/b&gt;` does not exist" in page and "It has no column" in page
     assert page.count('class="sheet ') == 1
 
 
@@ -264,7 +264,7 @@ def test_a_blind_start_refused_for_one_deleted_model_keeps_the_others(owner_clie
     setup = {"columns": [{"model": name} for name in (*models, "nobody")]}
     page = owner_client.post("/playground/blind/", {"setup": json.dumps(setup)}).text
     assert page_data(page)["setup"]["models"] == models
-    assert '<span class="mono">nobody</span> in this project' in page
+    assert "The model `nobody` does not exist" in page
 
 
 def test_a_blind_start_refused_on_a_comparison_keeps_its_conversation(
