@@ -105,6 +105,11 @@ def tell_one(request: HttpRequest, *, refused: str = "", **known: Any) -> None:
     request.audit_each = [*getattr(request, "audit_each", ()), told]  # type: ignore[attr-defined]
 
 
+def tell_nothing(request: HttpRequest) -> None:
+    """From a view that found everything as it was asked to make it, such as a repeated request: no row."""
+    request.audit_nothing = True  # type: ignore[attr-defined]
+
+
 def remove_old(now: datetime | None = None) -> int:
     """Rows of days that are HONE_AUDIT_DAYS past; 0 keeps all. Returns how many went."""
     if not settings.HONE_AUDIT_DAYS:

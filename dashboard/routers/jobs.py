@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
 
+from accounts import audit
 from accounts.errors import ApiError
 from accounts.models import ApiKey
 from dashboard import configuration, imported_answers, schemas
@@ -54,11 +55,11 @@ def create_job(request: HttpRequest, body: schemas.CreateJob) -> dict[str, Any]:
         fingerprint = digest(key, request.body)
         named = request.headers.get("Idempotency-Key", "")
         idempotency_key = digest(key, named.encode()) if named else ""
-        job = (
-            made_under_the_same_name(request, idempotency_key, fingerprint)
-            or made_by_first_try(request, fingerprint)
-            or make_job(request, body, fingerprint, idempotency_key)
-        )
+        job = made_under_the_same_name(request, idempotency_key, fingerprint) or made_by_first_try(request, fingerprint)
+        if job:
+            audit.tell_nothing(request)
+        else:
+            job = make_job(request, body, fingerprint, idempotency_key)
     return as_job(find_job(request, job.pk))
 
 

@@ -112,6 +112,19 @@ def test_a_new_job_is_told_with_its_model_and_file(client: Client, api_key: str,
     assert (last().kind, last().object_id) == ("job", made["id"])
 
 
+@pytest.mark.usefixtures("present")
+@pytest.mark.parametrize("repeated_by", [{"x-stainless-retry-count": "1"}, {"Idempotency-Key": "nightly"}])
+def test_a_create_that_is_repeated_leaves_one_row(
+    client: Client, api_key: str, file: DatasetFile, repeated_by: dict[str, str]
+) -> None:
+    body = json.dumps({"model": makers.make_base_model().name, "training_file": file.pk})
+    headers = {"Authorization": f"Bearer {api_key}", **repeated_by}
+    for _ in range(2):
+        made = client.post("/v1/fine_tuning/jobs", body, content_type="application/json", headers=headers)
+        assert made.status_code == 200 and last().object_id == made.json()["id"]
+    assert AuditEntry.objects.count() == 1
+
+
 def test_a_refusal_is_told_with_its_code(client: Client, api_key: str) -> None:
     bearer = {"Authorization": f"Bearer {api_key}"}
     body = json.dumps({"model": "nothing", "training_file": "file-nothing"})
