@@ -14,28 +14,38 @@ from dashboard.owned import belonging
 
 @dataclass(frozen=True)
 class Kind:
-    """`label`: as the filter of the page shows it. `table`: app.Model, where it has rows. `page`: the route that shows
-    one, by its id."""
+    """`label`: as the filter of the page shows it. `table`: app.Model, where it has rows."""
 
     label: str
     table: str = ""
-    page: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """`route` shows the row of `table` whose column `by` is the id that is spoken of; its address takes the column
+    `part`. `only`: what a row must be to have this page."""
+
+    route: str
+    table: str
+    by: str = "pk"
+    part: str = "pk"
+    only: tuple[tuple[str, str], ...] = ()
 
 
 KINDS: Final = {
-    "dataset": Kind("Datasets", "training.DatasetFile", "dataset"),
+    "dataset": Kind("Datasets", "training.DatasetFile"),
     "upload": Kind("Uploads", "training.Upload"),
     "making": Kind("Datasets being made", "training.Making"),
-    "job": Kind("Jobs", "training.TrainingJob", "job"),
-    "recipe": Kind("Recipes", "training.Chain", "recipe"),
+    "job": Kind("Jobs", "training.TrainingJob"),
+    "recipe": Kind("Recipes", "training.Chain"),
     "model": Kind("Fine-tuned models", "training.Checkpoint"),
     "base": Kind("Base models", "training.BaseModel"),
     "alias": Kind("Model names", "training.Alias"),
     "export": Kind("Exports", "training.Export"),
-    "comparison": Kind("Comparisons", "playground.Comparison", "comparison"),
-    "prompts": Kind("Prompt sets", "playground.PromptSet", "prompt-set"),
-    "matrix": Kind("Matrices", "playground.Matrix", "matrix"),
-    "campaign": Kind("Campaigns", "playground.Campaign", "campaign"),
+    "comparison": Kind("Comparisons", "playground.Comparison"),
+    "prompts": Kind("Prompt sets", "playground.PromptSet"),
+    "matrix": Kind("Matrices", "playground.Matrix"),
+    "campaign": Kind("Campaigns", "playground.Campaign"),
     "judge": Kind("Judging models", "playground.JudgeRun"),
     "external": Kind("External models", "playground.ExternalModel"),
     "person": Kind("People", "accounts.Membership"),
@@ -47,6 +57,19 @@ KINDS: Final = {
     "audit": Kind("The audit log"),
     "account": Kind("Accounts"),
     "server": Kind("The server"),
+}
+PAGES: Final = {
+    "dataset": (
+        Page("dataset", "training.DatasetFile", only=(("purpose", "fine-tune"),)),
+        Page("job", "training.TrainingJob", by="result_file"),  # the figures of a job have no page of their own
+    ),
+    "job": (Page("job", "training.TrainingJob"),),
+    "recipe": (Page("recipe", "training.Chain"),),
+    "model": (Page("job", "training.Checkpoint", part="job"),),
+    "comparison": (Page("comparison", "playground.Comparison"),),
+    "prompts": (Page("prompt-set", "playground.PromptSet"),),
+    "matrix": (Page("matrix", "playground.Matrix"),),
+    "campaign": (Page("campaign", "playground.Campaign"),),
 }
 IN_ADDRESSES: Final = {  # which kind a part of an address is the id of
     "file_id": "dataset",
@@ -130,14 +153,18 @@ def belongs(row: Any, project: Project | None) -> bool:
 
 
 def links(entries: Iterable[Any], project: Project) -> dict[tuple[str, str], str]:
-    """The pages of what these rows speak of, as (kind, id), for what still exists in the project: one query a kind. An
+    """The pages of what these rows speak of, as (kind, id), for what still exists in the project: one query a page. An
     id that somebody only guessed leads nowhere, so that no row tells whether another project has it."""
     asked: dict[str, set[str]] = {}
     for entry in entries:
-        if entry.object_id and entry.kind in KINDS and KINDS[entry.kind].page:
+        if entry.object_id and entry.kind in PAGES:
             asked.setdefault(entry.kind, set()).add(entry.object_id)
     found = {}
     for kind, ids in asked.items():
-        there = belonging.rows(apps.get_model(KINDS[kind].table), project).filter(pk__in=ids)
-        found |= {(kind, str(pk)): reverse(KINDS[kind].page, args=[pk]) for pk in there.values_list("pk", flat=True)}
+        for page in PAGES[kind]:
+            there = belonging.rows(apps.get_model(page.table), project).filter(
+                **{f"{page.by}__in": ids, **dict(page.only)}
+            )
+            ways = there.values_list(page.by, page.part)
+            found |= {(kind, str(pk)): reverse(page.route, args=[part]) for pk, part in ways}
     return found

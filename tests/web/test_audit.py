@@ -315,6 +315,20 @@ def test_a_row_leads_to_what_it_speaks_of_while_that_exists(owner_client: Client
     assert f'href="{address}"' not in owner_client.get(reverse("audit")).content.decode()
 
 
+def test_the_figures_of_a_job_lead_to_the_job_since_they_have_no_page_of_their_own(
+    api: Client, owner_client: Client, project: Project
+) -> None:
+    figures = DatasetFile.objects.create(project=project, filename="step_metrics.csv", purpose=files.RESULTS)
+    figures.path.parent.mkdir(parents=True)
+    figures.path.write_text("step\n1\n")
+    job = makers.make_job(project, status="succeeded")
+    assert api.get(f"/v1/files/{figures.pk}/content").status_code == 200
+    for address in ("", reverse("job", args=[job.pk])):
+        page = owner_client.get(reverse("audit"))
+        assert last().words == "Downloaded file step_metrics.csv" and page.context["rows"][0]["page"] == address
+        type(job).objects.filter(pk=job.pk).update(result_file=figures)
+
+
 def test_a_row_never_tells_that_another_project_has_what_was_guessed(
     stranger_client: Client, file: DatasetFile
 ) -> None:
