@@ -7,9 +7,9 @@ from django.http import HttpRequest
 from ninja import Router
 
 from dashboard import schemas
+from dashboard.audit import sharing as audited
 from dashboard.paging import Limit, Order, page
 from dashboard.routers.models import find_own
-from training.permissions import granting
 from training.permissions.models import CheckpointPermission
 
 router = Router()
@@ -22,7 +22,7 @@ def share_checkpoint(
 ) -> dict[str, Any]:
     """Lets other projects list, retrieve and ask exactly this model or checkpoint. Only an owner of its project may."""
     row = find_own(request, fine_tuned_model_checkpoint)
-    return as_list(granting.share(row, request.auth_user, body.project_ids), more=False)  # type: ignore[attr-defined]
+    return as_list(audited.share(request, row, request.auth_user, body.project_ids), more=False)  # type: ignore[attr-defined]
 
 
 @router.get(PATH, response=schemas.PermissionList)
@@ -46,7 +46,7 @@ def list_permissions(
 def take_back_permission(request: HttpRequest, fine_tuned_model_checkpoint: str, permission_id: str) -> dict[str, Any]:
     """The other project may not ask it any more. Only an owner of the project that the model belongs to may do this."""
     row = find_own(request, fine_tuned_model_checkpoint)
-    granting.take_back(row, request.auth_user, permission_id)  # type: ignore[attr-defined]
+    audited.take_back(request, row, request.auth_user, permission_id)  # type: ignore[attr-defined]
     return {"id": permission_id}
 
 

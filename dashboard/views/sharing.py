@@ -7,8 +7,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import ApiError
 from accounts.models import Project
+from dashboard.audit import sharing as audited
 from training.models import Checkpoint
-from training.permissions import granting
 
 
 def _checkpoint(request: HttpRequest, job_id: str, checkpoint_id: str) -> Checkpoint:
@@ -25,7 +25,7 @@ def sharing(request: HttpRequest, job_id: str, checkpoint_id: str) -> HttpRespon
 def share(request: HttpRequest, job_id: str, checkpoint_id: str) -> HttpResponse:
     checkpoint, asked = _checkpoint(request, job_id, checkpoint_id), request.POST.get("project", "").strip()
     try:
-        made = granting.share(checkpoint, request.user, [asked])[0]  # type: ignore[arg-type]
+        made = audited.share(request, checkpoint, request.user, [asked])[0]  # type: ignore[arg-type]
     except ApiError as refused:
         return _page(request, checkpoint, asked, refused.message, refused.status if refused.status == 403 else 422)
     messages.success(request, f"Keys of {made.shared_with} may ask {checkpoint.name} now.")
@@ -35,7 +35,8 @@ def share(request: HttpRequest, job_id: str, checkpoint_id: str) -> HttpResponse
 @require_POST
 def take_back(request: HttpRequest, job_id: str, checkpoint_id: str, permission_id: str) -> HttpResponse:
     try:
-        granting.take_back(_checkpoint(request, job_id, checkpoint_id), request.user, permission_id)  # type: ignore[arg-type]
+        checkpoint = _checkpoint(request, job_id, checkpoint_id)
+        audited.take_back(request, checkpoint, request.user, permission_id)  # type: ignore[arg-type]
         messages.success(request, "It is not shared with that project any more.")
     except ApiError as refused:
         messages.error(request, refused.message)

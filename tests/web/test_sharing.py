@@ -4,6 +4,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from accounts.audit import AuditEntry
 from accounts.errors import ApiError
 from accounts.models import Membership, Project, User
 from playground import comparisons, contenders, deployments, preferences
@@ -141,3 +142,63 @@ def test_who_owns_both_projects_is_offered_the_other_one(
     mine = Project.objects.create(name="Second of mine")
     Membership.objects.create(user=owner, project=mine)
     assert f'<option value="{mine.pk}">Second of mine</option>' in owner_client.get(page_of(epochs[0])).text
+
+
+# ---- what the audit log says of it ----
+
+
+def rows_of(project: Project) -> list[tuple[str, str, str]]:
+    return list(AuditEntry.objects.filter(project=project).newest().values_list("words", "outcome", "reason"))
+
+
+def test_both_audit_logs_say_with_whom_a_model_is_shared(
+    owner_client: Client, owner: User, epochs: list[Checkpoint], project: Project, elsewhere: Project
+) -> None:
+    name, there = epochs[0].name, f"project Elsewhere ({elsewhere.pk})"
+    for _ in range(2):  # the second time nothing changes
+        owner_client.post(f"{page_of(epochs[0])}/add", {"project": elsewhere.pk})
+    assert rows_of(project) == [(f"Shared model {name} with {there}", "done", "")]
+    owner_client.post(f"{page_of(epochs[0])}/{CheckpointPermission.objects.get().pk}/remove")
+    assert rows_of(project)[0] == (f"Took model {name} back from {there}", "done", "")
+    giver = f"Project {project.name} ({project.pk})"
+    assert [words for words, _, _ in rows_of(elsewhere)] == [
+        f"{giver} took model {name} back from this project",
+        f"{giver} shared model {name} with this project",
+    ]
+    theirs = AuditEntry.objects.filter(project=elsewhere).newest()[0]
+    assert (theirs.who, theirs.user, theirs.address, theirs.agent, theirs.object_id) == (
+        owner.email,
+        None,
+        "",
+        "",
+        name,
+    )
+    assert reverse("job", args=[epochs[0].job_id]) in owner_client.get(reverse("audit")).text
+
+
+def test_a_program_that_shares_with_several_leaves_a_row_for_each_and_refusals_read_as_those_of_the_page(
+    api: Client, owner_client: Client, epochs: list[Checkpoint], project: Project, elsewhere: Project
+) -> None:
+    third, name = Project.objects.create(name="A third one"), epochs[0].name
+    permissions, page = f"/v1/fine_tuning/checkpoints/{name}/permissions", page_of(epochs[0])
+
+    def refused_alike(words: str, code: str) -> None:
+        assert rows_of(project)[:2] == [(words, "refused", code)] * 2
+        assert {row.object_id for row in AuditEntry.objects.newest()[:2]} == {epochs[0].pk}
+
+    def ask(*ids: str) -> int:
+        return api.post(permissions, {"project_ids": ids}, content_type="application/json").status_code
+
+    assert ask("proj_nobody") == 400
+    owner_client.post(f"{page}/add", {"project": "proj_nobody"})
+    refused_alike(f"Tried to share model {name} with project proj_nobody", "project_not_found")
+    assert api.delete(f"{permissions}/cp_none").status_code == 404
+    owner_client.post(f"{page}/cp_none/remove")
+    refused_alike(f"Tried to take model {name} back from another project (permission cp_none)", "permission_not_found")
+    assert ask(elsewhere.pk, "proj_nobody") == 400 and not rows_of(elsewhere)
+    assert rows_of(project)[0][0] == f"Tried to share model {name} with projects {elsewhere.pk}, proj_nobody"
+    assert ask(elsewhere.pk, third.pk) == 200
+    assert {words for words, _, _ in rows_of(project)[:2]} == {
+        f"Shared model {name} with project {other.name} ({other.pk})" for other in (elsewhere, third)
+    }
+    assert len(rows_of(elsewhere)) == len(rows_of(third)) == 1

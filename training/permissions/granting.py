@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from django.db import transaction
 
+from accounts import audit
 from accounts.errors import ApiError
 from accounts.models import Project, User
 from training import notify
@@ -23,15 +24,18 @@ def share(checkpoint: Checkpoint, user: User, project_ids: Sequence[str]) -> lis
         if project_id == checkpoint.project_id:
             message = f"{checkpoint.name} belongs to {project_id} itself; a permission is for another project."
             raise ApiError(message, param=f"project_ids[{at}]", code="invalid_value")
-    granted = [
-        CheckpointPermission.objects.get_or_create(
-            checkpoint=checkpoint,
-            shared_with=projects[project_id],
-            defaults={"project_id": checkpoint.project_id, "created_by": user},
-        )[0]
-        for project_id in dict.fromkeys(project_ids)
-    ]
-    _tell(checkpoint, granted)
+    granted = [_grant(checkpoint, user, projects[project_id]) for project_id in dict.fromkeys(project_ids)]
+    _tell(checkpoint, user, [each for each in granted if each.is_new], "shared model {} with this project")
+    return granted
+
+
+def _grant(checkpoint: Checkpoint, user: User, other: Project) -> CheckpointPermission:
+    granted, is_new = CheckpointPermission.objects.get_or_create(
+        checkpoint=checkpoint,
+        shared_with=other,
+        defaults={"project_id": checkpoint.project_id, "created_by": user},
+    )
+    granted.is_new = is_new
     return granted
 
 
@@ -44,7 +48,7 @@ def take_back(checkpoint: Checkpoint, user: User, permission_id: str) -> None:
         message = f"{checkpoint.name} has no permission {permission_id}."
         raise ApiError(message, status=404, param="permission_id", code="permission_not_found")
     permission.delete()
-    _tell(checkpoint, [permission])
+    _tell(checkpoint, user, [permission], "took model {} back from this project")
 
 
 def _refuse_who_may_not(checkpoint: Checkpoint, user: User) -> None:
@@ -53,7 +57,18 @@ def _refuse_who_may_not(checkpoint: Checkpoint, user: User) -> None:
         raise ApiError(message, status=403, code="owner_required")
 
 
-def _tell(checkpoint: Checkpoint, permissions: Sequence[CheckpointPermission]) -> None:
+def _tell(checkpoint: Checkpoint, user: User, permissions: Sequence[CheckpointPermission], words: str) -> None:
+    """The pages of both projects, and the other one's audit log: with the e-mail of who did it and nothing else of
+    theirs, since they are no member there, and the model by its name, the one thing of it that is known there."""
     notify.job_changed(checkpoint.job_id)
+    giver = f"Project {checkpoint.project} ({checkpoint.project_id})"
     for permission in permissions:
         notify.project_changed(permission.shared_with_id)
+        audit.write(
+            project=permission.shared_with,
+            who=user.email,
+            words=f"{giver} {words.format(checkpoint.name)}",
+            kind="model",
+            object_id=checkpoint.name,
+            action="sharing",
+        )

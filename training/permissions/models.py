@@ -23,6 +23,8 @@ class CheckpointPermission(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
+    is_new = False  # of what granting.share returns: it was not there before
+
     class Meta:
         ordering = ["-created_at", "-id"]
         constraints = [
