@@ -29,14 +29,18 @@ SPARKLINE_POINTS: Final = 40
 
 
 def short(value: Any) -> Any:
-    """A float with six significant digits (a unix time with milliseconds), so that the payload stays small."""
+    """A float with six significant digits (a unix time with milliseconds), so that the payload stays small; with nine
+    where six end in a 5, which the page's own rounding would take for a tie: 2.522503 is 2.523, and 2.5225 is not."""
     if isinstance(value, dict):
         return {name: short(each) for name, each in value.items()}
     if not isinstance(value, float):
         return value
     if not math.isfinite(value):
         return None  # JSON has no such number; a gap in the curve
-    return round(value, 3) if value > 1e8 else float(f"{value:.6g}")
+    if value > 1e8:
+        return round(value, 3)
+    text = f"{value:.6g}"
+    return float(f"{value:.9g}" if text.endswith("5") else text)
 
 
 def row_values(metric: tuple[Any, ...]) -> list[Any]:

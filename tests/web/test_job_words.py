@@ -1,5 +1,6 @@
 """What the pages say of a job: its place in the queue, its parent, the file or the field that is at fault."""
 
+import math
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Project
+from dashboard import curves
+from dashboard.templatetags import figures
 from tests import makers
 from training import checks
 from training.engine.spec import Recipe
@@ -208,3 +211,10 @@ def test_the_weights_before_a_step_that_stopped_the_job_are_listed_with_why(
     assert "with which the loss became no number in step 13" in owner_client.get(reverse("job", args=[job.pk])).text
     TrainingJob.objects.filter(pk=job.pk).update(error_code="out_of_memory")
     assert "which was not done" not in owner_client.get(reverse("job", args=[job.pk])).text
+
+
+def test_a_curve_rounds_to_the_figure_that_the_page_shows() -> None:
+    """2.52250332 as 2.5225 would be 2.522 with four digits, and 2.523 in the table beside it."""
+    sent = curves.short({"train_loss": 2.52250332, "valid_loss": 1.23456789, "none": math.nan, "step": 3})
+    assert sent == {"train_loss": 2.52250332, "valid_loss": 1.23457, "none": None, "step": 3}
+    assert figures.loss(sent["train_loss"]) == figures.loss(2.52250332) == "2.523"
