@@ -10,6 +10,7 @@ from ninja import Router
 from accounts.errors import ApiError
 from dashboard import schemas
 from training import actions
+from training.aliases import pointing
 from training.aliases.models import Alias
 from training.imported.words import no_such_model
 from training.models import BaseModel, Checkpoint, CheckpointQuerySet
@@ -19,12 +20,14 @@ router = Router()
 
 @router.get("/models", response=schemas.ModelList)
 def list_models(request: HttpRequest) -> HttpResponse:
-    """Base models on disk by name, then aliases, then fine-tuned models and checkpoints, newest first."""
+    """Base models on disk by name, then aliases that answer, then fine-tuned models and checkpoints, newest first."""
     mine = Checkpoint.objects.usable_by(request.project).filter(archived_at=None)  # type: ignore[attr-defined]
     # OpenAI's list has no pages, and a project's can be 100,000 long: a few columns, and no checking of each by ninja
     owner, columns = our_name(), mine.values_list("final_name", "step_name", "created_at", "base_model__name")
     tuned = [as_model(final or step, at, owner, base) for final, step, at, base in columns]
-    named = [as_alias(row) for row in Alias.objects.of(request.project).prefetch_related("promotions")]  # type: ignore[attr-defined]
+    aliases = list(Alias.objects.of(request.project).prefetch_related("promotions"))  # type: ignore[attr-defined]
+    askable = pointing.askable(request.project, [row.current for row in aliases])  # type: ignore[attr-defined]
+    named = [as_alias(row) for row in aliases if row.current.pk in askable]
     data = [as_base_model(row) for row in BaseModel.objects.ready()] + named + tuned
     return JsonResponse({"object": "list", "data": data, "has_more": False})
 
@@ -34,8 +37,8 @@ def retrieve_model(request: HttpRequest, model: str) -> dict[str, Any]:
     base_model = BaseModel.objects.ready().called(model)
     if base_model:
         return as_base_model(base_model, model)
-    alias = Alias.objects.of(request.project).filter(name=model).first()  # type: ignore[attr-defined]
-    if alias:
+    if alias := pointing.find(request.project, model):  # type: ignore[attr-defined]
+        pointing.meaning(alias)
         return as_alias(alias)
     return as_tuned_model(find_tuned(request, model, Checkpoint.objects.usable_by(request.project)), model)  # type: ignore[attr-defined]
 

@@ -12,7 +12,7 @@ from playground import contenders
 from playground.deployments import find_target
 from playground.refusals import checking
 from training.aliases import pointing
-from training.aliases.models import Alias
+from training.aliases.models import Alias, Promotion
 from training.models import Checkpoint, TrainingJob
 
 
@@ -26,7 +26,8 @@ def aliases(request: HttpRequest) -> HttpResponse:
     """`?model=NAME` fills in what shall be promoted, `&reason=` why; without a model the best of the newest job stands
     there."""
     given = {name: request.GET.get(name, "") for name in ("model", "name", "reason")}
-    return _page(request, PromoteForm(initial=given | {"model": given["model"] or _newest_best(request)}))
+    best = "" if given["model"] else _newest_best(request)
+    return _page(request, PromoteForm(initial=given | {"model": given["model"] or best}), best=best)
 
 
 def _newest_best(request: HttpRequest) -> str:
@@ -73,27 +74,40 @@ def act_on_alias(request: HttpRequest, name: str, action: str) -> HttpResponse:
     return redirect("aliases")
 
 
-def _page(request: HttpRequest, form: PromoteForm, status: int = 200) -> HttpResponse:
+def _page(request: HttpRequest, form: PromoteForm, status: int = 200, best: str = "") -> HttpResponse:
+    """`best`: what stands in the form because nobody has chosen yet."""
     found = list(
         Alias.objects.of(request.project).prefetch_related("promotions__promoted_by", "promotions__checkpoint")
     )
-    names = {each.model_name for alias in found for each in alias.promotions.all()}
-    named = contenders.find(request.project, names)
+    steps = [each for alias in found for each in alias.promotions.all()]
+    named = contenders.find(request.project, {each.model_name for each in steps})
+    askable = pointing.askable(request.project, steps)
     rows = [
         {
             "alias": alias,
-            "history": [{"step": each, "contender": named.get(each.model_name)} for each in alias.promotions.all()],
-            "before": alias.before,
+            "history": [
+                {"step": each, "contender": named.get(each.model_name), "gone": _why_gone(each, askable)}
+                for each in alias.promotions.all()
+            ],
+            "before": pointing.earlier(alias, askable),
         }
         for alias in found
     ]
     context = {
         "rows": rows,
         "form": form,
+        "best": best,
         "choices": [choice for choice in contenders.search(request.project) if not choice.external],
         "address": request.build_absolute_uri("/v1"),
     }
     return render(request, "dashboard/aliases.html", context, status=status)
+
+
+def _why_gone(step: Promotion, askable: set[int]) -> str:
+    """Empty for a model that answers."""
+    if step.pk in askable:
+        return ""
+    return "no longer shared" if step.target else "deleted"
 
 
 urlpatterns: list[URLPattern] = [

@@ -3,7 +3,9 @@
 import re
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts.audit import AuditEntry
 from accounts.errors import ApiError
@@ -101,7 +103,10 @@ def test_the_page_begins_with_the_best_checkpoint_of_the_newest_job(
     best = job.best_checkpoint()
     assert best and best.epoch == 2
     assert f'value="{best.name}" autocomplete' in owner_client.get(PAGE).text
-    assert best.name not in stranger_client.get(PAGE).text
+    assert "At first the best one of the newest job." in owner_client.get(PAGE).text
+    without_jobs = stranger_client.get(PAGE).text
+    assert best.name not in without_jobs and "At first" not in without_jobs
+    assert "once a job has finished" in without_jobs
 
 
 def test_the_page_promotes_with_a_reason_and_says_what_is_wrong(
@@ -137,6 +142,31 @@ def test_a_name_whose_model_is_deleted_says_so_and_can_be_rolled_back(
     assert find_target(project, "support-bot") == epochs[0]
     with pytest.raises(ApiError, match="no earlier model"):
         pointing.roll_back(Alias.objects.get(), owner)
+
+
+def test_the_api_lists_only_names_that_answer_and_says_why_another_does_not(
+    api: Client, project: Project, owner: User, epochs: list[Checkpoint]
+) -> None:
+    def listed() -> list[str]:
+        return [each["id"] for each in api.get("/v1/models").json()["data"] if each["id"].endswith("-bot")]
+
+    for name, target in (("base-bot", epochs[0].base_model), ("lost-bot", epochs[0]), ("own-bot", epochs[1])):
+        pointing.promote(project, owner, name, target)
+    assert listed() == ["base-bot", "lost-bot", "own-bot"]
+    assert api.get("/v1/models/lost-bot").json()["parent"] == epochs[0].name
+    gone = epochs[0].name
+    epochs[0].delete()
+    assert listed() == ["base-bot", "own-bot"]
+    answer = api.get("/v1/models/lost-bot")
+    assert answer.status_code == 404 and answer.json()["error"]["code"] == "model_not_found"
+    assert answer.json()["error"]["message"].startswith(f"`lost-bot` points at {gone}, which has been deleted.")
+    with CaptureQueriesContext(connection) as few:
+        listed()
+    for number in range(5):
+        pointing.promote(project, owner, f"bot-{number}", epochs[1])
+    with CaptureQueriesContext(connection) as many:
+        listed()
+    assert len(many) == len(few), "no query for each name"
 
 
 def test_a_name_belongs_to_its_project(

@@ -11,6 +11,7 @@ from playground import comparisons, contenders, deployments, preferences
 from playground.deployments import find_target
 from tests.playground_cast import make_base, make_checkpoint
 from training.aliases import pointing
+from training.aliases.models import Alias
 from training.models import Checkpoint, TrainingJob
 from training.permissions import granting
 from training.permissions.models import CheckpointPermission
@@ -73,6 +74,25 @@ def test_an_alias_of_a_shared_model_stops_when_it_is_shared_no_more(
     granting.take_back(epochs[0], owner, permission.pk)
     with pytest.raises(ApiError, match="may not ask any more"):
         find_target(elsewhere, "borrowed")
+
+
+def test_the_page_of_names_tells_a_model_that_is_shared_no_more_from_a_deleted_one(
+    stranger_client: Client, owner: User, epochs: list[Checkpoint], elsewhere: Project
+) -> None:
+    permissions = granting.share(epochs[0], owner, [elsewhere.pk]) + granting.share(epochs[1], owner, [elsewhere.pk])
+    for epoch in epochs:
+        pointing.promote(elsewhere, None, "borrowed", find_target(elsewhere, epoch.name))
+    granting.take_back(epochs[1], owner, permissions[1].pk)
+    page = stranger_client.get("/models/names/").text
+    assert f"It points at {epochs[1].name}, which its project shares no more." in page and "deleted" not in page
+    assert "points here now, does not answer" in page and "chip--ready" not in page
+    assert f'title="Back to {epochs[0].name}"' in page
+    granting.take_back(epochs[0], owner, permissions[0].pk)
+    assert "Back to" not in stranger_client.get("/models/names/").text, "neither answers"
+    with pytest.raises(ApiError, match="no earlier model"):
+        pointing.roll_back(Alias.objects.get(), None)
+    epochs[1].delete()
+    assert f"It points at {epochs[1].name}, which has been deleted." in stranger_client.get("/models/names/").text
 
 
 def test_the_best_of_a_job_means_to_the_other_project_the_best_that_it_may_ask(

@@ -33,12 +33,6 @@ class Alias(models.Model):
     def current(self) -> "Promotion":
         return self.promotions.all()[0]
 
-    @property
-    def before(self) -> "Promotion | None":
-        """The newest earlier promotion of another model that still exists: where a roll-back goes."""
-        now, *earlier = self.promotions.all()
-        return next((each for each in earlier if each.model_name != now.model_name and each.target), None)
-
 
 class Promotion(models.Model):
     """One time the alias was pointed at a model. The model's name stays when the model is deleted."""
