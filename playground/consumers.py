@@ -262,7 +262,7 @@ def _is_ready(deployment: Deployment | None) -> bool:
 
 def _state(contender: contenders.Contender) -> dict[str, Any]:
     if contender.gone:
-        return {"state": "failed", "words": "This model has been deleted, or is shared no more.", "verified": False}
+        return {"state": "failed", "words": contender.gone_words, "verified": False}
     if contender.external:
         return {"state": "external", "words": "", "verified": False}
     deployment = contender.deployment

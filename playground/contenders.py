@@ -39,6 +39,13 @@ class Contender:
         return self.base is None and self.checkpoint is None and not there
 
     @property
+    def gone_words(self) -> str:
+        """For people. The same of a model that exists elsewhere and of one that never was."""
+        if not self.gone:
+            return ""
+        return "It was removed from the external models." if self.external else GONE
+
+    @property
     def known_as(self) -> str:
         """What people know it by beside its title: the project's own names for it and the one that the API answers to;
         of an external model the one at its server."""
@@ -93,6 +100,7 @@ PROOF_WORDS = {
 }
 
 
+GONE = "It was deleted, or its project shares it no more."
 NOT_OURS = "Not verified: it runs on somebody else's server"
 
 

@@ -51,7 +51,9 @@ class Sheet:
 
     @property
     def words(self) -> str:
-        return "" if self.contender and self.contender.external else state_words(self.deployment)
+        if self.contender and (self.contender.gone or self.contender.external):
+            return self.contender.gone_words
+        return state_words(self.deployment)
 
 
 @dataclass
@@ -116,13 +118,17 @@ class Round:
     @property
     def unjudged_words(self) -> str:
         """Which columns a vote is not about, or why there can be none; empty where all answered."""
-        failed = [cell.sheet.letter for cell in self.cells if cell.error]
+        failed = [cell.sheet for cell in self.cells if cell.error]
         if not failed or any(cell.pending for cell in self.cells) or len(self.cells) < 2:
             return ""
-        names = " and ".join(filter(None, [", ".join(failed[:-1]), failed[-1]]))
         if self.votable:
-            return f"{names} gave no answer: the vote is about the others."
-        return f"{names} gave no answer. A vote needs two: retry."
+            return f"{_letters(failed)} gave no answer: the vote is about the others."
+        told = f"{_letters(failed)} gave no answer. A vote needs two"
+        gone = [sheet for sheet in failed if sheet.contender and sheet.contender.gone]
+        if not gone:
+            return f"{told}: retry."
+        what = ("the column", "another model") if len(gone) == 1 else ("the columns", "other models")
+        return f"{told}, and {_letters(gone)} cannot be asked any more: remove {what[0]} or put {what[1]} there."
 
     @property
     def several(self) -> bool:
@@ -141,6 +147,12 @@ class Round:
         return {"best": f"You chose {best}.", "tie": "You called it a tie.", "both_bad": "You found all bad."}[
             self.vote.verdict
         ]
+
+
+def _letters(sheets: list[Sheet]) -> str:
+    """'A, B and C'; at least one"""
+    *first, last = [sheet.letter for sheet in sheets]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 @dataclass

@@ -156,6 +156,25 @@ def test_the_other_project_compares_it_and_it_never_becomes_the_start_of_its_tra
     assert len(gathered.pairs) == 1 and preferences.start_for(elsewhere, gathered) is None
 
 
+def test_a_column_whose_model_is_shared_no_more_says_so_and_offers_no_retry(
+    stranger_client: Client, stranger: User, owner: User, epochs: list[Checkpoint], elsewhere: Project
+) -> None:
+    permission = granting.share(epochs[0], owner, [elsewhere.pk])[0]
+    names = (epochs[0].base_model.name, epochs[0].name)
+    setup = comparisons.Setup.model_validate({"columns": [{"model": name} for name in names]})
+    comparison = comparisons.start_comparison(project=elsewhere, user=stranger, setup=setup)
+    turn = comparisons.add_turn(comparison=comparison, prompt="Where is it?")
+    comparisons.record_response(turn=turn, column=0, answer=comparisons.Answer(text="No idea."))
+    comparisons.record_response(turn=turn, column=1, answer=comparisons.Answer(error="It broke off."))
+    page = stranger_client.get(f"/playground/{comparison.pk}/").text
+    assert "B gave no answer. A vote needs two: retry." in page and "Retry column B" in page
+    granting.take_back(epochs[0], owner, permission.pk)
+    page = stranger_client.get(f"/playground/{comparison.pk}/").text
+    assert page.count(contenders.GONE) == 2, "on the chip and below it"
+    told = "A vote needs two, and B cannot be asked any more: remove the column or put another model there."
+    assert told in page and "Retry column A" in page and "Retry column B" not in page
+
+
 def test_who_owns_both_projects_is_offered_the_other_one(
     owner_client: Client, owner: User, epochs: list[Checkpoint]
 ) -> None:
