@@ -38,12 +38,12 @@ class Filter(forms.Form):
 
     def __init__(self, request: HttpRequest) -> None:
         super().__init__({name: request.GET.get(name, "") for name in self.base_fields})
-        server = self.data["where"] == "server"
+        self.server = self.data["where"] == "server"
         if not looks_after_server(request.user):
-            if server:
+            if self.server:
                 raise PermissionDenied
             del self.fields["where"]
-        self.rows = AuditEntry.objects.filter(project=None if server else request.project)
+        self.rows = AuditEntry.objects.filter(project=None if self.server else request.project)
         self.people = self._people()
         kinds = sorted((kind.label, name) for name, kind in objects.KINDS.items())
         self.fields["who"].choices = [("", "Anybody"), *((who, who) for who in sorted(self.people))]  # type: ignore[attr-defined]
@@ -70,6 +70,11 @@ class Filter(forms.Form):
             since=_midnight(given.get("since")),
             until=_midnight(given.get("until"), days=1),
         ).newest()
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything beyond the log itself is chosen."""
+        return any(value for name, value in self.data.items() if name != "where")
 
     @property
     def query(self) -> QueryDict:
@@ -100,7 +105,7 @@ def log(request: HttpRequest) -> HttpResponse:
         "next": rows[-1].pk if more else None,
         "before": before,
         "days": settings.HONE_AUDIT_DAYS,
-        "any": bool(rows) or chosen.rows.exists(),
+        "fits_nothing": not rows and (chosen.narrows or bool(before) or chosen.rows.exists()),
     }
     return render(request, "dashboard/audit.html", context)
 

@@ -361,7 +361,20 @@ def test_only_owners_see_it_and_only_their_own(
 
 
 def test_an_empty_log_says_what_it_is_for(owner_client: Client) -> None:
-    assert "Nothing has happened yet" in owner_client.get(reverse("audit")).content.decode()
+    text = owner_client.get(reverse("audit")).text
+    assert "Nothing has happened yet" in text and "The next change to this project" in text
+    text = owner_client.get(reverse("audit"), {"where": "server"}).text
+    assert "no single project" in text and "this project is the first row" not in text
+    assert "Nothing fits" in owner_client.get(reverse("audit"), {"where": "server", "kind": "job"}).text
+
+
+def test_what_makes_no_sense_in_the_address_is_told_beside_its_field_and_filters_nothing(busy: Client) -> None:
+    wrong = {"where": "moon", "who": "nobody", "kind": "zzz", "text": "x" * 201, "since": "2026-13-99", "until": "x"}
+    page = busy.get(reverse("audit"), wrong)
+    errors = dict(
+        re.findall(r'aria-describedby="id_(\w+)_error".*?id="id_\1_error" role="alert">(.*?)</p>', page.text, re.S)
+    )
+    assert set(errors) == set(wrong) and all(errors.values()) and len(page.context["rows"]) == 50
 
 
 @pytest.mark.parametrize(
