@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.core.mail import send_mail
 
+from accounts import running
 from accounts.models import User
 
 
@@ -18,6 +19,6 @@ def wants(user: User | None) -> bool:
 
 def write(user: User, subject: str, text: str, path: str) -> None:
     """`path`: the page it is about, from the site's root. Raises OSError (SMTP's errors are some)."""
-    address = settings.HONE_URL.rstrip("/") + path
+    address = running.site() + path
     why = "You get this because you have not switched it off under Settings, You."
     send_mail(" ".join(subject.split())[:200], f"{text}\n\n{address}\n\n-- \n{why}\n", None, [user.email])

@@ -79,8 +79,8 @@ DEBUG = env.boolean("DEBUG", False)
 # a server that only this machine reaches answers to its own names only; any other is told by whoever opens it up
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "127.0.0.1,localhost" if HONE_HOST in {"127.0.0.1", "localhost"} else "*")
 CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
-# where people reach the site, for links in e-mails
-HONE_URL = env.text("URL") or next(iter(CSRF_TRUSTED_ORIGINS), f"http://{HONE_HOST}:{HONE_PORT}")
+# where people reach the site, for links in e-mails and of manage.py; empty: where it runs (accounts.running)
+HONE_URL = env.text("URL") or next(iter(CSRF_TRUSTED_ORIGINS), "")
 
 INSTALLED_APPS = [
     "daphne",

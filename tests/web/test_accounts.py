@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import actions, first_start, throttle
+from accounts import actions, first_start, running, throttle
 from accounts.audit import AuditEntry
 from accounts.models import ApiKey, Membership, OneTimeLink, Project, User
 
@@ -161,6 +161,25 @@ def test_the_command_prints_a_link_that_works_once(owner, client, capsys):
     assert Client().get(path).status_code == 410
     with pytest.raises(CommandError, match=r"owner@example\.com"):
         call_command("sign_in_link", email="typo@example.com")
+
+
+def test_the_link_leads_to_the_server_that_runs_and_else_to_where_it_would(owner, capsys, settings, tmp_path):
+    def printed() -> str:
+        call_command("sign_in_link")
+        return capsys.readouterr().out.partition("/link/")[0]
+
+    settings.HONE_HOME, settings.HONE_HOST, settings.HONE_PORT, settings.HONE_URL = tmp_path, "0.0.0.0", 8000, ""
+    assert printed() == "http://127.0.0.1:8000", "none was ever started"
+    lock = running.hold(running.address_of("127.0.0.1", 8123))
+    assert printed() == "http://127.0.0.1:8123"
+    with pytest.raises(running.AlreadyRuns):
+        running.hold("http://127.0.0.1:8124")
+    assert printed() == "http://127.0.0.1:8123"
+    settings.HONE_URL = "https://hone.example.com/"
+    assert printed() == "https://hone.example.com"
+    settings.HONE_URL = ""
+    lock.close()
+    assert (tmp_path / "up.lock").read_text() and printed() == "http://127.0.0.1:8000", "its file is left, its lock not"
 
 
 # ---- invitations ----

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.urls import reverse
 
-from accounts import audit, first_start
+from accounts import audit, first_start, running
 from accounts.models import Project, User
 
 
@@ -33,4 +33,4 @@ class Command(BaseCommand):
             action="manage.py sign_in_link",
         )
         path = reverse("link", args=[first_start.sign_in_token(user)])
-        self.stdout.write(f"http://{settings.HONE_HOST}:{settings.HONE_PORT}{path}")
+        self.stdout.write(f"{running.site()}{path}")

@@ -1,7 +1,6 @@
 """`manage.py up`: everything with one command."""
 
 import errno
-import fcntl
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from accounts import first_start
+from accounts import first_start, running
 from accounts.errors import ApiError
 from dashboard.owned import erasing
 from dashboard.supervisor import Child, Supervisor
@@ -42,7 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, host: str, port: int, no_serve: bool, **options: Any) -> None:
         self.began = time.monotonic()
-        lock = self._lock_home()  # held until the process ends
+        lock = self._lock_home(running.address_of(host, port))  # held until the process ends
         self._refuse_a_taken_port(host, port)
         self._prepare(no_serve)
         supervisor = Supervisor(
@@ -70,15 +69,13 @@ class Command(BaseCommand):
         self.stdout.write(f"hone: {text}")
         self.stdout.flush()
 
-    def _lock_home(self) -> TextIO:
-        lock = (home() / "up.lock").open("a")
+    def _lock_home(self, address: str) -> TextIO:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            return running.hold(address)
+        except running.AlreadyRuns as error:
             raise CommandError(
                 f"Hone already runs on {home()}. Stop it first, or set HONE_HOME to another folder."
             ) from error
-        return lock
 
     def _refuse_a_taken_port(self, host: str, port: int) -> None:
         with socket.socket() as probe:
@@ -121,7 +118,7 @@ class Command(BaseCommand):
 
     def _greet(self, supervisor: Supervisor, host: str, port: int) -> None:
         """Waits until the site answers, then says where it is."""
-        address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+        address = running.address_of(host, port)
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         while not supervisor.stopping and not _answers(f"{address}/healthz"):
             if time.monotonic() > deadline:
