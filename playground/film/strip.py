@@ -35,6 +35,7 @@ class Cell:
     growing: bool = False
     cut: bool = False  # at the most tokens that a frame may have
     as_expected: bool = False
+    empty: bool = False  # it was answered, with nothing
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def _line(pinned: Pinned, frames: list[Frame], heads: list[Head]) -> Line:
         text, done = found["text"], bool(found["stop"])
         pieces = changes(before, text) if done and before is not None else (Piece(text),)
         same = done and bool(pinned.expected) and text.strip() == pinned.expected.strip()
-        cells.append(Cell(head, pieces, found.get("error", ""), not done, found["stop"] == "length", same))
+        error, cut = found.get("error", ""), found["stop"] == "length"
+        cells.append(Cell(head, pieces, error, not done, cut, same, empty=done and not text.strip()))
         before = text if done and not found.get("error") else before
     return Line(pinned, cells)
 

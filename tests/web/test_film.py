@@ -177,6 +177,15 @@ def test_each_frame_marks_the_words_that_are_new(owner_client: Client, job: Trai
     assert strip.of(job).state == "answered"
 
 
+def test_an_answer_without_words_is_told_from_one_that_is_not_there(
+    owner_client: Client, job: TrainingJob, served: None
+) -> None:
+    film_frame(job, None, "", *["same"] * 3)
+    film_frame(job, 1, " ", *["same"] * 3)
+    said = page(owner_client, job)
+    assert said.count("An empty answer") == 2 and said.count("not answered yet") == 3 * 4, "three epochs have yet to"
+
+
 def test_a_frame_that_failed_says_why_and_is_tried_again(owner_client: Client, job: TrainingJob, served: None) -> None:
     checkpoint = job.checkpoints.get(epoch=2)
     Frame.objects.create(job=job, checkpoint=checkpoint, failure="Its folder is gone.")
