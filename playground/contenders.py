@@ -60,6 +60,9 @@ class Contender:
 
     @property
     def when(self) -> str:
+        """Of a shared one only what its name says."""
+        if self.checkpoint and self.shared:
+            return "" if self.checkpoint.final_name else f"step {self.checkpoint.step:,}"
         return self.checkpoint.when if self.checkpoint else ""
 
     @property
@@ -74,7 +77,7 @@ class Contender:
     @property
     def label(self) -> str:
         """Short enough for a table: 'ticket, epoch 3', or 'ticket, step 7' where it does not end an epoch."""
-        return f"{self.title}, {self.when}" if self.checkpoint else self.title
+        return f"{self.title}, {self.when}" if self.when else self.title
 
     @property
     def job_id(self) -> str:
@@ -248,7 +251,7 @@ FULL_OF_DIGITS = frozenset({"step_name", "final_name", "job__id", "base_model__n
 
 def _mentions(word: str, names: frozenset[str] = SHOWN) -> Q:
     mentions = Q()
-    if word.isdecimal() and len(word) < 4:
+    if "label" in names and word.isdecimal() and len(word) < 4:  # of a shared one the epoch is not told
         mentions, names = Q(epoch=int(word)), names - FULL_OF_DIGITS
     for name in names:
         mentions |= Q(**{f"{name}__icontains": word})

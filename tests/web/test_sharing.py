@@ -118,7 +118,8 @@ def test_the_other_project_finds_it_in_its_playground_and_sees_nothing_of_its_jo
     assert shared.name in listed and "shared by another project" in listed and kept.name not in listed
     for text in (listed, page):
         assert "Secret plan" not in text and "for the board" not in text and shared.job_id not in text
-        assert "validation loss" not in text.lower() and "tickets" in text
+        assert "validation loss" not in text.lower() and "epoch 1" not in text
+        assert "tickets" in text and "step 10" in text, "as its name says"
     for words in ("Secret", "board", shared.job_id):
         assert shared.name not in stranger_client.get(found + words).text, "no word of the job finds it"
     granting.take_back(shared, owner, permission.pk)
