@@ -21,6 +21,7 @@ def add_to(commands: Any) -> None:
 def run(client: openai.OpenAI, asked: Namespace) -> int:
     begun: list[dict[str, str]] = [{"role": "system", "content": asked.system}] if asked.system else []
     messages, code = list(begun), 0
+    refuse_unknown(client, asked.model)
     while (said := ask()) is not None:
         if said == "/reset":
             messages = list(begun)
@@ -35,6 +36,17 @@ def run(client: openai.OpenAI, asked: Namespace) -> int:
                 messages.pop()
                 code = REFUSED
     return code
+
+
+def refuse_unknown(client: openai.OpenAI, model: str) -> None:
+    """Before anything is typed. Raises NotFoundError; what else is amiss the first answer tells."""
+    try:
+        client.models.retrieve(model)
+    except openai.NotFoundError as error:
+        if error.code == "model_not_found":  # another server than Hone may not tell of single models
+            raise
+    except openai.APIStatusError:
+        pass
 
 
 def ask() -> str | None:

@@ -1,4 +1,5 @@
-"""`hone models`: what can be trained or asked: base models, aliases, fine-tuned models and checkpoints."""
+"""`hone models`: what can be trained or asked: base models, aliases, fine-tuned models and checkpoints. With words and
+no model of such a name it ends with 1, as grep does."""
 
 from argparse import Namespace
 from datetime import datetime
@@ -6,7 +7,7 @@ from typing import Any
 
 import openai
 
-from terminal.client import own
+from terminal.client import REFUSED, own
 
 
 def add_to(commands: Any) -> None:
@@ -24,7 +25,7 @@ def run(client: openai.OpenAI, asked: Namespace) -> int:
         print(model.to_json(indent=None) if asked.json else line(model, longest))
     if not found and not asked.json:
         print(f"No model is called “{' '.join(asked.words)}”." if words else "No model yet. Bring one: Models page.")
-    return 0
+    return REFUSED if words and not found else 0  # as grep does
 
 
 def line(model: Any, width: int) -> str:

@@ -21,7 +21,8 @@ def hone(server: Server) -> Any:
         env = os.environ | {"HONE_URL": server.url, "HONE_API_KEY": key or server.key}
         command = [sys.executable, "-m", "terminal.main", *words]
         pipes = {"stdout": stdout, "stderr": subprocess.PIPE}
-        return subprocess.run(command, cwd=ROOT, env=env, **pipes, text=True, timeout=120, check=False)
+        where = {"cwd": ROOT, "env": env, "stdin": subprocess.DEVNULL}
+        return subprocess.run(command, **where, **pipes, text=True, timeout=120, check=False)
 
     return run
 
@@ -49,7 +50,8 @@ def test_models_are_listed_and_a_folder_is_no_dataset(hone: Any, tmp_path: Path)
     listed = hone("models", "TIN")
     assert listed.returncode == 0 and listed.stdout.startswith("tiny ") and "base model" in listed.stdout
     assert json.loads(hone("models", "tiny", "--json").stdout.splitlines()[0])["id"] == "tiny"
-    assert "No model is called “nobody”" in hone("models", "nobody").stdout
+    nobody = hone("models", "nobody")
+    assert nobody.returncode == 1 and "No model is called “nobody”" in nobody.stdout
     folder = hone("upload", str(tmp_path))
     assert (folder.returncode, folder.stderr) == (2, f"hone: {tmp_path} is a folder. Give a JSONL file.\n")
 
@@ -93,3 +95,6 @@ def test_a_wrong_key_and_an_unknown_model_are_told_in_the_servers_words(hone: An
     refused = hone("jobs", key="sk-hone-wrong-wrong-wrong")
     assert refused.returncode == 1 and "Incorrect API key provided" in refused.stderr
     assert "does not exist" in hone("compare", "nobody", "--prompt", "Hello").stdout
+    nobody = hone("chat", "nobody")
+    assert nobody.returncode == 1 and "does not exist" in nobody.stderr, "before a word is said"
+    assert hone("chat", "tiny").returncode == 0
