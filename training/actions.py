@@ -18,6 +18,7 @@ from training.engine.spec import JobSpec, Recipe
 from training.job_log import add_event, refresh_queue
 from training.launcher import SAVE
 from training.models import FINAL, BaseModel, Checkpoint, DatasetFile, TrainingJob
+from training.permissions import granting
 from training.quotas import limits
 from training.trackers import tending
 from training.trackers.spec import Integration
@@ -184,6 +185,7 @@ def drop_checkpoints(job: TrainingJob) -> None:
         for checkpoint in job.checkpoints.all():
             if not checkpoint.continued_by.unfinished().exists():
                 path = checkpoint.path
+                granting.tell_of_deletion([checkpoint])
                 checkpoint.delete()
                 transaction.on_commit(partial(home.free, path))
         transaction.on_commit(partial(home.free, job.folder / "resume"))
@@ -278,6 +280,7 @@ def delete_job(job: TrainingJob) -> None:
         for checkpoint in row.checkpoints.all():
             _refuse_needed(checkpoint)
         result, folder = row.result_file, row.folder
+        granting.tell_of_deletion(row.checkpoints.all())
         row.delete()
         transaction.on_commit(lambda: home.free(folder))
     if result:
@@ -313,6 +316,7 @@ def delete_checkpoint(checkpoint: Checkpoint) -> None:
             text = "This is the newest checkpoint of a job that has not ended; the job may have to continue from it."
             raise ApiError(text, code="checkpoint_in_use")
         path, merged = checkpoint.path, exports.folder_of(checkpoint)
+        granting.tell_of_deletion([checkpoint])
         checkpoint.delete()
         transaction.on_commit(lambda: home.free(path))
         transaction.on_commit(lambda: home.free(merged))

@@ -7,6 +7,7 @@ from django.db import transaction
 from training import home
 from training.engine.spec import Resolved
 from training.models import Checkpoint, TrainingJob
+from training.permissions import granting
 
 WORDS = {"last": "the last {count}", "best": "the best {count} by {metric}"}
 METRICS = {"full_valid_loss": "validation loss", "full_valid_accuracy": "validation accuracy"}
@@ -38,6 +39,7 @@ def let_go(job: TrainingJob) -> str:
     resolved = job.resolved
     doomed = outside(list(job.checkpoints.all()), resolved) if resolved else []
     doomed = [checkpoint for checkpoint in doomed if not checkpoint.continued_by.unfinished().exists()]
+    granting.tell_of_deletion(doomed)
     for checkpoint in doomed:
         for folder in (checkpoint.path, exports.folder_of(checkpoint)):
             transaction.on_commit(partial(home.free, folder))

@@ -20,6 +20,7 @@ from training import home
 from training.intake import making
 from training.intake.models import Making
 from training.models import Checkpoint, DatasetFile, TrainingJob, Upload
+from training.permissions import granting
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def erase(project: Project) -> None:
     note.write_text(json.dumps({"project": project.pk, "folders": doomed}))
     _overwrite_what_is_deleted()
     with transaction.atomic():
+        granting.tell_of_deletion(Checkpoint.objects.of(project))
         # these two are kept from vanishing under what uses them, so what uses them goes first
         Campaign.objects.filter(project=project).delete()
         Matrix.objects.filter(project=project).delete()

@@ -7,9 +7,11 @@ from django.urls import reverse
 from accounts.audit import AuditEntry
 from accounts.errors import ApiError
 from accounts.models import Membership, Project, User
+from dashboard.owned import erasing
 from playground import comparisons, contenders, deployments, preferences
 from playground.deployments import find_target
 from tests.playground_cast import make_base, make_checkpoint
+from training import actions
 from training.aliases import pointing
 from training.aliases.models import Alias
 from training.models import Checkpoint, TrainingJob
@@ -242,3 +244,20 @@ def test_a_program_that_shares_with_several_leaves_a_row_for_each_and_refusals_r
         f"Shared model {name} with project {other.name} ({other.pk})" for other in (elsewhere, third)
     }
     assert len(rows_of(elsewhere)) == len(rows_of(third)) == 1
+
+
+def test_the_other_projects_audit_log_says_which_model_was_deleted_in_whichever_way(
+    owner: User, project: Project, elsewhere: Project
+) -> None:
+    base = make_base()
+    shared = [make_checkpoint(project, base, suffix=suffix) for suffix in ("alone", "with-its-job", "with-all")]
+    for checkpoint in shared:
+        granting.share(checkpoint, owner, [elsewhere.pk])
+    actions.delete_checkpoint(shared[0])
+    actions.delete_job(shared[1].job)
+    erasing.erase(project)
+    giver = f"project {project.name} ({project.pk})"
+    assert [words for words, _, _ in rows_of(elsewhere)[:3]] == [
+        f"Deleted model {checkpoint.name} that {giver} shared with this project" for checkpoint in reversed(shared)
+    ]
+    assert AuditEntry.objects.newest()[0].who == "Hone" and not CheckpointPermission.objects.exists()

@@ -1,6 +1,6 @@
 """Every write of a permission: an owner of the project that a model belongs to lets another project ask it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from django.db import transaction
 
@@ -49,6 +49,21 @@ def take_back(checkpoint: Checkpoint, user: User, permission_id: str) -> None:
         raise ApiError(message, status=404, param="permission_id", code="permission_not_found")
     permission.delete()
     _tell(checkpoint, user, [permission], "took model {} back from this project")
+
+
+def tell_of_deletion(checkpoints: Iterable[Checkpoint]) -> None:
+    """Before they go, in the same transaction: a project that may ask one of them has a row and a page that says so."""
+    permissions = CheckpointPermission.objects.filter(checkpoint__in=checkpoints)
+    for permission in permissions.select_related("checkpoint", "project", "shared_with"):
+        notify.project_changed(permission.shared_with_id)
+        name, giver = permission.checkpoint.name, f"project {permission.project} ({permission.project_id})"
+        audit.by_hone(
+            f"Deleted model {name} that {giver} shared with this project",
+            project=permission.shared_with,
+            kind="model",
+            object_id=name,
+            action="sharing",
+        )
 
 
 def _refuse_who_may_not(checkpoint: Checkpoint, user: User) -> None:
