@@ -10,18 +10,20 @@ from playground.models import Deployment, Film
 from training.models import TrainingJob
 
 STATE_FIELDS: Final = (
-    "status", "status_text", "phase", "step", "total_steps", "wanted", "label", "archived", "error_message",
+    "status", "status_text", "phase", "step", "total_steps", "wanted", "label",
+    "archived", "error_message", "refused_checkpoints",
 )  # fmt: skip
 
 
 def marks_of(job: TrainingJob) -> dict[str, Any]:
     """By part of the page; that of the header is its state."""
-    header = [getattr(job, name) for name in STATE_FIELDS if name not in {"archived", "error_message"}]
     kept = job.checkpoints.filter(archived_at=None)
     shown = ("pk", "label", "deployment__state", "deployment__proof", "export__status", "verification__proof")
     served = list(kept.values_list(*shown).order_by("pk"))
+    refused = sum(row[-1] == Deployment.Proof.REFUSED for row in served)
+    computed = {"archived": job.archived_at is not None, "refused_checkpoints": refused}
     return {
-        "header": [*header, job.archived_at is not None, job.error_message, [row[-1] for row in served]],
+        "header": [computed[name] if name in computed else getattr(job, name) for name in STATE_FIELDS],
         "checkpoints": served,
         "film": [job.status, *_film_marks(job)],
         "events": job.events.aggregate(last=Max("pk"))["last"],
