@@ -22,6 +22,7 @@ from proofs.gallery import datasets as data_desk
 from proofs.gallery import keeping, methods
 from tests import factories, makers
 from training import catalogue, checks, files, home, preparation, splits, uploads
+from training.aliases import pointing
 from training.engine.spec import Phase, Recipe
 from training.models import BaseModel, Checkpoint, DatasetFile, Metric, TrainingJob
 from training.permissions import granting
@@ -216,6 +217,10 @@ def lend(owner: User, theirs: Project, project: Project) -> None:
     base = BaseModel.objects.get(name=BASE)
     job = finished(makers.make_job(theirs, base_model=base, suffix="invoices", status="succeeded", steps=400))
     granting.share(job.checkpoints.latest("step"), owner, [project.pk])
+    ended = job.checkpoints.earliest("step")
+    permission = granting.share(ended, owner, [project.pk])[0]
+    pointing.promote(project, None, "invoice-bot", ended)
+    granting.take_back(ended, owner, permission.pk)
 
 
 def seed_comparisons(project: Project, owner: User, jobs: dict[str, TrainingJob]) -> dict[str, Comparison]:
@@ -262,7 +267,18 @@ def ask(made: Comparison, owner: User, vote: bool, prompt: str, text: str = "", 
 
 
 def plain_pages() -> dict[str, str]:
-    names = ("overview", "datasets", "jobs", "new-job", "models", "playground", "votes", "settings", "compare-jobs")
+    names = (
+        "overview",
+        "datasets",
+        "jobs",
+        "new-job",
+        "models",
+        "playground",
+        "votes",
+        "settings",
+        "compare-jobs",
+        "aliases",
+    )
     return {name: reverse(name) for name in names}
 
 
